@@ -1,0 +1,27 @@
+//! A bar: what a market did over one timeframe.
+
+use super::Timestamp;
+
+/// One closed bar. Whether its numbers make sense is for `ingest` to say: this type holds what came.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Bar {
+    /// Its OPEN time, UTC; it closes at `ts + timeframe`.
+    pub ts: Timestamp,
+    /// First traded price.
+    pub open: f64,
+    /// Highest traded price.
+    pub high: f64,
+    /// Lowest traded price.
+    pub low: f64,
+    /// Last traded price.
+    pub close: f64,
+    /// Traded amount in units of the base (or whatever the source counts; zero is legal).
+    pub volume: f64,
+}
+
+impl Bar {
+    /// Traded value: `close * volume`.
+    pub fn quote_volume(&self) -> f64 {
+        self.close * self.volume
+    }
+}

@@ -1,0 +1,72 @@
+//! Feature sets by name, and what a model asks of a series.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// An ordered list of feature names and its hash: two models with the same list share one computation.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct FeatureSet {
+    names: Arc<[Arc<str>]>,
+    hash: u64,
+}
+
+impl FeatureSet {
+    /// The set of `names`, in that order.
+    pub fn new<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> Self {
+        let names: Arc<[Arc<str>]> = names.into_iter().map(|n| Arc::from(n.as_ref())).collect();
+        // FNV-1a, 64 bits: stable over releases and platforms, because it goes into files.
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        for byte in names.iter().flat_map(|n| n.bytes().chain([b','])) {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+        Self { names, hash }
+    }
+
+    /// The names, in order.
+    pub fn names(&self) -> &[Arc<str>] {
+        &self.names
+    }
+
+    /// How many features.
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// 64-bit FNV-1a over the names, each followed by a comma.
+    pub fn hash(&self) -> u64 {
+        self.hash
+    }
+}
+
+impl fmt::Display for FeatureSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} features, {:016x}", self.len(), self.hash)
+    }
+}
+
+/// What one promoted model asks of every bar of a series.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Demand {
+    /// How many bars ahead the prediction speaks of; at least 1.
+    pub horizon: u32,
+    /// The model's dense number within one run: where its work goes.
+    pub model: u32,
+    /// The features it reads.
+    pub features: FeatureSet,
+    /// How many bars, the newest included, it reads them over; 1 for a model without memory.
+    pub window: usize,
+}
+
+/// The features of one bar (or of a window of bars), shared by all that ask for them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FeatureVector {
+    /// `window * features` values, the oldest bar's row first; NaN where undefined.
+    pub values: Box<[f64]>,
+    /// Index of the first undefined value, if there is one.
+    pub undefined: Option<usize>,
+}

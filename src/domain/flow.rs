@@ -1,0 +1,127 @@
+//! The messages that travel from stage to stage, in flow order. Never changed after they are sent.
+
+use super::{Bar, FeatureVector, Outcome, SeriesId, SeriesKey, Timestamp};
+use std::sync::Arc;
+
+/// Why a bar travels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// It just closed: predict.
+    #[default]
+    Live,
+    /// It closed while nobody watched: predict, after the live ones.
+    CatchUp,
+    /// It only warms the features up: its predictions are stored already, or not wanted.
+    WarmUp,
+    /// A caller asked about the newest bar.
+    Asked,
+}
+
+/// Where an item stands in the order of this run; restores that order whatever the workers did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The bar's number in the order of arrival, over all series, from 1; 0 for what was never admitted.
+    pub seq: u64,
+    /// The bar's number within its series, from 1, without holes; 0 for what was never admitted.
+    pub series_seq: u64,
+    /// Which of the bar's outcomes this is, from 0.
+    pub ordinal: u16,
+    /// How many outcomes the bar has.
+    pub of: u16,
+}
+
+/// Nanoseconds on the process's monotonic clock at which an item passed each point; 0 where it did not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stamps {
+    /// Handed to the engine.
+    pub arrived_ns: u64,
+    /// Left the ingest stage.
+    pub ingested_ns: u64,
+    /// Left the feature stage.
+    pub featured_ns: u64,
+    /// Left the predict stage.
+    pub predicted_ns: u64,
+}
+
+/// Called once with the outcome of what a caller asked for, on a persist worker: must not block.
+pub type Reply = Arc<dyn Fn(&Outcome) + Send + Sync>;
+
+/// A question about a series' newest bar.
+#[derive(Clone)]
+pub struct Ask {
+    /// Which horizon; every one the series has models for when `None`.
+    pub horizon: Option<u32>,
+    /// Where the answer goes.
+    pub reply: Reply,
+}
+
+/// What enters the ingest stage.
+#[derive(Clone)]
+pub enum Incoming {
+    /// A bar, as its source gave it.
+    Bar {
+        /// What it holds.
+        bar: Bar,
+        /// Why it travels.
+        origin: Origin,
+        /// Its number in the order of arrival.
+        seq: u64,
+        /// When it was handed in.
+        stamps: Stamps,
+    },
+    /// A caller's question; travels behind the bars of its series, so that it sees them.
+    Ask {
+        /// What is asked.
+        ask: Ask,
+        /// When it was handed in.
+        stamps: Stamps,
+    },
+}
+
+/// What ingest lets through to the feature stage.
+#[derive(Clone)]
+pub enum Admitted {
+    /// A bar that is in order.
+    Bar {
+        /// What it holds.
+        bar: Bar,
+        /// Why it travels.
+        origin: Origin,
+        /// Where it stands.
+        place: Place,
+        /// When it passed.
+        stamps: Stamps,
+    },
+    /// A caller's question.
+    Ask {
+        /// What is asked.
+        ask: Ask,
+        /// When it passed.
+        stamps: Stamps,
+    },
+}
+
+/// What the feature stage asks of the predict stage: one row for one model.
+#[derive(Clone)]
+pub struct Task {
+    /// Which series.
+    pub series: Arc<SeriesKey>,
+    /// Its dense number.
+    pub series_id: SeriesId,
+    /// The model's dense number.
+    pub model: u32,
+    /// How many bars ahead.
+    pub horizon: u32,
+    /// The bar's open time.
+    pub ts: Timestamp,
+    /// The inputs, all defined.
+    pub vector: Arc<FeatureVector>,
+    /// Where it stands.
+    pub place: Place,
+    /// Why it travels.
+    pub origin: Origin,
+    /// When it passed.
+    pub stamps: Stamps,
+    /// Who waits for it.
+    pub reply: Option<Reply>,
+}

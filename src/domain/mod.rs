@@ -1,0 +1,22 @@
+//! The vocabulary: plain types that every stage shares, in the order in which a bar meets them.
+//!
+//! Standard library only; no I/O, no threads, no serialisation. A type lives here when two rooms of the
+//! house need it; what one room needs stays in that room.
+
+mod bar;
+mod feature;
+mod flow;
+mod prediction;
+mod reason;
+mod series;
+mod time;
+mod timeframe;
+
+pub use bar::Bar;
+pub use feature::{Demand, FeatureSet, FeatureVector};
+pub use flow::{Admitted, Ask, Incoming, Origin, Place, Reply, Stamps, Task};
+pub use prediction::{Outcome, Prediction, ValueNames};
+pub use reason::{Reason, Refusal};
+pub use series::{Lane, SeriesId, SeriesKey, SymbolError};
+pub use time::{ParseTimestampError, Timestamp};
+pub use timeframe::{ParseTimeframeError, Timeframe};

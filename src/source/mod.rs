@@ -1,0 +1,65 @@
+//! Where bars come from.
+
+use crate::domain::{Bar, Origin, SeriesKey};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A bar as a source hands it over.
+#[derive(Clone, Debug)]
+pub struct SourceBar {
+    /// Its series.
+    pub series: Arc<SeriesKey>,
+    /// What it holds.
+    pub bar: Bar,
+    /// Whether it is live, catching up, or history that only warms the features up.
+    pub origin: Origin,
+}
+
+/// What a source has to say when it is asked for bars.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Poll {
+    /// Bars were appended; ask again at once.
+    Ready,
+    /// Nothing new; ask again after this long.
+    Idle(Duration),
+    /// There will be no more.
+    End,
+}
+
+/// A source that cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// A file cannot be read.
+    #[error("{path}: {error}")]
+    File {
+        /// Which file.
+        path: String,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// A line or row that is no bar.
+    #[error("{place}: {problem}")]
+    Row {
+        /// File and line, or table and row.
+        place: String,
+        /// The value and what is allowed.
+        problem: String,
+    },
+    /// The database refuses.
+    #[error("{url}: {problem}")]
+    Database {
+        /// Which database.
+        url: String,
+        /// What was tried and what came back.
+        problem: String,
+    },
+}
+
+/// A source of bars. Called by one thread only; must not block for longer than it takes to read.
+pub trait Source: Send {
+    /// Appends the next bars, in order within each series, at most about a thousand at a time.
+    ///
+    /// # Errors
+    /// When the source cannot go on; a passing trouble (a locked database) is `Idle` instead.
+    fn poll(&mut self, bars: &mut Vec<SourceBar>) -> Result<Poll, SourceError>;
+}

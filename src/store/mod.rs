@@ -1,0 +1,37 @@
+//! Where predictions go.
+
+use crate::domain::{Outcome, SeriesKey, Timestamp};
+use std::sync::Arc;
+
+/// Up to which bar, inclusive, every outcome of a series is stored.
+pub type Watermark = (Arc<SeriesKey>, Timestamp);
+
+/// A store that could not write.
+#[derive(Debug, thiserror::Error)]
+#[error("{store}: {problem}")]
+pub struct StoreError {
+    /// Which store (a URL without credentials, or a file).
+    pub store: String,
+    /// What was tried and what came back.
+    pub problem: String,
+    /// Whether trying again may help (locked, full, away).
+    pub retryable: bool,
+}
+
+/// A sink of outcomes. Called by one thread at a time.
+pub trait Store: Send {
+    /// Writes a batch, whole or not at all, together with the watermarks that become true with it.
+    /// Writing the same outcome again changes nothing.
+    ///
+    /// # Errors
+    /// When nothing of the batch was written.
+    fn write(&mut self, outcomes: &[Outcome], watermarks: &[Watermark]) -> Result<(), StoreError>;
+
+    /// Makes everything that was written durable; called once at the end of a run.
+    ///
+    /// # Errors
+    /// When something that `write` took cannot be made durable.
+    fn finish(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
