@@ -1,5 +1,6 @@
 //! Feature sets by name, and what a model asks of a series.
 
+use super::Refusal;
 use std::fmt;
 use std::sync::Arc;
 
@@ -60,6 +61,8 @@ pub struct Demand {
     pub features: FeatureSet,
     /// How many bars, the newest included, it reads them over; 1 for a model without memory.
     pub window: usize,
+    /// Why the model cannot serve, where that is known beforehand: every bar then gets this reason.
+    pub unusable: Option<Refusal>,
 }
 
 /// The features of one bar (or of a window of bars), shared by all that ask for them.

@@ -1,1 +1,26 @@
-//! (being written)
+//! The mechanism between stages, and the only queueing code in the project: keyed mailboxes, priority
+//! lanes, workers with a width that changes while they run, and the meters that watch them.
+//!
+//! ```text
+//!            put(item)                    ready key                turn: claim, step, release
+//! producer ───────────► key's mailbox ───────────────► a worker ──────────────────────────────► …
+//!                       (lock-free queue)  lanes: high,           of this stage, or the producer's
+//!                                          normal, low            own worker, when nothing waits
+//! ```
+//!
+//! Order within a key, parallelism across keys, batches exactly as large as what has piled up, no timer.
+//! A link knows that stages exist, not which.
+
+mod carry;
+pub mod clock;
+mod lanes;
+mod mailbox;
+mod meter;
+mod stage;
+mod sync;
+mod workers;
+
+pub use mailbox::Mailbox;
+pub use meter::{Meter, MeterReading};
+pub use stage::{Key, KeyOptions, Link, LinkError, LinkOptions, Stage};
+pub use workers::Workers;

@@ -1,0 +1,279 @@
+//! A stage is an object with a `step`, never a thread; a link holds the stage, its keys' mailboxes, its
+//! ready lanes and its bound, and runs turns of it.
+
+use super::carry::{self, Ready};
+use super::clock::now_ns;
+use super::lanes::Lanes;
+use super::mailbox::Mailbox;
+use super::meter::Meter;
+use crate::domain::Lane;
+use crossbeam::channel::{Receiver, Sender, bounded};
+use crossbeam::queue::ArrayQueue;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+
+/// What one of the four stages does. Called by workers: any number at a time over different keys, but
+/// never by more than a key's slots over one key.
+pub trait Stage: Send + Sync + 'static {
+    /// What belongs to one key: a series' state, a model's sessions.
+    type Key: Send + Sync;
+    /// What waits in a mailbox.
+    type Item: Send;
+
+    /// How many items one turn may take of this key; at least 1.
+    fn batch_max(&self, key: &Self::Key) -> usize;
+
+    /// How many of them one `step` may be given; 1 where a step changes the key's state, so that a panic
+    /// costs one item and never repeats another.
+    fn chunk_max(&self) -> usize;
+
+    /// Handles the items, in order; results go to the links that the stage was built with. The vector is
+    /// the worker's: items may be moved out.
+    fn step(&self, key: &Self::Key, items: &[Self::Item]);
+
+    /// A step panicked over this one item: record what became of it.
+    fn panicked(&self, key: &Self::Key, item: &Self::Item, message: &str);
+}
+
+/// The fixed numbers of a link.
+#[derive(Clone, Copy, Debug)]
+pub struct LinkOptions {
+    /// How many items may wait or be in work in the stage at a time; a full stage makes `put` wait.
+    pub items_max: usize,
+    /// How many keys (times their slots) there may be.
+    pub keys_max: usize,
+    /// The most workers it will ever have.
+    pub workers_max: usize,
+}
+
+/// What is particular to one key.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyOptions {
+    /// How many workers may be in it at a time.
+    pub slots: u32,
+}
+
+impl Default for KeyOptions {
+    fn default() -> Self {
+        Self { slots: 1 }
+    }
+}
+
+/// A key that a link cannot take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a stage takes at most {keys_max} keys: raise the setting that bounds them")]
+pub struct LinkError {
+    keys_max: usize,
+}
+
+/// An item and when it was put in.
+struct Envelope<T> {
+    item: T,
+    put_ns: u64,
+}
+
+/// A stage with all that waits for it.
+pub struct Link<S: Stage> {
+    stage: S,
+    options: LinkOptions,
+    lanes: Lanes<Arc<Key<S>>>,
+    /// One unit for every item that waits or is in work: the bound, and the depth.
+    room: (Sender<()>, Receiver<()>),
+    keys: AtomicUsize,
+    pub(super) width: AtomicUsize,
+    busy: AtomicUsize,
+    meter: Meter,
+    /// Vectors that turns take their items into, kept for reuse.
+    scratch: ArrayQueue<Vec<S::Item>>,
+}
+
+/// A key of a stage: its mailbox and what the stage keeps for it.
+pub struct Key<S: Stage> {
+    /// What the stage keeps for this key.
+    pub data: S::Key,
+    link: Arc<Link<S>>,
+    mailbox: Mailbox<Envelope<S::Item>>,
+    /// The lane of the item that last called a worker; what waits behind it goes the same way.
+    lane: AtomicU8,
+}
+
+impl<S: Stage> Link<S> {
+    /// A link to `stage`, without workers yet.
+    pub fn new(stage: S, options: LinkOptions) -> Arc<Self> {
+        Arc::new(Self {
+            stage,
+            options,
+            lanes: Lanes::new(options.keys_max, options.workers_max),
+            room: bounded(options.items_max),
+            keys: AtomicUsize::new(0),
+            width: AtomicUsize::new(0),
+            busy: AtomicUsize::new(0),
+            meter: Meter::new(options.workers_max + CARRIERS),
+            scratch: ArrayQueue::new(options.workers_max + CARRIERS),
+        })
+    }
+
+    /// A new key of this stage.
+    ///
+    /// # Errors
+    /// When the link has `keys_max` already.
+    pub fn key(self: &Arc<Self>, data: S::Key, options: KeyOptions) -> Result<Arc<Key<S>>, LinkError> {
+        let slots = options.slots.max(1) as usize;
+        let keys_max = self.options.keys_max;
+        let room = |keys: usize| keys.checked_add(slots).filter(|wanted| *wanted <= keys_max);
+        self.keys
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, room)
+            .map_err(|_| LinkError { keys_max })?;
+        Ok(Arc::new(Key {
+            data,
+            link: Arc::clone(self),
+            mailbox: Mailbox::new(options.slots),
+            lane: AtomicU8::new(Lane::Normal as u8),
+        }))
+    }
+
+    /// The stage itself.
+    pub fn stage(&self) -> &S {
+        &self.stage
+    }
+
+    /// How many items wait or are in work.
+    pub fn depth(&self) -> usize {
+        self.room.0.len()
+    }
+
+    /// How many workers run now.
+    pub fn width(&self) -> usize {
+        self.width.load(Ordering::Relaxed)
+    }
+
+    /// What the stage did so far.
+    pub fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    pub(super) fn lanes(&self) -> &Lanes<Arc<Key<S>>> {
+        &self.lanes
+    }
+
+    /// Whether nothing is announced and fewer turns run than there are workers: an item that comes now
+    /// would only wait for a wake-up.
+    fn has_free_slot(&self) -> bool {
+        self.lanes.is_empty() && self.busy.load(Ordering::Relaxed) < self.width()
+    }
+
+    fn step(&self, key: &Key<S>, items: &[S::Item]) {
+        for chunk in items.chunks(self.stage.chunk_max().max(1)) {
+            if catch_unwind(AssertUnwindSafe(|| self.stage.step(&key.data, chunk))).is_ok() {
+                continue;
+            }
+            // Whose fault it was shows when each goes alone.
+            for item in chunk {
+                let alone = std::slice::from_ref(item);
+                let step = || {
+                    if chunk.len() > 1 {
+                        self.stage.step(&key.data, alone)
+                    }
+                };
+                let again = catch_unwind(AssertUnwindSafe(step));
+                if chunk.len() > 1 && again.is_ok() {
+                    continue;
+                }
+                self.meter.panicked();
+                let message = again.err().map_or_else(|| LAST_PANIC.into(), panic_message);
+                let record = || self.stage.panicked(&key.data, item, &message);
+                // Should recording panic too, the item is lost but not the worker; the meter counts it.
+                let _ = catch_unwind(AssertUnwindSafe(record));
+            }
+        }
+    }
+}
+
+/// Threads that may run turns of a stage besides its own workers: those of the stages before it.
+const CARRIERS: usize = 8;
+
+const LAST_PANIC: &str = "a worker panicked over this item; the log has the message";
+
+fn panic_message(payload: Box<dyn std::any::Any + Send>) -> String {
+    let text = payload.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| LAST_PANIC.into())
+}
+
+impl<S: Stage> Key<S> {
+    /// Puts an item in, with the priority `lane` should it have to be announced; waits while the stage
+    /// is full.
+    pub fn put(self: &Arc<Self>, item: S::Item, lane: Lane) {
+        if self.link.room.0.try_send(()).is_err() {
+            // This thread may hold the very key that has to move before there is room.
+            carry::flush();
+            // The receiver lives as long as the link, which `self` holds.
+            let _ = self.link.room.0.send(());
+        }
+        self.deliver(item, lane);
+    }
+
+    /// Puts an item in, or gives it back when the stage is full.
+    ///
+    /// # Errors
+    /// The item, when the stage is full.
+    pub fn try_put(self: &Arc<Self>, item: S::Item, lane: Lane) -> Result<(), S::Item> {
+        match self.link.room.0.try_send(()) {
+            Ok(()) => {
+                self.deliver(item, lane);
+                Ok(())
+            }
+            Err(_) => Err(item),
+        }
+    }
+
+    fn deliver(self: &Arc<Self>, item: S::Item, lane: Lane) {
+        let batch = self.link.stage.batch_max(&self.data);
+        if self.mailbox.put(Envelope { item, put_ns: now_ns() }, batch) {
+            self.lane.store(lane as u8, Ordering::Relaxed);
+            self.call();
+        }
+    }
+
+    /// Sees to it that a worker comes: this thread, where nothing waits before it, or one of the stage's.
+    fn call(self: &Arc<Self>) {
+        if !(self.link.has_free_slot() && carry::stash(self)) {
+            Arc::clone(self).announce();
+        }
+    }
+}
+
+impl<S: Stage> Ready for Key<S> {
+    fn turn(self: Arc<Self>) {
+        let link = &self.link;
+        link.busy.fetch_add(1, Ordering::Relaxed);
+        let batch = link.stage.batch_max(&self.data).max(1);
+        let mut items = link.scratch.pop().unwrap_or_default();
+        let begin_ns = now_ns();
+        self.mailbox.claim(batch, |envelope| {
+            link.meter.waited(begin_ns.saturating_sub(envelope.put_ns));
+            items.push(envelope.item);
+        });
+        if !items.is_empty() {
+            link.step(&self, &items);
+            link.meter.served(items.len() as u64, now_ns() - begin_ns);
+        }
+        for _ in 0..items.len() {
+            // One unit a handled item: there are at least as many.
+            let _ = link.room.1.try_recv();
+        }
+        items.clear();
+        // Full only when more threads than foreseen carry on: the vector is dropped then.
+        let _ = link.scratch.push(items);
+        link.busy.fetch_sub(1, Ordering::Relaxed);
+        if self.mailbox.release(batch) {
+            self.call();
+        }
+    }
+
+    fn announce(self: Arc<Self>) {
+        let lane = Lane::ALL[self.lane.load(Ordering::Relaxed) as usize];
+        let link = Arc::clone(&self.link);
+        link.lanes.announce(self, lane);
+    }
+}

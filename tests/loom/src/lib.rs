@@ -1,0 +1,178 @@
+//! Every interleaving of producers and workers around one mailbox, explored by loom.
+//!
+//! `cargo test --manifest-path tests/loom/Cargo.toml`
+#![cfg(test)]
+
+mod sync {
+    pub(super) use loom::sync::atomic::{AtomicU64, Ordering};
+
+    pub(super) fn spin_loop() {
+        loom::thread::yield_now();
+    }
+
+    /// A queue whose operations are atomic, as those of the real one are.
+    pub(super) struct Queue<T>(loom::sync::Mutex<std::collections::VecDeque<T>>);
+
+    impl<T> Queue<T> {
+        pub(super) fn new() -> Self {
+            Self(loom::sync::Mutex::new(std::collections::VecDeque::new()))
+        }
+        pub(super) fn push(&self, item: T) {
+            self.0.lock().unwrap().push_back(item);
+        }
+        pub(super) fn pop(&self) -> Option<T> {
+            self.0.lock().unwrap().pop_front()
+        }
+    }
+}
+
+#[path = "../../../src/link/mailbox.rs"]
+#[allow(dead_code)]
+mod mailbox;
+
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::sync::mpsc::{Receiver, Sender, channel};
+use loom::thread;
+use mailbox::Mailbox;
+
+/// The ready channel of one key: a message for every call.
+struct Desk {
+    mailbox: Mailbox<usize>,
+    inside: AtomicUsize,
+}
+
+/// One turn, as a worker of the product runs it; calls again through `ready` where it must.
+fn turn(desk: &Desk, batch: usize, slots: usize, ready: &Sender<()>, seen: &mut Vec<usize>) {
+    let inside = desk.inside.fetch_add(1, Ordering::Relaxed);
+    assert!(inside < slots, "more workers in one key than it has slots");
+    desk.mailbox.claim(batch, |item| seen.push(item));
+    desk.inside.fetch_sub(1, Ordering::Relaxed);
+    if desk.mailbox.release(batch) {
+        ready.send(()).unwrap();
+    }
+}
+
+fn serve(desk: &Desk, batch: usize, slots: usize, ready: &(Sender<()>, Receiver<()>)) -> Vec<usize> {
+    let mut seen = Vec::new();
+    while ready.1.try_recv().is_ok() {
+        turn(desk, batch, slots, &ready.0, &mut seen);
+    }
+    seen
+}
+
+/// Two producers and a worker that is started by the first call. Nothing may be left behind when all have
+/// ended: whatever was put is handled, or a call for it is waiting in the ready channel.
+#[test]
+fn no_item_is_left_without_a_call() {
+    loom::model(|| {
+        let desk = Arc::new(Desk { mailbox: Mailbox::new(1), inside: AtomicUsize::new(0) });
+        let ready = Arc::new(loom::sync::Mutex::new(0_usize));
+        let producers: Vec<_> = (0..2)
+            .map(|n| {
+                let (desk, ready) = (Arc::clone(&desk), Arc::clone(&ready));
+                thread::spawn(move || {
+                    if desk.mailbox.put(n, 1) {
+                        *ready.lock().unwrap() += 1;
+                    }
+                })
+            })
+            .collect();
+        let mut seen = Vec::new();
+        let serve_once = |seen: &mut Vec<usize>| {
+            let called = {
+                let mut calls = ready.lock().unwrap();
+                let called = *calls > 0;
+                *calls -= usize::from(called);
+                called
+            };
+            if called {
+                desk.mailbox.claim(1, |item| seen.push(item));
+                if desk.mailbox.release(1) {
+                    *ready.lock().unwrap() += 1;
+                }
+            }
+            called
+        };
+        // Meets the producers in every possible way …
+        serve_once(&mut seen);
+        serve_once(&mut seen);
+        for producer in producers {
+            producer.join().unwrap();
+        }
+        // … and after them finds a call for whatever is left.
+        while serve_once(&mut seen) {}
+        seen.sort_unstable();
+        assert_eq!(seen, [0, 1]);
+        assert_eq!(desk.mailbox.waiting(), 0);
+    });
+}
+
+/// One producer, two workers: order within the key, one worker at a time, nothing lost, nothing twice.
+#[test]
+fn with_one_slot_items_are_handled_in_order_by_one_worker_at_a_time() {
+    loom::model(|| {
+        let desk = Arc::new(Desk { mailbox: Mailbox::new(1), inside: AtomicUsize::new(0) });
+        let calls = Arc::new(AtomicUsize::new(0));
+        let order = Arc::new(loom::sync::Mutex::new(Vec::new()));
+        let worker = |desk: Arc<Desk>, calls: Arc<AtomicUsize>, order: Arc<loom::sync::Mutex<Vec<usize>>>| {
+            move || {
+                // A call is taken by exactly one worker.
+                let take = |n: usize| n.checked_sub(1);
+                for _ in 0..2 {
+                    if calls.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).is_ok() {
+                        let inside = desk.inside.fetch_add(1, Ordering::Relaxed);
+                        assert_eq!(inside, 0, "two workers in one key");
+                        desk.mailbox.claim(1, |item| order.lock().unwrap().push(item));
+                        desk.inside.fetch_sub(1, Ordering::Relaxed);
+                        if desk.mailbox.release(1) {
+                            calls.fetch_add(1, Ordering::AcqRel);
+                        }
+                    }
+                }
+            }
+        };
+        let other = thread::spawn(worker(Arc::clone(&desk), Arc::clone(&calls), Arc::clone(&order)));
+        for n in 0..2 {
+            if desk.mailbox.put(n, 1) {
+                calls.fetch_add(1, Ordering::AcqRel);
+            }
+        }
+        worker(Arc::clone(&desk), Arc::clone(&calls), Arc::clone(&order))();
+        other.join().unwrap();
+        while calls.load(Ordering::Acquire) > 0 {
+            worker(Arc::clone(&desk), Arc::clone(&calls), Arc::clone(&order))();
+        }
+        assert_eq!(*order.lock().unwrap(), [0, 1]);
+        assert_eq!(desk.mailbox.waiting(), 0);
+    });
+}
+
+/// Two slots: a second worker is called when more waits than the first takes, never a third, nothing lost.
+#[test]
+fn with_two_slots_two_workers_share_what_waits() {
+    loom::model(|| {
+        let desk = Arc::new(Desk { mailbox: Mailbox::new(2), inside: AtomicUsize::new(0) });
+        let ready = channel();
+        for n in 0..3 {
+            if desk.mailbox.put(n, 1) {
+                ready.0.send(()).unwrap();
+            }
+        }
+        let (first, second) = (ready.1.try_recv().is_ok(), ready.1.try_recv().is_ok());
+        assert!(first && second, "three items, one a turn: both slots are called");
+        assert!(ready.1.try_recv().is_err(), "and no third");
+        let (sender, other_desk) = (ready.0.clone(), Arc::clone(&desk));
+        let other = thread::spawn(move || {
+            let mut seen = Vec::new();
+            turn(&other_desk, 1, 2, &sender, &mut seen);
+            seen
+        });
+        let mut seen = Vec::new();
+        turn(&desk, 1, 2, &ready.0, &mut seen);
+        seen.extend(other.join().unwrap());
+        seen.extend(serve(&desk, 1, 2, &ready));
+        seen.sort_unstable();
+        assert_eq!(seen, [0, 1, 2]);
+    });
+}
