@@ -1,1 +1,111 @@
-//! (being written)
+//! The command line: one file a command.
+//!
+//! Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+
+mod config;
+mod demo;
+mod features;
+mod models;
+mod predict;
+mod replay;
+mod report;
+mod run;
+mod runtime;
+mod settings;
+mod signals;
+
+use clap::{Parser, Subcommand};
+use std::io::Write as _;
+use std::process::ExitCode;
+
+/// What a command can end with besides success.
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    #[error("{0}")]
+    Failed(String),
+    #[error("interrupted")]
+    Interrupted,
+    /// Standard output was closed: whoever read it has enough.
+    #[error("standard output was closed")]
+    OutputClosed,
+}
+
+impl From<std::io::Error> for CliError {
+    /// An error of writing to standard output.
+    fn from(error: std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::BrokenPipe => Self::OutputClosed,
+            _ => Self::Failed(format!("writing to standard output: {error}")),
+        }
+    }
+}
+
+macro_rules! failed_from {
+    ($($Error:ty),+) => { $(impl From<$Error> for CliError {
+        fn from(error: $Error) -> Self {
+            Self::Failed(error.to_string())
+        }
+    })+ };
+}
+failed_from!(
+    crate::engine::EngineError,
+    crate::config::ConfigError,
+    crate::predict::RuntimeError,
+    crate::source::SourceError,
+    crate::store::StoreError,
+    crate::feature::FeatureError
+);
+
+/// Every closed bar becomes a stored, served prediction.
+#[derive(Parser)]
+#[command(name = "vela", version, arg_required_else_help = true, max_term_width = 110)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a simulated live market with real ONNX models: the whole pipeline, nothing to set up
+    Demo(demo::Arguments),
+    /// Run the service: follow a table or a folder of bars, predict every closed bar, store
+    Run(run::Arguments),
+    /// Run files of bars through the pipeline as fast as possible, the same result every time
+    Replay(replay::Arguments),
+    /// Compute features with the code that serves them
+    Features(features::Arguments),
+    /// Predict from the newest closed bar of a series
+    Predict(predict::Arguments),
+    /// Look at the models folder
+    #[command(subcommand)]
+    Models(models::Command),
+    /// Check and show the configuration
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Find or fetch ONNX Runtime
+    #[command(subcommand)]
+    Runtime(runtime::Command),
+}
+
+/// Runs the program with the process's own arguments.
+pub fn run() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Replay(arguments) => replay::run(&arguments),
+        Command::Features(arguments) => features::run(&arguments),
+        Command::Predict(arguments) => predict::run(&arguments),
+        Command::Models(command) => models::run(&command),
+        Command::Config(command) => config::run(&command),
+        Command::Runtime(command) => runtime::run(&command),
+    };
+    match result {
+        Ok(()) | Err(CliError::OutputClosed) => ExitCode::SUCCESS,
+        Err(CliError::Interrupted) => ExitCode::from(130),
+        Err(CliError::Failed(message)) => {
+            // Standard error may be closed too; there is nobody left to tell then.
+            let _ = writeln!(std::io::stderr(), "error: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! The messages that travel from stage to stage, in flow order. Never changed after they are sent.
 
-use super::{Bar, FeatureVector, Outcome, SeriesId, SeriesKey, Timestamp};
+use super::{Bar, FeatureVector, Lane, Outcome, SeriesId, SeriesKey, Timestamp};
 use std::sync::Arc;
 
 /// Why a bar travels.
@@ -15,6 +15,17 @@ pub enum Origin {
     WarmUp,
     /// A caller asked about the newest bar.
     Asked,
+}
+
+impl Origin {
+    /// The lane in which an item of this origin travels, where its series' live bars travel in `live`.
+    pub fn lane(self, live: Lane) -> Lane {
+        match self {
+            Self::Live => live,
+            Self::CatchUp | Self::WarmUp => Lane::Low,
+            Self::Asked => Lane::High,
+        }
+    }
 }
 
 /// Where an item stands in the order of this run; restores that order whatever the workers did.
@@ -99,6 +110,16 @@ pub enum Admitted {
         /// When it passed.
         stamps: Stamps,
     },
+}
+
+impl Admitted {
+    /// Why it travels.
+    pub fn origin(&self) -> Origin {
+        match self {
+            Self::Bar { origin, .. } => *origin,
+            Self::Ask { .. } => Origin::Asked,
+        }
+    }
 }
 
 /// What the feature stage asks of the predict stage: one row for one model.

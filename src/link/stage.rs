@@ -64,7 +64,8 @@ impl Default for KeyOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a stage takes at most {keys_max} keys: raise the setting that bounds them")]
 pub struct LinkError {
-    keys_max: usize,
+    /// How many.
+    pub keys_max: usize,
 }
 
 /// An item and when it was put in.

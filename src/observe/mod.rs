@@ -1,1 +1,11 @@
-//! (being written)
+//! What one can see from outside: metrics, and the log.
+
+pub mod log;
+mod metrics;
+mod process;
+
+pub use metrics::{
+    CacheMetrics, Metrics, ModelMetrics, ModelPoolMetrics, Performance, Quantiles, StageMetrics,
+    SystemMetrics,
+};
+pub use process::ProcessProbe;

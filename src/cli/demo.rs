@@ -1,0 +1,195 @@
+//! `vela demo`: a simulated live market through the whole pipeline, with the models that the program carries.
+
+mod assets;
+mod screen;
+
+use super::report::Report;
+use super::{CliError, signals};
+use crate::config::{Settings, SourceKind, StoreUrl};
+use crate::domain::Timestamp;
+use crate::engine::{Engine, Overrides};
+use crate::source::market::{Instrument, Market, MarketSettings};
+use crate::source::{Pace, Simulated, Source as _};
+use crate::store::SqliteStore;
+use screen::Screen;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Enough for every feature of the demo's models to be stable.
+const WARM_UP_MINUTES: u64 = 300;
+/// Live minutes of `--once`.
+const ONCE_MINUTES: u64 = 500;
+/// The seed of the market that one sees; the models were trained on another.
+const SEED: u64 = 7;
+/// The open time of the first bar of `--once` and of an export: 2026-01-05, a Monday.
+const FIXED_START: Timestamp = Timestamp::from_secs(1_767_571_200);
+const TICK: Duration = Duration::from_millis(100);
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// Run a fixed number of bars as fast as possible, print the summary and end
+    #[arg(long)]
+    once: bool,
+    /// Print the summary as JSON
+    #[arg(long, requires = "once")]
+    json: bool,
+    /// How many symbols: the first six have names, the others numbers
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..=2000))]
+    symbols: u16,
+    /// Minutes of the market in a minute of yours
+    #[arg(long, default_value_t = 60.0, value_name = "FACTOR", value_parser = speed)]
+    speed: f64,
+    /// Minutes of live market with --once or --export
+    #[arg(long, default_value_t = ONCE_MINUTES, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    minutes: u64,
+    /// Where the demo keeps its models and its SQLite file; made anew at every start
+    #[arg(long, default_value = "vela-demo", value_name = "DIR")]
+    dir: PathBuf,
+    /// Only write the market's bars as CSV files into this folder
+    #[arg(long, value_name = "DIR")]
+    export: Option<PathBuf>,
+    /// The seed of the market
+    #[arg(long, default_value_t = SEED)]
+    seed: u64,
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    let speed: f64 = text.parse().map_err(|_| "write a number, such as 60")?;
+    if (0.1..=6000.0).contains(&speed) { Ok(speed) } else { Err("from 0.1 to 6000".into()) }
+}
+
+fn instruments(count: usize) -> Vec<Instrument> {
+    let mut instruments = Instrument::majors();
+    instruments.truncate(count);
+    let more = count - instruments.len();
+    instruments.extend(Instrument::synthetic(more));
+    instruments
+}
+
+fn market(arguments: &Arguments) -> Result<Market, CliError> {
+    let live = !arguments.once && arguments.export.is_none();
+    let start = if live {
+        // The first live bar is about to close now, in the market's own time.
+        let minute = crate::domain::Timeframe::MINUTE;
+        minute.open_of(Timestamp::now()).plus_millis(-(WARM_UP_MINUTES as i64 + 1) * minute.as_millis())
+    } else {
+        FIXED_START
+    };
+    let settings = MarketSettings {
+        seed: arguments.seed,
+        instruments: instruments(arguments.symbols.into()),
+        timeframe: crate::domain::Timeframe::MINUTE,
+        start,
+    };
+    Market::new(settings).map_err(|error| CliError::Failed(error.to_string()))
+}
+
+fn export(arguments: &Arguments, folder: &Path) -> Result<(), CliError> {
+    let pace = Pace { warm_up_minutes: 0, minutes: Some(arguments.minutes), interval: Duration::ZERO };
+    let mut source = Simulated::new(market(arguments)?, pace);
+    let failed = |error: std::io::Error| CliError::Failed(format!("{}: {error}", folder.display()));
+    std::fs::create_dir_all(folder).map_err(failed)?;
+    let mut files = std::collections::BTreeMap::new();
+    let mut bars = Vec::new();
+    while source.poll(&mut bars)? != crate::source::Poll::End {
+        for bar in bars.drain(..) {
+            let name = format!("{}_{}.csv", bar.series.symbol, bar.series.timeframe);
+            let file = match files.entry(name) {
+                std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
+                std::collections::btree_map::Entry::Vacant(entry) => {
+                    let path = folder.join(entry.key());
+                    let file = std::fs::File::create(path).map_err(failed)?;
+                    let mut file = std::io::BufWriter::new(file);
+                    writeln!(file, "ts,open,high,low,close,volume").map_err(failed)?;
+                    entry.insert(file)
+                }
+            };
+            let b = bar.bar;
+            writeln!(file, "{},{},{},{},{},{}", b.ts, b.open, b.high, b.low, b.close, b.volume)
+                .map_err(failed)?;
+        }
+    }
+    for file in files.values_mut() {
+        file.flush().map_err(failed)?;
+    }
+    writeln!(std::io::stdout(), "{} files of {} bars in {}", files.len(), arguments.minutes, folder.display())?;
+    Ok(())
+}
+
+/// A fresh folder for this run's models and rows.
+fn prepare(dir: &Path) -> Result<(PathBuf, PathBuf), CliError> {
+    let failed = |error: std::io::Error| CliError::Failed(format!("{}: {error}", dir.display()));
+    let (models, database) = (dir.join("models"), dir.join("vela.db"));
+    std::fs::create_dir_all(dir).map_err(failed)?;
+    for suffix in ["", "-wal", "-shm"] {
+        let path = dir.join(format!("vela.db{suffix}"));
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+    }
+    assets::write(&models).map_err(failed)?;
+    Ok((models, database))
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
+    if let Some(folder) = &arguments.export {
+        return export(arguments, folder);
+    }
+    let stop = signals::stop_requests()?;
+    let (models_path, database) = prepare(&arguments.dir)?;
+    let mut settings = Settings::default();
+    settings.models.path = models_path;
+    settings.source.kind = SourceKind::None;
+    settings.store.url = StoreUrl::Sqlite(database.clone());
+    settings.log.path = PathBuf::new();
+    let _log = super::run::start_log(&settings)?;
+    let models = super::runtime::open_models(&settings)?;
+    models.pool.preload();
+    let pace = Pace {
+        warm_up_minutes: WARM_UP_MINUTES,
+        minutes: arguments.once.then_some(arguments.minutes),
+        interval: if arguments.once {
+            Duration::ZERO
+        } else {
+            Duration::from_secs_f64(60.0 / arguments.speed)
+        },
+    };
+    let source = Simulated::new(market(arguments)?, pace);
+    let overrides = Overrides {
+        source: Some(Box::new(source)),
+        store: Some(Box::new(SqliteStore::open(&database)?)),
+        models: Some(models),
+        accept_future: true,
+    };
+    let begin = Instant::now();
+    let engine = Engine::start_with(settings, overrides)?;
+    if !arguments.once {
+        let mut screen = Screen::new(&engine);
+        while !engine.wait_source(TICK) {
+            if stop.try_recv().is_ok() {
+                break;
+            }
+            screen.tick(&engine)?;
+        }
+        screen.clear()?;
+    } else {
+        while !engine.wait_source(TICK) {
+            if stop.try_recv().is_ok() {
+                break;
+            }
+        }
+    }
+    let report = engine.stop()?;
+    let report = Report { metrics: engine.metrics(), stop: report, wall: begin.elapsed() };
+    let mut out = std::io::stdout().lock();
+    if arguments.json {
+        writeln!(out, "{}", report.json())?;
+        return Ok(());
+    }
+    write!(out, "{}", report.text())?;
+    writeln!(out, "\nstored in {}: try", database.display())?;
+    writeln!(out, "  sqlite3 {} 'SELECT * FROM agentpreds ORDER BY ts DESC LIMIT 5'", database.display())?;
+    Ok(())
+}

@@ -1,0 +1,118 @@
+//! `vela replay`: files of bars through the pipeline, as fast as possible.
+
+use super::report::Report;
+use super::{CliError, settings::ConfigOptions, signals};
+use crate::config::StoreUrl;
+use crate::domain::Timestamp;
+use crate::engine::{Engine, Overrides};
+use crate::predict::Models;
+use crate::source::{Replay, Source};
+use crate::store::{CsvStore, NullStore, SqliteStore, Store, Tee};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How often the progress is drawn and a stop looked for.
+const TICK: Duration = Duration::from_millis(50);
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// CSV files named SYMBOL_TIMEFRAME.csv, or folders of them
+    #[arg(long, required = true, num_args = 1.., value_name = "FILE_OR_DIR")]
+    bars: Vec<PathBuf>,
+    /// The folder of models
+    #[arg(long, value_name = "DIR")]
+    models: PathBuf,
+    /// Where rows are stored: sqlite:FILE or none
+    #[arg(long, default_value = "none", value_name = "URL")]
+    store: String,
+    /// A CSV file for the predictions, in the order of the bars
+    #[arg(long, value_name = "FILE.csv")]
+    out: Option<PathBuf>,
+    /// The first bar to predict (RFC 3339 open time); bars before it only warm the features up
+    #[arg(long, value_name = "TS")]
+    from: Option<Timestamp>,
+    /// The last bar to predict (RFC 3339 open time)
+    #[arg(long, value_name = "TS")]
+    to: Option<Timestamp>,
+    /// Print the summary as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    options: ConfigOptions,
+}
+
+/// The store of a replay: the one that was asked for, and the CSV beside it.
+fn store_of(url: &str, out: Option<&Path>, models: &Models) -> Result<Box<dyn Store>, CliError> {
+    let url: StoreUrl = url.parse().map_err(|error| CliError::Failed(format!("--store: {error}")))?;
+    let mut stores: Vec<Box<dyn Store>> = Vec::new();
+    if let StoreUrl::Sqlite(path) = &url {
+        stores.push(Box::new(SqliteStore::open(path)?));
+    }
+    if let Some(out) = out {
+        stores.push(Box::new(CsvStore::create(out, models.output_names())?));
+    }
+    Ok(if stores.is_empty() { Box::new(NullStore) } else { Box::new(Tee(stores)) })
+}
+
+fn progress_bar(total: u64, quiet: bool) -> ProgressBar {
+    let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+    let bar = ProgressBar::with_draw_target(Some(total), target);
+    // A constant template: it is valid, or no test of this command passes.
+    #[allow(clippy::unwrap_used)]
+    let style = ProgressStyle::with_template(
+        "{bar:40} {percent:>3} %  {human_pos} of about {human_len} bars  {per_sec}  {eta} left",
+    )
+    .unwrap();
+    bar.with_style(style)
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
+    let stop = signals::stop_requests()?;
+    let mut settings = arguments.options.load()?.settings;
+    settings.models.path = arguments.models.clone();
+    let source = Replay::open(&arguments.bars, arguments.from, arguments.to)?;
+    let bars_total = source.bars_total_hint();
+    let models = super::runtime::open_models(&settings)?;
+    for problem in models.catalogue.problems() {
+        let _ = writeln!(std::io::stderr(), "warning: {problem}");
+    }
+    // All sessions first: their outputs are the columns of the file.
+    models.pool.preload();
+    let store = store_of(&arguments.store, arguments.out.as_deref(), &models)?;
+    let begin = Instant::now();
+    let overrides = Overrides {
+        source: Some(Box::new(source) as Box<dyn Source>),
+        store: Some(store),
+        models: Some(models),
+        accept_future: true,
+    };
+    let engine = Engine::start_with(settings, overrides)?;
+    let bar = progress_bar(bars_total, arguments.json);
+    let mut interrupted = false;
+    while !engine.wait_source(TICK) {
+        bar.set_position(engine.bars());
+        if stop.try_recv().is_ok() {
+            interrupted = true;
+            break;
+        }
+    }
+    let report = engine.stop()?;
+    bar.finish_and_clear();
+    let report = Report { metrics: engine.metrics(), stop: report, wall: begin.elapsed() };
+    let mut out = std::io::stdout().lock();
+    if arguments.json {
+        writeln!(out, "{}", report.json())?;
+    } else {
+        write!(out, "{}", report.text())?;
+        if let Some(path) = &arguments.out {
+            writeln!(out, "predictions: {}", path.display())?;
+        }
+    }
+    match report.stop.source_error {
+        Some(error) => Err(CliError::Failed(error)),
+        None if interrupted => Err(CliError::Interrupted),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,105 @@
+//! `vela run`: the service.
+
+use super::{CliError, settings::ConfigOptions, signals};
+use crate::config::Settings;
+use crate::engine::Engine;
+use crate::observe::log::{self, LogOptions};
+use crossbeam::channel::RecvTimeoutError;
+use std::io::Write as _;
+use std::time::Duration;
+
+/// How often a source that ended by itself is noticed.
+const TICK: Duration = Duration::from_millis(500);
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    options: ConfigOptions,
+}
+
+/// Starts the log as the settings say.
+pub(super) fn start_log(settings: &Settings) -> Result<log::LogGuard, CliError> {
+    let path = &settings.log.path;
+    let megabytes = usize::try_from(settings.log.file_size_max_mb).unwrap_or(usize::MAX);
+    log::start(&LogOptions {
+        file: (!path.as_os_str().is_empty()).then_some(path.as_path()),
+        level: settings.log.level.tracing(),
+        terminal_level: tracing::Level::WARN,
+        file_bytes_max: megabytes.saturating_mul(1024 * 1024),
+        files_max: settings.log.files_max,
+    })
+    .map_err(|error| CliError::Failed(format!("the log {}: {error}", path.display())))
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
+    let stop = signals::stop_requests()?;
+    let settings = arguments.options.load()?.settings;
+    let _log = start_log(&settings)?;
+    let interval = Duration::from_secs(settings.log.performance_interval_s);
+    let engine = Engine::start(settings)?;
+    let models = engine.catalogue().models().len();
+    tracing::info!(models, version = env!("CARGO_PKG_VERSION"), "started");
+    writeln!(std::io::stderr(), "vela runs with {models} models; Ctrl-C or SIGTERM stops it cleanly")?;
+    let mut next_report = std::time::Instant::now() + interval;
+    loop {
+        match stop.recv_timeout(TICK) {
+            Err(RecvTimeoutError::Timeout) => {}
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => break,
+        }
+        if engine.source_failed() {
+            break;
+        }
+        if std::time::Instant::now() >= next_report {
+            next_report += interval;
+            log_performance(&engine);
+        }
+    }
+    let report = engine.stop()?;
+    log_performance(&engine);
+    let metrics = engine.metrics();
+    let performance = &metrics.performance;
+    tracing::info!(
+        bars = performance.total_bars,
+        predictions = performance.total_predictions,
+        undrained = report.undrained,
+        unsaved = report.unsaved,
+        "stopped"
+    );
+    writeln!(
+        std::io::stderr(),
+        "stopped: {} bars in, {} predictions stored, {} items left",
+        performance.total_bars,
+        performance.total_predictions,
+        report.undrained
+    )?;
+    match report.source_error {
+        Some(error) => Err(CliError::Failed(error)),
+        None => Ok(()),
+    }
+}
+
+/// One line for everything, and one a symbol.
+fn log_performance(engine: &Engine) {
+    let metrics = engine.metrics();
+    let performance = &metrics.performance;
+    tracing::info!(
+        bars = performance.total_bars,
+        predictions = performance.total_predictions,
+        latency_avg_ms = performance.avg_latency_ms,
+        latency_p99_us = performance.latency.p99,
+        error_rate = performance.error_rate,
+        memory_mb = metrics.system.memory_usage_mb,
+        cpu_percent = metrics.system.cpu_usage_percent,
+        "performance"
+    );
+    for (symbol, tally) in &metrics.symbols {
+        tracing::info!(
+            symbol,
+            predictions = tally.predictions_count,
+            errors = tally.errors_count,
+            latency_avg_ms = tally.avg_latency_ms,
+            latency_max_ms = tally.max_latency_ms,
+            "performance of a symbol"
+        );
+    }
+}

@@ -1,0 +1,28 @@
+//! The configuration of a command: file, environment, `--set`.
+
+use super::CliError;
+use crate::config::{Loaded, Settings, environment};
+use std::path::PathBuf;
+
+/// The options of every command that reads the configuration.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(super) struct ConfigOptions {
+    /// The configuration file (TOML); without one, every key has its default
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Set one key on top of the file and the environment; may be given again
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
+    overrides: Vec<(String, String)>,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE, such as workers_max=4")?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
+}
+
+impl ConfigOptions {
+    /// The settings, each with where it came from.
+    pub(super) fn load(&self) -> Result<Loaded, CliError> {
+        Ok(Settings::load(self.config.as_deref(), environment(), &self.overrides)?)
+    }
+}

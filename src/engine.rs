@@ -1,0 +1,493 @@
+//! The engine: the library's face.
+
+use crate::config::{Settings, SourceKind, StoreUrl};
+use crate::domain::{Ask, Bar, Incoming, Origin, Outcome, Reason, Refusal, SeriesKey, Stamps, Timeframe};
+use crate::link::clock;
+use crate::observe::{
+    CacheMetrics, Metrics, ModelMetrics, ModelPoolMetrics, Performance, ProcessProbe, Quantiles,
+    StageMetrics, SystemMetrics,
+};
+use crate::persist::{Subscription, Tally};
+use crate::predict::{Catalogue, Pool};
+use crate::source::{Poll, Source, SourceBar, SourceError};
+use crate::store::{Store, StoreError};
+use crate::topology::{Parts, STAGES, Topology, TopologyError};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How long a stop waits for what is on its way, before it says what was left.
+pub const DRAIN_MAX: Duration = Duration::from_secs(30);
+
+/// How long a stop waits for a store that is away.
+const STORE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Why an engine does not start or does not take something.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The configuration contradicts itself.
+    #[error("{0}")]
+    Config(#[from] crate::config::ConfigError),
+    /// ONNX Runtime is missing or unusable.
+    #[error("{0}")]
+    Runtime(#[from] crate::predict::RuntimeError),
+    /// The models folder cannot be read.
+    #[error("{0}")]
+    Models(String),
+    /// The source cannot be opened.
+    #[error("{0}")]
+    Source(#[from] SourceError),
+    /// The store cannot be opened or written.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// Threads or room are missing.
+    #[error("{0}")]
+    Topology(#[from] TopologyError),
+}
+
+/// What an engine is started with instead of what its settings name.
+#[derive(Default)]
+pub struct Overrides {
+    /// Where bars come from; `Some(None)`-like absence is `[source] kind = "none"`.
+    pub source: Option<Box<dyn Source>>,
+    /// Where outcomes go.
+    pub store: Option<Box<dyn Store>>,
+    /// Take bars that close in the future: a replay's and a simulation's clock is their own.
+    pub accept_future: bool,
+    /// Load every model that fits into the pool before the first bar.
+    pub preload: bool,
+}
+
+/// What became of a run.
+#[derive(Clone, Debug)]
+pub struct StopReport {
+    /// Items that were still on their way when the drain's time was up; none is the rule. Their bars are
+    /// predicted at the next start, because the watermarks stand before them.
+    pub undrained: usize,
+    /// Outcomes that the store did not take.
+    pub unsaved: u64,
+    /// Why the source ended, where that was an error.
+    pub source_error: Option<String>,
+}
+
+/// A running pipeline: bars in, stored predictions out.
+///
+/// ```no_run
+/// use vela::{Engine, Settings};
+/// use vela::domain::{Bar, Timeframe};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut settings = Settings::default();
+/// settings.models.path = "models".into();
+/// settings.source.kind = vela::config::SourceKind::None; // bars come from this program
+/// let engine = Engine::start(settings)?;
+/// let stored = engine.subscribe(1024);
+///
+/// let minute: Timeframe = "1m".parse()?;
+/// let ts = "2026-01-31T23:59:00Z".parse()?; // the bar's OPEN time
+/// engine.ingest("BTCUSDT", minute, Bar { ts, open: 1.0, high: 2.0, low: 0.5, close: 1.5, volume: 10.0 })?;
+///
+/// // Pushed: every stored outcome. Pulled: the newest bar's prediction, 5 bars ahead.
+/// let pushed = stored.receiver().recv()?;
+/// let pulled = engine.predict("BTCUSDT", minute, 5).wait(std::time::Duration::from_millis(100));
+/// if let Some(Ok(prediction)) = pulled.map(|outcome| outcome.result) {
+///     println!("{} says {} (stored: {:?})", prediction.model, prediction.value, pushed.result);
+/// }
+/// engine.stop()?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Engine {
+    settings: Settings,
+    topology: Arc<Topology>,
+    pool: Arc<Pool>,
+    catalogue: Arc<Catalogue>,
+    intake: Arc<Intake>,
+    process: ProcessProbe,
+    started: Instant,
+    source: Mutex<Option<SourceThread>>,
+    /// Dropped when the store is not to be waited for any longer.
+    patience: Mutex<Option<Sender<()>>>,
+}
+
+/// Numbers bars and hands them to the topology; shared with the source's thread.
+struct Intake {
+    topology: Arc<Topology>,
+    next_seq: AtomicU64,
+    bars: AtomicU64,
+}
+
+struct SourceThread {
+    handle: JoinHandle<Result<(), SourceError>>,
+    /// Dropped to end the thread.
+    stop: Sender<()>,
+    /// Ends when the source has ended by itself.
+    ended: Receiver<()>,
+}
+
+/// A prediction that was asked for.
+#[derive(Clone, Debug)]
+pub struct Pending {
+    receiver: Receiver<Outcome>,
+}
+
+impl Pending {
+    /// Waits for the answer: a prediction, or the reason why there is none; `None` after `timeout`.
+    pub fn wait(&self, timeout: Duration) -> Option<Outcome> {
+        self.receiver.recv_timeout(timeout).ok()
+    }
+
+    /// The answer, if it is there already.
+    pub fn try_wait(&self) -> Option<Outcome> {
+        self.receiver.try_recv().ok()
+    }
+}
+
+impl Intake {
+    fn take(&self, series: &Arc<SeriesKey>, bar: Bar, origin: Origin) -> Result<(), TopologyError> {
+        self.topology.put_bar(series, origin, || {
+            // Bars that only warm features up have no outcome, and so no place in the order of outcomes.
+            let numbered = origin != Origin::WarmUp;
+            let seq = if numbered { self.next_seq.fetch_add(1, Ordering::Relaxed) } else { 0 };
+            Incoming::Bar { bar, origin, seq, stamps: arrived() }
+        })?;
+        self.bars.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The source's thread: reads until the source ends or the engine stops.
+    fn follow(&self, mut source: Box<dyn Source>, stop: &Receiver<()>) -> Result<(), SourceError> {
+        let mut bars: Vec<SourceBar> = Vec::with_capacity(1024);
+        let mut refused = 0_u64;
+        loop {
+            let poll = source.poll(&mut bars)?;
+            for SourceBar { series, bar, origin } in bars.drain(..) {
+                if let Err(error) = self.take(&series, bar, origin) {
+                    refused += 1;
+                    if refused.is_power_of_two() {
+                        tracing::error!(%error, refused, "a bar was not taken");
+                    }
+                }
+            }
+            let pause = match poll {
+                Poll::Ready => Duration::ZERO,
+                Poll::Idle(pause) => pause,
+                Poll::End => return Ok(()),
+            };
+            if stop.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn arrived() -> Stamps {
+    Stamps { arrived_ns: clock::now_ns(), ..Stamps::default() }
+}
+
+impl Engine {
+    /// Starts an engine as `settings` say: store, models, workers, then the source.
+    ///
+    /// # Errors
+    /// When the settings contradict each other, or ONNX Runtime, the models folder, the store or the source
+    /// cannot be opened; the text says what to do.
+    pub fn start(settings: Settings) -> Result<Self, EngineError> {
+        Self::start_with(settings, Overrides::default())
+    }
+
+    /// Starts an engine with a source or a store of the caller's own.
+    ///
+    /// # Errors
+    /// As [`Engine::start`].
+    pub fn start_with(settings: Settings, overrides: Overrides) -> Result<Self, EngineError> {
+        settings.check()?;
+        let (source, store) = open(&settings, overrides.source, overrides.store)?;
+        let catalogue = Arc::new(Catalogue::read(&settings.models.path).map_err(EngineError::Models)?);
+        for problem in catalogue.problems() {
+            tracing::warn!(%problem, "a model cannot serve");
+        }
+        let pool = Arc::new(Pool::new(&catalogue, &settings)?);
+        if overrides.preload {
+            pool.preload();
+        }
+        let (patience, give_up) = bounded(0);
+        let parts = Parts {
+            catalogue: Arc::clone(&catalogue),
+            pool: Arc::clone(&pool),
+            store,
+            refuse_future: !overrides.accept_future,
+            give_up,
+        };
+        let topology = Arc::new(Topology::build(&settings, parts)?);
+        let intake = Arc::new(Intake {
+            topology: Arc::clone(&topology),
+            next_seq: AtomicU64::new(1),
+            bars: AtomicU64::new(0),
+        });
+        let source = source.map(|source| SourceThread::start(source, Arc::clone(&intake)));
+        Ok(Self {
+            settings,
+            topology,
+            pool,
+            catalogue,
+            intake,
+            process: ProcessProbe::default(),
+            started: Instant::now(),
+            source: Mutex::new(source),
+            patience: Mutex::new(Some(patience)),
+        })
+    }
+
+    /// Takes one closed bar; returns once it is in the ingest stage, which waits while that is full.
+    ///
+    /// Whether the bar is good is decided there: what is refused becomes an outcome with its reason.
+    ///
+    /// # Errors
+    /// When the symbol is no symbol, or the series is new and `series_max` is reached.
+    pub fn ingest(&self, symbol: &str, timeframe: Timeframe, bar: Bar) -> Result<(), EngineError> {
+        let series = SeriesKey::new(symbol, timeframe).map_err(|error| {
+            EngineError::Source(SourceError::Row { place: "ingest".into(), problem: error.to_string() })
+        })?;
+        self.ingest_series(&Arc::new(series), bar)
+    }
+
+    /// [`Engine::ingest`] for a caller that keeps the series' key: nothing is allocated for its name.
+    ///
+    /// # Errors
+    /// When the series is new and `series_max` is reached.
+    pub fn ingest_series(&self, series: &Arc<SeriesKey>, bar: Bar) -> Result<(), EngineError> {
+        Ok(self.intake.take(series, bar, Origin::Live)?)
+    }
+
+    /// Asks for the newest closed bar's prediction, `horizon` bars ahead. It is computed behind the bars of
+    /// that series that were taken before, stored like any other, and ahead of other work.
+    pub fn predict(&self, symbol: &str, timeframe: Timeframe, horizon: u32) -> Pending {
+        let (sender, receiver) = bounded(1);
+        let answer = move |outcome: &Outcome| {
+            // Nobody may be waiting any more.
+            let _ = sender.try_send(Outcome { reply: None, ..outcome.clone() });
+        };
+        let series = SeriesKey::new(symbol, timeframe);
+        let ask = Ask { horizon: Some(horizon), reply: Arc::new(answer) };
+        let reply = Arc::clone(&ask.reply);
+        let known = series.as_ref().is_ok_and(|series| self.topology.put_ask(series, ask, arrived()));
+        if !known {
+            let detail = match &series {
+                Ok(series) => format!("no bar of {series} has been taken yet"),
+                Err(error) => error.to_string(),
+            };
+            reply(&unknown_series(symbol, timeframe, horizon, detail));
+        }
+        Pending { receiver }
+    }
+
+    /// [`Engine::predict`] for many at once, answered independently.
+    pub fn predict_many(&self, requests: &[(&str, Timeframe, u32)]) -> Vec<Pending> {
+        requests.iter().map(|(symbol, timeframe, horizon)| self.predict(symbol, *timeframe, *horizon)).collect()
+    }
+
+    /// Every outcome from now on, once it is stored. A subscriber that leaves `capacity` outcomes unread
+    /// misses the next ones (counted), and slows nobody.
+    pub fn subscribe(&self, capacity: usize) -> Subscription {
+        self.topology.outlets().subscribe(capacity)
+    }
+
+    /// Calls `callback` with every outcome from now on, on the persist worker: it must return soon.
+    pub fn subscribe_with(&self, callback: impl Fn(&Outcome) + Send + Sync + 'static) {
+        self.topology.outlets().subscribe_with(Box::new(callback));
+    }
+
+    /// Changes how many workers a stage (`ingest`, `feature`, `predict`, `persist`) has, now, to between 1
+    /// and `workers_max`; returns the number it has then, `None` for an unknown stage.
+    pub fn set_workers(&self, stage: &str, workers: usize) -> Option<usize> {
+        self.topology.set_width(stage, workers)
+    }
+
+    /// The settings it runs with.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Which models serve.
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+
+    /// Outcomes so far: predictions, and reasons why there is none.
+    pub fn outcomes(&self) -> u64 {
+        self.topology.ledger().outcomes()
+    }
+
+    /// Waits until the source has ended by itself; false when `timeout` passed first.
+    pub fn wait_source(&self, timeout: Duration) -> bool {
+        let ended = self.source.lock().as_ref().map(|source| source.ended.clone());
+        ended.is_none_or(|ended| ended.recv_timeout(timeout) != Err(RecvTimeoutError::Timeout))
+    }
+
+    /// Waits until everything that was taken in has come out; false when `timeout` passed first.
+    pub fn drain(&self, timeout: Duration) -> bool {
+        self.topology.drain(Instant::now() + timeout)
+    }
+
+    /// Everything at this moment.
+    pub fn metrics(&self) -> Metrics {
+        let ledger = self.topology.ledger().read();
+        let latency = self.topology.ledger().latency().read().queue_wait;
+        let cache = self.topology.cache().read();
+        let pool = self.pool.read();
+        let (memory_usage_mb, cpu_usage_percent) = self.process.look();
+        let share = |part: u64, whole: u64| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
+        let hit_rate = share(cache.hits, cache.hits + cache.misses);
+        let stages = self.topology.read().into_iter().map(|stage| {
+            let meter = stage.meter;
+            let metrics = StageMetrics {
+                queue_wait: Quantiles::of(&meter.queue_wait),
+                service: Quantiles::of(&meter.service),
+                workers: stage.workers,
+                depth: stage.depth,
+                items: meter.items,
+                batch_avg: share(meter.items, meter.turns),
+                panics: meter.panics,
+            };
+            (stage.name, metrics)
+        });
+        let total = ledger.total;
+        Metrics {
+            performance: Performance {
+                total_predictions: total.predictions,
+                total_bars: self.intake.bars.load(Ordering::Relaxed),
+                avg_latency_ms: total.latency_avg_ms(),
+                max_latency_ms: total.latency_max_ns as f64 / 1e6,
+                latency: Quantiles::of(&latency),
+                late_predictions: ledger.late,
+                error_rate: share(total.refusals, total.predictions + total.refusals),
+                cache_hit_rate: hit_rate,
+                unsaved: self.topology.unsaved(),
+                uptime_s: self.started.elapsed().as_secs_f64(),
+            },
+            system: SystemMetrics {
+                memory_usage_mb,
+                cpu_usage_percent,
+                models_loaded: pool.loaded,
+                last_health_check: None,
+            },
+            model_pool: ModelPoolMetrics {
+                total_models: self.catalogue.models().len(),
+                max_size: self.settings.model_pool_size,
+                loads: pool.loads,
+                evictions: pool.evictions,
+                failures: pool.failures,
+                models: by_name(&ledger.models),
+            },
+            feature_cache: CacheMetrics {
+                total_entries: cache.entries,
+                hit_rate_percent: hit_rate * 100.0,
+                ttl_seconds: self.settings.cache_ttl_seconds,
+            },
+            stages: stages.collect(),
+            stage_order: STAGES.to_vec(),
+            reasons: ledger.reasons,
+            symbols: by_name(&ledger.symbols),
+        }
+    }
+
+    /// Stops: no more bars from the source, what is on its way is predicted and stored, then the workers
+    /// end. Nothing that was taken in is lost.
+    ///
+    /// # Errors
+    /// When the store cannot be made durable.
+    pub fn stop(&self) -> Result<StopReport, EngineError> {
+        let source = self.source.lock().take();
+        let source_error = source.and_then(SourceThread::stop);
+        let deadline = Instant::now() + DRAIN_MAX;
+        let drained = self.topology.drain(Instant::now() + STORE_PATIENCE) || {
+            // A store that is away is asked once more and then left: the watermarks stand before what it
+            // did not take, so that the next start predicts it again.
+            self.patience.lock().take();
+            self.topology.drain(deadline)
+        };
+        self.patience.lock().take();
+        let undrained = if drained { 0 } else { self.topology.read().iter().map(|s| s.depth).sum() };
+        self.topology.stop()?;
+        Ok(StopReport { undrained, unsaved: self.topology.unsaved(), source_error })
+    }
+}
+
+impl Drop for Engine {
+    /// An engine that goes away unstopped still ends its threads; what is on its way is drained.
+    fn drop(&mut self) {
+        if let Err(error) = self.stop() {
+            tracing::error!(%error, "the engine did not stop cleanly");
+        }
+    }
+}
+
+impl SourceThread {
+    fn start(source: Box<dyn Source>, intake: Arc<Intake>) -> Self {
+        let (stop, stopped) = bounded(0);
+        let (alive, ended) = bounded(0);
+        let follow = move || {
+            let _alive: Sender<()> = alive;
+            let result = intake.follow(source, &stopped);
+            if let Err(error) = &result {
+                tracing::error!(%error, "the source ended");
+            }
+            result
+        };
+        // The one thread that an engine has beside its pools; without it there is nothing to do.
+        #[allow(clippy::expect_used)]
+        let handle = std::thread::Builder::new()
+            .name("vela-source".into())
+            .spawn(follow)
+            .expect("the system gives no thread for the source");
+        Self { handle, stop, ended }
+    }
+
+    /// Ends the thread; why it ended, where that was an error.
+    fn stop(self) -> Option<String> {
+        drop(self.stop);
+        match self.handle.join() {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some("the source panicked; the log has the message".into()),
+        }
+    }
+}
+
+fn unknown_series(symbol: &str, timeframe: Timeframe, horizon: u32, detail: String) -> Outcome {
+    Outcome {
+        series: Arc::new(SeriesKey { symbol: Arc::from(symbol), timeframe }),
+        horizon,
+        ts: crate::domain::Timestamp::default(),
+        place: crate::domain::Place::default(),
+        origin: Origin::Asked,
+        stamps: arrived(),
+        result: Err(Refusal::new(Reason::NoBar, detail)),
+        reply: None,
+    }
+}
+
+fn by_name(tallies: &BTreeMap<Arc<str>, Tally>) -> BTreeMap<String, ModelMetrics> {
+    let metrics = |tally: &Tally| ModelMetrics {
+        predictions_count: tally.predictions,
+        errors_count: tally.refusals,
+        avg_latency_ms: tally.latency_avg_ms(),
+        max_latency_ms: tally.latency_max_ns as f64 / 1e6,
+    };
+    tallies.iter().map(|(name, tally)| (name.to_string(), metrics(tally))).collect()
+}
+
+type Ports = (Option<Box<dyn Source>>, Box<dyn Store>);
+
+/// Opens the store, then the source behind the store's watermarks.
+fn open(
+    settings: &Settings,
+    source: Option<Box<dyn Source>>,
+    store: Option<Box<dyn Store>>,
+) -> Result<Ports, EngineError> {
+    todo_open(settings, source, store)
+}

@@ -1,0 +1,179 @@
+//! The feature cache: one computation for all horizons and callers of one bar.
+//!
+//! Every entry lives equally long, so the order of insertion is the order of expiry: a map and a queue,
+//! no clock thread. Expired entries are never served.
+
+use crate::domain::{FeatureVector, SeriesId, Timestamp};
+use crate::link::clock;
+use parking_lot::Mutex;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+const SHARDS_MAX: usize = 8;
+
+/// What a vector is found by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CacheKey {
+    /// Whose bar.
+    pub series: SeriesId,
+    /// The bar's open time.
+    pub ts: Timestamp,
+    /// The hash of the feature set.
+    pub features: u64,
+    /// Over how many bars.
+    pub window: usize,
+}
+
+struct Entry {
+    vector: Arc<FeatureVector>,
+    inserted_ns: u64,
+}
+
+#[derive(Default)]
+struct Shard {
+    entries: HashMap<CacheKey, Entry>,
+    /// Keys with the time of their insertion, the oldest first; a key that was inserted again has an
+    /// older twin here, told by its time.
+    order: VecDeque<(CacheKey, u64)>,
+}
+
+/// Vectors by (series, bar, feature set), bounded in number and age.
+pub struct FeatureCache {
+    shards: Box<[Mutex<Shard>]>,
+    shard_entries_max: usize,
+    ttl_ns: u64,
+    hits: AtomicU64,
+    misses: AtomicU64,
+    now_ns: fn() -> u64,
+}
+
+/// The cache's numbers at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheReading {
+    /// Entries held.
+    pub entries: usize,
+    /// Look-ups that found a live entry.
+    pub hits: u64,
+    /// Look-ups that did not.
+    pub misses: u64,
+}
+
+impl FeatureCache {
+    /// A cache of at most `entries_max` vectors (0: none), each served for `ttl_seconds`.
+    pub fn new(entries_max: usize, ttl_seconds: u64) -> Self {
+        Self::with_clock(entries_max, ttl_seconds, clock::now_ns)
+    }
+
+    fn with_clock(entries_max: usize, ttl_seconds: u64, now_ns: fn() -> u64) -> Self {
+        let shards = entries_max.clamp(1, SHARDS_MAX);
+        Self {
+            shards: (0..shards).map(|_| Mutex::default()).collect(),
+            shard_entries_max: entries_max / shards,
+            ttl_ns: ttl_seconds.saturating_mul(1_000_000_000),
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+            now_ns,
+        }
+    }
+
+    fn shard(&self, key: &CacheKey) -> &Mutex<Shard> {
+        &self.shards[key.series.0 as usize % self.shards.len()]
+    }
+
+    /// The vector of `key`, computed where there is no live entry. A series is in one worker's hands at a
+    /// time, so that nobody computes the same vector beside it.
+    pub fn get_or_compute(
+        &self,
+        key: CacheKey,
+        compute: impl FnOnce() -> FeatureVector,
+    ) -> Arc<FeatureVector> {
+        let now_ns = (self.now_ns)();
+        let live = |entry: &&Entry| now_ns.saturating_sub(entry.inserted_ns) < self.ttl_ns;
+        if let Some(entry) = self.shard(&key).lock().entries.get(&key).filter(live) {
+            self.hits.fetch_add(1, Ordering::Relaxed);
+            return Arc::clone(&entry.vector);
+        }
+        self.misses.fetch_add(1, Ordering::Relaxed);
+        let vector = Arc::new(compute());
+        self.insert(key, &vector, now_ns);
+        vector
+    }
+
+    fn insert(&self, key: CacheKey, vector: &Arc<FeatureVector>, now_ns: u64) {
+        if self.shard_entries_max == 0 || self.ttl_ns == 0 {
+            return;
+        }
+        let mut shard = self.shard(&key).lock();
+        let shard = &mut *shard;
+        while let Some((oldest, inserted_ns)) = shard.order.front().copied() {
+            let expired = now_ns.saturating_sub(inserted_ns) >= self.ttl_ns;
+            if !expired && shard.entries.len() < self.shard_entries_max {
+                break;
+            }
+            shard.order.pop_front();
+            if shard.entries.get(&oldest).is_some_and(|entry| entry.inserted_ns == inserted_ns) {
+                shard.entries.remove(&oldest);
+            }
+        }
+        shard.entries.insert(key, Entry { vector: Arc::clone(vector), inserted_ns: now_ns });
+        shard.order.push_back((key, now_ns));
+    }
+
+    /// The cache's numbers.
+    pub fn read(&self) -> CacheReading {
+        CacheReading {
+            entries: self.shards.iter().map(|shard| shard.lock().entries.len()).sum(),
+            hits: self.hits.load(Ordering::Relaxed),
+            misses: self.misses.load(Ordering::Relaxed),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    thread_local! { static NOW_S: Cell<u64> = const { Cell::new(1) }; }
+
+    fn now_ns() -> u64 {
+        NOW_S.get() * 1_000_000_000
+    }
+
+    fn key(series: u32, minute: i64) -> CacheKey {
+        CacheKey { series: SeriesId(series), ts: Timestamp::from_secs(minute * 60), features: 7, window: 1 }
+    }
+
+    fn value(cache: &FeatureCache, key: CacheKey, computed: f64) -> f64 {
+        cache.get_or_compute(key, || FeatureVector { values: [computed].into(), undefined: None }).values[0]
+    }
+
+    #[test]
+    fn what_is_older_than_its_time_to_live_is_never_served() {
+        let cache = FeatureCache::with_clock(100, 300, now_ns);
+        assert_eq!(value(&cache, key(0, 1), 1.0), 1.0);
+        NOW_S.set(300);
+        assert_eq!(value(&cache, key(0, 1), 2.0), 1.0, "299 s old: served");
+        NOW_S.set(301);
+        assert_eq!(value(&cache, key(0, 1), 3.0), 3.0, "300 s old: computed again");
+        NOW_S.set(600);
+        assert_eq!(value(&cache, key(0, 1), 4.0), 3.0, "the new one lives from its own insertion");
+        assert_eq!(cache.read(), CacheReading { entries: 1, hits: 2, misses: 2 });
+    }
+
+    #[test]
+    fn the_number_of_entries_is_bounded_and_the_oldest_goes_first() {
+        for entries_max in [0, 1, 5, 16, 1000] {
+            let cache = FeatureCache::with_clock(entries_max, 300, now_ns);
+            for minute in 0..3000 {
+                let series = minute as u32 % 40;
+                value(&cache, key(series, minute), minute as f64);
+                assert!(cache.read().entries <= entries_max);
+                if entries_max >= 8 {
+                    assert_eq!(value(&cache, key(series, minute), -1.0), minute as f64);
+                }
+            }
+        }
+    }
+}

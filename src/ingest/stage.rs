@@ -1,0 +1,150 @@
+//! The ingest stage: what it keeps for a series, and its step.
+
+use super::rank::RollingValue;
+use super::{Limits, Order, Ranking, Standing, validate};
+use crate::domain::{
+    Admitted, Bar, Incoming, Lane, Origin, Outcome, Place, Reason, Refusal, SeriesKey, Stamps, Timestamp,
+};
+use crate::link::{Stage, clock};
+use parking_lot::Mutex;
+use std::sync::Arc;
+
+/// How many bars of one series a turn takes at most.
+const BATCH_MAX: usize = 256;
+
+/// Stage 1.
+pub struct IngestStage {
+    /// The rank of all symbols by traded value.
+    pub ranking: Arc<Ranking>,
+    /// Whether bars that close in the future are refused, and the clock skew that is tolerated, in ms.
+    pub clock_skew_ms_max: Option<i64>,
+}
+
+/// What ingest keeps for one series.
+pub struct IngestKey {
+    series: Arc<SeriesKey>,
+    standing: Arc<Standing>,
+    /// Never contended: the mailbox lets one worker in at a time.
+    state: Mutex<SeriesState>,
+    admit: Box<dyn Fn(Admitted) + Send + Sync>,
+    refuse: Box<dyn Fn(Outcome) + Send + Sync>,
+}
+
+struct SeriesState {
+    order: Order,
+    value: RollingValue,
+    /// How many live bars were admitted: the next one's `series_seq` is one more.
+    admitted: u64,
+}
+
+impl IngestStage {
+    /// A new series; `admit` hands on what passes, `refuse` what does not.
+    pub fn key(
+        &self,
+        series: Arc<SeriesKey>,
+        standing: Arc<Standing>,
+        admit: Box<dyn Fn(Admitted) + Send + Sync>,
+        refuse: Box<dyn Fn(Outcome) + Send + Sync>,
+    ) -> IngestKey {
+        let state = SeriesState {
+            order: Order::default(),
+            value: RollingValue::new(self.ranking.window_bars()),
+            admitted: 0,
+        };
+        IngestKey { series, standing, state: Mutex::new(state), admit, refuse }
+    }
+
+    fn admit(&self, key: &IngestKey, bar: Bar, origin: Origin, seq: u64) -> Result<Place, Refusal> {
+        // A bar that closed while nobody watched cannot be one of the future.
+        let skew_ms = self.clock_skew_ms_max.filter(|_| origin == Origin::Live);
+        let limits =
+            Limits { now: skew_ms.map(|_| Timestamp::now()), clock_skew_ms_max: skew_ms.unwrap_or(0) };
+        validate(&bar, key.series.timeframe, limits)?;
+        let mut state = key.state.lock();
+        state.order.admit(&bar)?;
+        let value = state.value.push(bar.quote_volume());
+        let seconds = self.ranking.window_bars() as f64 * f64::from(key.series.timeframe.as_secs());
+        self.ranking.note(&key.standing, value / seconds);
+        if origin == Origin::WarmUp {
+            return Ok(Place::default());
+        }
+        state.admitted += 1;
+        Ok(Place { seq, series_seq: state.admitted, ..Place::default() })
+    }
+}
+
+impl IngestKey {
+    /// The lane in which the series' live bars travel.
+    pub fn lane(&self) -> Lane {
+        self.standing.lane()
+    }
+
+    fn refuse(&self, ts: Timestamp, origin: Origin, seq: u64, stamps: Stamps, refusal: Refusal) {
+        // The bar has this one outcome.
+        let place = Place { seq, series_seq: 0, ordinal: 0, of: 1 };
+        let series = Arc::clone(&self.series);
+        (self.refuse)(Outcome {
+            series,
+            horizon: 0,
+            ts,
+            place,
+            origin,
+            stamps,
+            result: Err(refusal),
+            reply: None,
+        });
+    }
+}
+
+impl Stage for IngestStage {
+    type Key = IngestKey;
+    type Item = Incoming;
+
+    fn batch_max(&self, _: &IngestKey) -> usize {
+        BATCH_MAX
+    }
+
+    fn chunk_max(&self) -> usize {
+        1
+    }
+
+    fn step(&self, key: &IngestKey, items: &[Incoming]) {
+        for item in items {
+            match item {
+                Incoming::Bar { bar, origin, seq, stamps } => {
+                    let verdict = self.admit(key, *bar, *origin, *seq);
+                    let stamps = Stamps { ingested_ns: clock::now_ns(), ..*stamps };
+                    match verdict {
+                        Ok(place) => {
+                            (key.admit)(Admitted::Bar { bar: *bar, origin: *origin, place, stamps });
+                        }
+                        Err(refusal) => key.refuse(bar.ts, *origin, *seq, stamps, refusal),
+                    }
+                }
+                Incoming::Ask { ask, stamps } => {
+                    let stamps = Stamps { ingested_ns: clock::now_ns(), ..*stamps };
+                    (key.admit)(Admitted::Ask { ask: ask.clone(), stamps });
+                }
+            }
+        }
+    }
+
+    fn panicked(&self, key: &IngestKey, item: &Incoming, message: &str) {
+        let refusal = Refusal::new(Reason::Panicked, format!("in ingest: {message}"));
+        match item {
+            Incoming::Bar { bar, origin, seq, stamps } => {
+                key.refuse(bar.ts, *origin, *seq, *stamps, refusal);
+            }
+            Incoming::Ask { ask, stamps } => (ask.reply)(&Outcome {
+                series: Arc::clone(&key.series),
+                horizon: ask.horizon.unwrap_or(0),
+                ts: Timestamp::default(),
+                place: Place::default(),
+                origin: Origin::Asked,
+                stamps: *stamps,
+                result: Err(refusal),
+                reply: None,
+            }),
+        }
+    }
+}

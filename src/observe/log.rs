@@ -1,0 +1,75 @@
+//! The log: to a file that is rotated by size, and what is grave to the terminal as well.
+
+use file_rotate::compression::Compression;
+use file_rotate::suffix::AppendCount;
+use file_rotate::{ContentLimit, FileRotate};
+use std::path::Path;
+use tracing::Level;
+use tracing_appender::non_blocking::WorkerGuard;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+/// Lines that may wait for the file; what comes beyond is dropped rather than waited for, and counted.
+const LINES_MAX: usize = 16_384;
+
+/// Where the log goes.
+#[derive(Clone, Debug)]
+pub struct LogOptions<'a> {
+    /// The file; `None`: only the terminal.
+    pub file: Option<&'a Path>,
+    /// What the file gets: this and all that is graver.
+    pub level: Level,
+    /// What the terminal gets.
+    pub terminal_level: Level,
+    /// The file is rotated when it has grown to this many bytes.
+    pub file_bytes_max: usize,
+    /// How many rotated files are kept beside it.
+    pub files_max: usize,
+}
+
+/// Keeps the log's thread; what is buffered is written when this is dropped.
+#[must_use]
+pub struct LogGuard(Option<WorkerGuard>);
+
+/// Starts the process's log. Workers never write to the file themselves: a thread of the log's does.
+///
+/// # Errors
+/// When the file or its folder cannot be made.
+pub fn start(options: &LogOptions<'_>) -> std::io::Result<LogGuard> {
+    let terminal = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .without_time()
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_filter(LevelFilter::from_level(options.terminal_level));
+    let Some(path) = options.file else {
+        // A second start (tests, an embedding program) leaves the first one's log in place.
+        let _ = tracing_subscriber::registry().with(terminal).try_init();
+        return Ok(LogGuard(None));
+    };
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    // The rotating writer panics where it cannot open its file; an error is found here instead.
+    std::fs::OpenOptions::new().append(true).create(true).open(path)?;
+    let rotating = FileRotate::new(
+        path,
+        AppendCount::new(options.files_max),
+        ContentLimit::BytesSurpassed(options.file_bytes_max),
+        Compression::None,
+        None,
+    );
+    let (writer, guard) = tracing_appender::non_blocking::NonBlockingBuilder::default()
+        .buffered_lines_limit(LINES_MAX)
+        .lossy(true)
+        .thread_name("vela-log")
+        .finish(rotating);
+    let file = tracing_subscriber::fmt::layer()
+        .with_writer(writer)
+        .with_ansi(false)
+        .with_filter(LevelFilter::from_level(options.level));
+    let _ = tracing_subscriber::registry().with(terminal).with(file).try_init();
+    Ok(LogGuard(Some(guard)))
+}

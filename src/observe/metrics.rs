@@ -1,0 +1,150 @@
+//! The metrics structure: one snapshot of everything, with the names of the HTTP interface's JSON.
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Everything at one moment; counts run from the start of the engine.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Metrics {
+    /// What came out.
+    pub performance: Performance,
+    /// What the process uses.
+    pub system: SystemMetrics,
+    /// The models' sessions.
+    pub model_pool: ModelPoolMetrics,
+    /// The feature cache.
+    pub feature_cache: CacheMetrics,
+    /// The stages by name.
+    pub stages: BTreeMap<&'static str, StageMetrics>,
+    /// The names of `stages` in flow order.
+    pub stage_order: Vec<&'static str>,
+    /// How many outcomes without a prediction each reason explains.
+    pub reasons: BTreeMap<&'static str, u64>,
+    /// By symbol.
+    pub symbols: BTreeMap<String, ModelMetrics>,
+}
+
+/// What came out.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Performance {
+    /// Predictions stored.
+    pub total_predictions: u64,
+    /// Bars taken in, of every kind.
+    pub total_bars: u64,
+    /// Mean time from a bar's arrival to its prediction being stored, in ms, over live bars.
+    pub avg_latency_ms: f64,
+    /// The longest such time, in ms.
+    pub max_latency_ms: f64,
+    /// Its distribution.
+    pub latency: Quantiles,
+    /// Predictions that took longer than the configured `max_latency_ms`.
+    pub late_predictions: u64,
+    /// Outcomes without a prediction, over all outcomes: 0 to 1.
+    pub error_rate: f64,
+    /// Share of feature vectors that were not computed again: 0 to 1.
+    pub cache_hit_rate: f64,
+    /// Outcomes that the store did not take.
+    pub unsaved: u64,
+    /// Outcomes that slow subscribers missed are counted at their subscription.
+    pub uptime_s: f64,
+}
+
+/// What the process uses.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct SystemMetrics {
+    /// Resident memory, in MiB.
+    pub memory_usage_mb: f64,
+    /// Processor use since the last snapshot, in percent of one core.
+    pub cpu_usage_percent: f64,
+    /// Sessions in memory.
+    pub models_loaded: usize,
+    /// When health was last checked, RFC 3339; absent where it never was.
+    pub last_health_check: Option<String>,
+}
+
+/// The models' sessions.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ModelPoolMetrics {
+    /// Models that serve.
+    pub total_models: usize,
+    /// The most sessions that may be in memory.
+    pub max_size: usize,
+    /// Sessions loaded so far.
+    pub loads: u64,
+    /// Sessions that made room for others.
+    pub evictions: u64,
+    /// Loads that failed.
+    pub failures: u64,
+    /// By model.
+    pub models: BTreeMap<String, ModelMetrics>,
+}
+
+/// One model, or one symbol.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ModelMetrics {
+    /// Predictions stored.
+    pub predictions_count: u64,
+    /// Outcomes without a prediction.
+    pub errors_count: u64,
+    /// Mean time from arrival to stored, in ms.
+    pub avg_latency_ms: f64,
+    /// The longest such time, in ms.
+    pub max_latency_ms: f64,
+}
+
+/// The feature cache.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct CacheMetrics {
+    /// Vectors held.
+    pub total_entries: usize,
+    /// Look-ups that found one, in percent.
+    pub hit_rate_percent: f64,
+    /// How long one is served.
+    pub ttl_seconds: u64,
+}
+
+/// One stage.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct StageMetrics {
+    /// From handed in until a worker took it.
+    pub queue_wait: Quantiles,
+    /// How long the turn took that handled it.
+    pub service: Quantiles,
+    /// Workers running.
+    pub workers: usize,
+    /// Items waiting or in work.
+    pub depth: usize,
+    /// Items handled.
+    pub items: u64,
+    /// Items a turn handled, on average.
+    pub batch_avg: f64,
+    /// Items over which a worker panicked.
+    pub panics: u64,
+}
+
+/// A distribution of durations, in µs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Quantiles {
+    /// Half took at most this, in µs.
+    pub p50: f64,
+    /// 90 %.
+    pub p90: f64,
+    /// 99 %.
+    pub p99: f64,
+    /// 99.9 %.
+    pub p999: f64,
+    /// The longest.
+    pub max: f64,
+}
+
+impl Quantiles {
+    /// The quantiles of a histogram of nanoseconds.
+    pub fn of(histogram: &Histogram<u64>) -> Self {
+        if histogram.is_empty() {
+            return Self::default();
+        }
+        let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
+        Self { p50: at(0.5), p90: at(0.9), p99: at(0.99), p999: at(0.999), max: histogram.max() as f64 / 1e3 }
+    }
+}

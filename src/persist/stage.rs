@@ -1,0 +1,138 @@
+//! The persist stage: one key, so that one worker at a time writes whatever has piled up.
+
+use super::{Ledger, Outlets, Progress, pause_ms};
+use crate::domain::{Outcome, SeriesKey, Timestamp};
+use crate::link::{Stage, clock};
+use crate::store::{Store, StoreError};
+use crossbeam::channel::{Receiver, RecvTimeoutError};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// How many outcomes go into one transaction at most: beyond this a larger batch is no cheaper by row.
+const BATCH_MAX: usize = 1024;
+
+/// Stage 4.
+pub struct PersistStage {
+    /// Never contended: there is one key.
+    state: Mutex<State>,
+    /// Ends when the run must end: a store that is away is not waited for any longer.
+    give_up: Receiver<()>,
+    unsaved: AtomicU64,
+    /// What came out.
+    pub ledger: Arc<Ledger>,
+    /// Who is told.
+    pub outlets: Arc<Outlets>,
+}
+
+struct State {
+    store: Box<dyn Store>,
+    progress: Progress,
+    watermarks: HashMap<Arc<SeriesKey>, Timestamp>,
+}
+
+/// The stage has one key, and keeps nothing for it.
+pub struct PersistKey;
+
+impl PersistStage {
+    /// A stage that writes into `store`; a store that fails is tried again until `give_up` ends.
+    pub fn new(
+        store: Box<dyn Store>,
+        ledger: Arc<Ledger>,
+        outlets: Arc<Outlets>,
+        give_up: Receiver<()>,
+    ) -> Self {
+        let state = State { store, progress: Progress::default(), watermarks: HashMap::new() };
+        Self { state: Mutex::new(state), give_up, unsaved: AtomicU64::new(0), ledger, outlets }
+    }
+
+    /// Outcomes that no store took: they were logged, and their bars are predicted again at the next start.
+    pub fn unsaved(&self) -> u64 {
+        self.unsaved.load(Ordering::Relaxed)
+    }
+
+    /// Makes everything durable and ends every subscription.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn finish(&self) -> Result<(), StoreError> {
+        self.outlets.close();
+        self.state.lock().store.finish()
+    }
+
+    /// Writes until the store took it, it said that it never will, or the run must end.
+    fn write(&self, store: &mut dyn Store, outcomes: &[Outcome], watermarks: &[(Arc<SeriesKey>, Timestamp)]) -> Result<(), StoreError> {
+        for attempt in 1.. {
+            let error = match store.write(outcomes, watermarks) {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            if !error.retryable {
+                return Err(error);
+            }
+            let pause = Duration::from_millis(pause_ms(attempt, clock::now_ns()));
+            tracing::warn!(%error, attempt, pause_ms = pause.as_millis() as u64, "store failed; will try again");
+            if self.give_up.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
+                return Err(error);
+            }
+        }
+        unreachable!("attempts do not run out")
+    }
+}
+
+impl Stage for PersistStage {
+    type Key = PersistKey;
+    type Item = Outcome;
+
+    fn batch_max(&self, _: &PersistKey) -> usize {
+        BATCH_MAX
+    }
+
+    fn chunk_max(&self) -> usize {
+        BATCH_MAX
+    }
+
+    fn step(&self, _: &PersistKey, outcomes: &[Outcome]) {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        for outcome in outcomes {
+            if let Some(watermark) = state.progress.note(outcome) {
+                state.watermarks.insert(Arc::clone(&outcome.series), watermark);
+            }
+        }
+        let watermarks: Vec<_> = state.watermarks.drain().collect();
+        let store = &mut *state.store;
+        let mut result = self.write(store, outcomes, &watermarks);
+        if result.as_ref().is_err_and(|error| !error.retryable) && outcomes.len() > 1 {
+            // Something in the batch can never be written: the rest must not be lost with it.
+            for outcome in outcomes {
+                if let Err(error) = self.write(store, std::slice::from_ref(outcome), &[]) {
+                    self.unsaved.fetch_add(1, Ordering::Relaxed);
+                    tracing::error!(%error, ?outcome, "an outcome cannot be stored");
+                }
+            }
+            result = self.write(store, &[], &watermarks);
+        }
+        if let Err(error) = result {
+            self.unsaved.fetch_add(outcomes.len() as u64, Ordering::Relaxed);
+            tracing::error!(%error, outcomes = outcomes.len(), "outcomes were not stored");
+        }
+        self.ledger.note(outcomes, clock::now_ns());
+        self.outlets.publish(outcomes);
+        for outcome in outcomes {
+            if let Some(reply) = &outcome.reply {
+                reply(outcome);
+            }
+        }
+    }
+
+    fn panicked(&self, _: &PersistKey, outcome: &Outcome, message: &str) {
+        self.unsaved.fetch_add(1, Ordering::Relaxed);
+        tracing::error!(?outcome, message, "persist panicked over an outcome");
+        if let Some(reply) = &outcome.reply {
+            reply(outcome);
+        }
+    }
+}
