@@ -343,7 +343,7 @@ fn what_is_no_toml_is_refused_with_line_and_column() {
     assert!(text.contains("vela.toml:2: column 6: not UTF-8"), "{text}");
     let text = Home::with("#".repeat((256 << 10) + 1)).refusal();
     assert!(text.contains("vela.toml: larger than the 262144 bytes"), "{text}");
-    let error = Home::with("]\n".repeat(100_000)).load(&[], &[]).unwrap_err();
+    let error = Home::with("]\n".repeat(1000)).load(&[], &[]).unwrap_err();
     assert!((1..=20).contains(&error.problems.len()), "{error}");
     let text = Settings::load(Some(Path::new("/no/such/vela.toml")), std::iter::empty(), &[]).unwrap_err();
     assert!(text.to_string().contains("/no/such/vela.toml: cannot be read: "), "{text}");
