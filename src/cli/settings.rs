@@ -7,7 +7,7 @@ use std::path::PathBuf;
 /// The options of every command that reads the configuration.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(super) struct ConfigOptions {
-    /// The configuration file (TOML); without one, every key has its default
+    /// The configuration file (TOML); else the one VELA_CONFIG names, else every key has its default
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Set one key on top of the file and the environment; may be given again
@@ -23,6 +23,8 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 impl ConfigOptions {
     /// The settings, each with where it came from.
     pub(super) fn load(&self) -> Result<Loaded, CliError> {
-        Ok(Settings::load(self.config.as_deref(), environment(), &self.overrides)?)
+        let named = std::env::var_os("VELA_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
+        let file = self.config.clone().or(named);
+        Ok(Settings::load(file.as_deref(), environment(), &self.overrides)?)
     }
 }

@@ -1,1 +1,32 @@
-//! (being written)
+//! Configuration: one table of keys, from which everything else about them is made.
+//!
+//! `keys.rs` holds every key once: name, type, default, allowed values, unit, whether it takes effect
+//! while running, and its documentation. The [`Settings`] types, their defaults, parsing, range checks, the
+//! texts of refusals, the names of environment variables, `config show` and the shipped reference file all
+//! come from that table.
+//!
+//! Loading happens on the main thread before anything starts; nothing here logs, exits or keeps state.
+//!
+//! Invariant: a [`Loaded`] has passed every check; what failed is returned whole, as one [`ConfigError`].
+
+mod table;
+
+mod choice;
+mod keys;
+mod load;
+mod problem;
+mod read;
+mod render;
+mod rules;
+mod secret;
+
+pub use choice::{CatchUp, LogLevel, SourceKind, StoreUrl};
+pub use keys::{
+    DatabaseSettings, FeatureSettings, IngestSettings, KEYS, LogSettings, ModelsSettings, PersistSettings,
+    PredictSettings, PrioritySettings, RuntimeSettings, Settings, SourceSettings, StoreSettings,
+};
+pub use load::{Loaded, OTHER_VARIABLES, environment};
+pub use problem::{ConfigError, Problem, SetBy};
+pub use render::{render_effective, render_reference};
+pub use secret::masked;
+pub use table::{Allowed, Change, Key, Value};

@@ -1,4 +1,5 @@
 //! Everything that speaks through public types: one binary, so that ONNX Runtime's loader is linked once.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
+mod config;
 mod link;

@@ -1,0 +1,199 @@
+//! THE table: every key of the configuration, once, in the order in which a bar travels.
+//!
+//! A row reads `name: type = default, allowed, unit, Live or Restart;` under its documentation, which goes
+//! into the reference file word by word. A new key is a new row here and nothing anywhere else.
+
+use super::table::{Allowed, Change, Field, Key, Section, settings};
+use super::{CatchUp, LogLevel, SourceKind, StoreUrl};
+use crate::domain::Lane;
+use Allowed::{Bool, Fraction, Lanes, OneOf, PathOrEmpty, SqlName, Store, Whole};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+settings! {
+    /// The checked configuration, one field a key. What a key means stands at its field.
+    Settings {
+        /// The time that a bar may take from its arrival to its stored prediction. The controller divides
+        /// it among the stages and tunes workers and batches to stay inside; it is a budget, not a cut-off.
+        max_latency_ms: u64 = 5000, Whole(1..=3_600_000), "ms", Restart;
+
+        /// How often the system examines itself: stages that stand still, models that fail, a store that
+        /// is away.
+        health_check_interval: u64 = 60, Whole(1..=86_400), "s", Restart;
+
+        /// How long a computed feature vector may be served again. Older ones are computed anew.
+        cache_ttl_seconds: u64 = 300, Whole(1..=86_400), "s", Restart;
+
+        /// The memory of the process beyond which it drains, stores what it holds, and replaces itself by
+        /// a fresh copy. Counted as resident memory in MiB.
+        max_memory_mb: u64 = 2048, Whole(16..=1_048_576), "MiB", Restart;
+
+        /// The largest batch at start, before anything was measured. Must not exceed batch_size_max.
+        batch_size_initial: usize = 10, Whole(1..=4096), "rows", Restart;
+
+        /// The largest batch that the controller may allow. A batch is what has piled up: nothing ever
+        /// waits for one to fill.
+        batch_size_max: usize = 100, Whole(1..=4096), "rows", Restart;
+
+        /// Workers of each stage at start, before anything was measured. Between workers_min and
+        /// workers_max.
+        workers_initial: usize = 2, Whole(1..=256), "workers", Restart;
+
+        /// The most workers a stage may get. Their threads are made at start and parked while unused.
+        workers_max: usize = 8, Whole(1..=256), "workers", Restart;
+
+        /// The fewest workers a stage keeps. Must not exceed workers_initial.
+        workers_min: usize = 1, Whole(1..=256), "workers", Restart;
+
+        /// The most models held in memory at once. Beyond it the one that was not used for longest goes,
+        /// and is loaded again when it is needed.
+        model_pool_size: usize = 50, Whole(1..=10_000), "models", Restart;
+
+        /// The most feature vectors the cache holds.
+        feature_cache_size: usize = 1000, Whole(1..=10_000_000), "vectors", Restart;
+
+        /// The most series (symbol and timeframe) one process takes. Bars of further ones are refused, so
+        /// that a source gone wrong cannot fill the memory.
+        series_max: usize = 10_000, Whole(1..=1_000_000), "series", Restart;
+    }
+
+    /// Where bars come from.
+    source: SourceSettings {
+        /// "sqlite": a table of an SQLite file, read as it grows. "csv": a folder with a growing file
+        /// SYMBOL_TIMEFRAME.csv for each series. "none": bars only come through the library.
+        kind: SourceKind = SourceKind::Sqlite, OneOf(SourceKind::WORDS), "", Restart;
+
+        /// The database file, or the folder of CSV files. May be the file that the predictions go to.
+        /// Not read when kind = "none".
+        path: PathBuf = PathBuf::from("vela.db"), Allowed::Path, "", Restart;
+
+        /// The table that holds the bars, for kind = "sqlite".
+        table: String = "ohlcv".to_owned(), SqlName, "", Restart;
+
+        /// How long the source rests when it found nothing new. What it adds to a prediction's latency is
+        /// half of it on average.
+        poll_interval_ms: u64 = 5, Whole(1..=60_000), "ms", Restart;
+
+        /// How much history is read per series at start, so that features are defined from the first live
+        /// bar on. 0 reads all there is.
+        history_bars: usize = 10_000, Whole(0..=10_000_000), "bars per series", Restart;
+
+        /// What happens to bars that closed while nobody watched and have no stored outcome. "all": every
+        /// one is predicted. "latest": only the newest of each series. "none": they only warm features up.
+        catch_up: CatchUp = CatchUp::All, OneOf(CatchUp::WORDS), "", Restart;
+
+        /// The most bars per series that are caught up on, newest first; older ones only warm features up.
+        catch_up_bars_max: usize = 10_000, Whole(1..=10_000_000), "bars per series", Restart;
+    }
+
+    /// The first stage: checks bars, puts them in order, drops what came twice.
+    ingest: IngestSettings {
+        /// How far in the future of this machine's clock a bar may close and still be taken.
+        clock_skew_ms_max: u64 = 2000, Whole(0..=3_600_000), "ms", Restart;
+
+        /// The most bars that wait for this stage. When it is full, the source stops reading.
+        queue_bars_max: usize = 10_000, Whole(1..=10_000_000), "bars", Restart;
+    }
+
+    /// Which symbols go first when there is more work than workers: those that trade most.
+    priority: PrioritySettings {
+        /// The share of symbols, those of the largest traded volume, that goes first. Together with
+        /// low_share at most 1.
+        high_share: f64 = 0.2, Fraction(0.0..=1.0), "of the symbols", Restart;
+
+        /// The share of symbols, those of the smallest traded volume, that goes last. Together with
+        /// high_share at most 1.
+        low_share: f64 = 0.5, Fraction(0.0..=1.0), "of the symbols", Restart;
+
+        /// How many of its newest bars a symbol's traded volume (close * volume) is summed over.
+        window_bars: usize = 60, Whole(1..=100_000), "bars", Restart;
+
+        /// Symbols whose rank is fixed, whatever they trade, such as { BTCUSDT = "high", DOGEUSDT = "low" }.
+        /// In the environment and with --set it is written BTCUSDT=high,DOGEUSDT=low; what is set there
+        /// replaces the whole table.
+        pinned: BTreeMap<String, Lane> = BTreeMap::new(), Lanes, "", Restart;
+    }
+
+    /// The second stage: turns bars into features.
+    feature: FeatureSettings {
+        /// The most bars that wait for this stage. When it is full, the stage before it waits.
+        queue_bars_max: usize = 10_000, Whole(1..=10_000_000), "bars", Restart;
+    }
+
+    /// The folder of models.
+    models: ModelsSettings {
+        /// The folder that holds one folder a model, with its versions and the list of those promoted.
+        path: PathBuf = PathBuf::from("models"), Allowed::Path, "", Restart;
+    }
+
+    /// ONNX Runtime, the library that runs the models.
+    runtime: RuntimeSettings {
+        /// The file of the shared library (libonnxruntime.so and its like). "": it is looked for in
+        /// ORT_DYLIB_PATH, beside the program, in the cache of vela, in Python's onnxruntime, in the system.
+        library: PathBuf = PathBuf::new(), PathOrEmpty, "", Restart;
+
+        /// Whether the library is fetched, and its checksum verified, when it is found nowhere.
+        download: bool = true, Bool, "", Restart;
+    }
+
+    /// The third stage: runs the models.
+    predict: PredictSettings {
+        /// The most rows that wait for this stage. When it is full, the stage before it waits.
+        queue_rows_max: usize = 20_000, Whole(1..=10_000_000), "rows", Restart;
+    }
+
+    /// The last stage: writes predictions to the store.
+    persist: PersistSettings {
+        /// The most rows that wait for this stage. When it is full, the stage before it waits.
+        queue_rows_max: usize = 20_000, Whole(1..=10_000_000), "rows", Restart;
+    }
+
+    /// Where predictions go.
+    store: StoreSettings {
+        /// "sqlite:" and the path of a file, which is made where it is missing, or "none": predictions only
+        /// reach subscribers.
+        url: StoreUrl = StoreUrl::Sqlite(PathBuf::from("vela.db")), Store, "", Restart;
+    }
+
+    /// Connections to a PostgreSQL store, with SQLAlchemy's meanings.
+    ///
+    /// NOT IN EFFECT YET: this version stores in SQLite only, which needs no pool. The keys are checked, and
+    /// take effect with the PostgreSQL store, which comes later.
+    database: DatabaseSettings {
+        /// Connections that are kept open. Takes effect with a PostgreSQL store, which comes later.
+        pool_size: usize = 20, Whole(1..=1000), "connections", Restart;
+
+        /// Connections beyond pool_size that may be opened when all are in use, and are closed afterwards.
+        /// Takes effect with a PostgreSQL store, which comes later.
+        max_overflow: usize = 30, Whole(0..=1000), "connections", Restart;
+
+        /// Whether a connection is tried before it is used. Takes effect with a PostgreSQL store, which
+        /// comes later.
+        pool_pre_ping: bool = true, Bool, "", Restart;
+
+        /// The age at which a connection is replaced. Takes effect with a PostgreSQL store, which comes
+        /// later.
+        pool_recycle: u64 = 3600, Whole(1..=604_800), "s", Restart;
+
+        /// Whether every statement is logged. Takes effect with a PostgreSQL store, which comes later.
+        echo: bool = false, Bool, "", Restart;
+    }
+
+    /// The log.
+    log: LogSettings {
+        /// The file the log goes to; its folder is made where it is missing. "": no file.
+        path: PathBuf = PathBuf::from("logs/infer_realtime.log"), PathOrEmpty, "", Restart;
+
+        /// How much is logged: this level and all that is graver.
+        level: LogLevel = LogLevel::Info, OneOf(LogLevel::WORDS), "", Restart;
+
+        /// The size at which the file is put aside and a new one begun.
+        file_size_max_mb: u64 = 64, Whole(1..=4096), "MiB", Restart;
+
+        /// How many files that were put aside are kept.
+        files_max: usize = 5, Whole(1..=1000), "files", Restart;
+
+        /// How often the performance of each symbol is logged.
+        performance_interval_s: u64 = 60, Whole(1..=86_400), "s", Restart;
+    }
+}

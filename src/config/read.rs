@@ -1,0 +1,223 @@
+//! From what was written to a checked value: pure functions of a row of the table and a text.
+
+use super::StoreUrl;
+use super::choice::lane_of;
+use super::table::{Allowed, Key, Value};
+use crate::domain::{Lane, SeriesKey, Timeframe};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// The longest part of an SQL name, in bytes: PostgreSQL's limit, which SQLite does not need.
+const SQL_NAME_BYTES_MAX: usize = 63;
+
+/// A value as it was written.
+#[derive(Clone, Copy)]
+pub(super) enum Raw<'a> {
+    /// In a TOML file.
+    Toml(&'a Spanned<DeValue<'a>>),
+    /// In the environment or on the command line, where everything is text.
+    Text(&'a str),
+}
+
+/// Why a value, or an entry of a table, is not taken.
+pub(super) struct Refused {
+    /// The entry of a table and where in the file its value starts and ends; `None` for the value itself.
+    pub(super) entry: Option<(String, std::ops::Range<usize>)>,
+    /// What is wrong and what is allowed.
+    pub(super) detail: String,
+}
+
+impl Refused {
+    fn whole(detail: String) -> Vec<Self> {
+        vec![Self { entry: None, detail }]
+    }
+}
+
+/// Reads and checks a value of `key`; relative paths are taken from `folder` where there is one.
+pub(super) fn read(key: &Key, raw: Raw<'_>, folder: Option<&Path>) -> Result<Value, Vec<Refused>> {
+    let value = match &key.allowed {
+        Allowed::Whole(_) => Value::Whole(whole(key, raw)?),
+        Allowed::Fraction(_) => Value::Fraction(fraction(key, raw)?),
+        Allowed::Bool => Value::Bool(boolean(key, raw)?),
+        Allowed::OneOf(_) | Allowed::SqlName => Value::Text(text(key, raw)?.to_owned()),
+        Allowed::Path | Allowed::PathOrEmpty => Value::Path(beside(folder, Path::new(text(key, raw)?))),
+        Allowed::Store => match StoreUrl::parse(text(key, raw)?) {
+            Some(StoreUrl::Sqlite(path)) => Value::Store(StoreUrl::Sqlite(beside(folder, &path))),
+            Some(StoreUrl::None) => Value::Store(StoreUrl::None),
+            None => return Err(Refused::whole(not_allowed(key))),
+        },
+        Allowed::Lanes => Value::Lanes(lanes(key, raw)?),
+    };
+    check(key, &value).map_err(Refused::whole)?;
+    Ok(value)
+}
+
+/// Whether `value` is one that `key` may have; if not, what is.
+pub(super) fn check(key: &Key, value: &Value) -> Result<(), String> {
+    let path_fits = |path: &Path| !path.as_os_str().as_encoded_bytes().contains(&0);
+    let allowed = match (&key.allowed, value) {
+        (Allowed::Whole(range), Value::Whole(number)) => range.contains(number),
+        (Allowed::Fraction(range), Value::Fraction(number)) => range.contains(number),
+        (Allowed::Bool, Value::Bool(_)) => true,
+        (Allowed::OneOf(words), Value::Text(word)) => words.contains(&word.as_str()),
+        (Allowed::Path, Value::Path(path)) => !path.as_os_str().is_empty() && path_fits(path),
+        (Allowed::PathOrEmpty, Value::Path(path)) => path_fits(path),
+        (Allowed::SqlName, Value::Text(name)) => is_sql_name(name),
+        (Allowed::Store, Value::Store(StoreUrl::None)) => true,
+        (Allowed::Store, Value::Store(StoreUrl::Sqlite(path))) => {
+            !path.as_os_str().is_empty() && path_fits(path)
+        }
+        (Allowed::Lanes, Value::Lanes(lanes)) => {
+            lanes.keys().try_for_each(|symbol| symbol_checked(symbol))?;
+            true
+        }
+        _ => false,
+    };
+    if allowed { Ok(()) } else { Err(not_allowed(key)) }
+}
+
+fn not_allowed(key: &Key) -> String {
+    match key.allowed {
+        Allowed::Whole(_) | Allowed::Fraction(_) => format!("allowed is {}", key.allowed_text()),
+        _ => format!("allowed is {}", key.allowed),
+    }
+}
+
+fn wrong_type(key: &Key, raw: Raw<'_>) -> Vec<Refused> {
+    let (expected, allowed) = (key.allowed.expected(), key.allowed_text());
+    let mut detail = format!("expected {expected}");
+    if expected != allowed {
+        detail.push_str(&format!(" ({allowed})"));
+    }
+    if let Raw::Toml(value) = raw {
+        detail.push_str(&format!(", found {}", type_name(value.get_ref())));
+    }
+    Refused::whole(detail)
+}
+
+/// What a person calls the type of a TOML value.
+pub(super) fn type_name(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) => "a whole number",
+        DeValue::Float(_) => "a fraction",
+        DeValue::Boolean(_) => "a boolean",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "an array",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+fn whole(key: &Key, raw: Raw<'_>) -> Result<u64, Vec<Refused>> {
+    let (digits, radix) = match raw {
+        Raw::Toml(value) => match value.get_ref() {
+            DeValue::Integer(number) => (number.as_str().to_owned(), number.radix()),
+            _ => return Err(wrong_type(key, raw)),
+        },
+        Raw::Text(text) => (text.trim().replace('_', ""), 10),
+    };
+    let unsigned = digits.strip_prefix(['+', '-']).unwrap_or(&digits);
+    if unsigned.is_empty() || !unsigned.chars().all(|c| c.is_digit(radix)) {
+        return Err(wrong_type(key, raw));
+    }
+    // What is left can only be negative or too large.
+    u64::from_str_radix(&digits, radix).map_err(|_| Refused::whole(not_allowed(key)))
+}
+
+fn fraction(key: &Key, raw: Raw<'_>) -> Result<f64, Vec<Refused>> {
+    let digits = match raw {
+        Raw::Toml(value) => match value.get_ref() {
+            DeValue::Float(number) => number.as_str(),
+            DeValue::Integer(number) if number.radix() == 10 => number.as_str(),
+            _ => return Err(wrong_type(key, raw)),
+        },
+        Raw::Text(text) => text.trim(),
+    };
+    digits.parse().map_err(|_| wrong_type(key, raw))
+}
+
+fn boolean(key: &Key, raw: Raw<'_>) -> Result<bool, Vec<Refused>> {
+    match raw {
+        Raw::Toml(value) => match value.get_ref() {
+            DeValue::Boolean(value) => Ok(*value),
+            _ => Err(wrong_type(key, raw)),
+        },
+        Raw::Text(text) => text.trim().parse().map_err(|_| wrong_type(key, raw)),
+    }
+}
+
+fn text<'a>(key: &Key, raw: Raw<'a>) -> Result<&'a str, Vec<Refused>> {
+    match raw {
+        Raw::Toml(value) => match value.get_ref() {
+            DeValue::String(text) => Ok(text),
+            _ => Err(wrong_type(key, raw)),
+        },
+        Raw::Text(text) => Ok(text),
+    }
+}
+
+fn beside(folder: Option<&Path>, path: &Path) -> PathBuf {
+    match folder {
+        Some(folder) if !path.as_os_str().is_empty() => folder.join(path),
+        _ => path.to_owned(),
+    }
+}
+
+fn is_sql_name(name: &str) -> bool {
+    let part_fits = |part: &str| {
+        let first_fits = part.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+        first_fits
+            && part.len() <= SQL_NAME_BYTES_MAX
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    };
+    name.split('.').count() <= 2 && name.split('.').all(part_fits)
+}
+
+fn symbol_checked(symbol: &str) -> Result<(), String> {
+    SeriesKey::new(symbol, Timeframe::MINUTE).map(drop).map_err(|error| error.to_string())
+}
+
+fn lanes(key: &Key, raw: Raw<'_>) -> Result<BTreeMap<String, Lane>, Vec<Refused>> {
+    match raw {
+        Raw::Toml(value) => match value.get_ref() {
+            DeValue::Table(table) => lanes_of_table(key, table),
+            _ => Err(wrong_type(key, raw)),
+        },
+        Raw::Text(text) => lanes_of_text(key, text).map_err(Refused::whole),
+    }
+}
+
+fn lanes_of_table(key: &Key, table: &DeTable<'_>) -> Result<BTreeMap<String, Lane>, Vec<Refused>> {
+    let mut lanes = BTreeMap::new();
+    let mut refused = Vec::new();
+    for (symbol, value) in table {
+        let lane = match value.get_ref() {
+            DeValue::String(word) => lane_of(word).ok_or_else(|| not_allowed(key)),
+            other => Err(format!("{}, found {}", not_allowed(key), type_name(other))),
+        };
+        match symbol_checked(symbol.get_ref()).and(lane) {
+            Ok(lane) => drop(lanes.insert(symbol.get_ref().to_string(), lane)),
+            Err(detail) => {
+                refused.push(Refused { entry: Some((symbol.get_ref().to_string(), value.span())), detail });
+            }
+        }
+    }
+    if refused.is_empty() { Ok(lanes) } else { Err(refused) }
+}
+
+/// `BTCUSDT=high,DOGEUSDT=low`; the empty text is the empty table.
+fn lanes_of_text(key: &Key, text: &str) -> Result<BTreeMap<String, Lane>, String> {
+    let mut lanes = BTreeMap::new();
+    for entry in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
+        let (symbol, word) =
+            entry.split_once('=').ok_or_else(|| format!("`{}` is no SYMBOL=lane", entry.escape_debug()))?;
+        symbol_checked(symbol.trim())?;
+        let lane = lane_of(word.trim()).ok_or_else(|| not_allowed(key))?;
+        if lanes.insert(symbol.trim().to_owned(), lane).is_some() {
+            return Err(format!("{} is given twice", symbol.trim()));
+        }
+    }
+    Ok(lanes)
+}

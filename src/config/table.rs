@@ -1,0 +1,284 @@
+//! What a row of the table of keys is, and the macro that turns the rows into `Settings` and `KEYS`.
+
+use super::keys::Settings;
+use super::{StoreUrl, choice};
+use crate::domain::Lane;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+/// When a change to a key takes effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// While running.
+    Live,
+    /// At the next start.
+    Restart,
+}
+
+/// The values a key may have.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Allowed {
+    /// A whole number in a range, both ends included.
+    Whole(RangeInclusive<u64>),
+    /// A number in a range, both ends included.
+    Fraction(RangeInclusive<f64>),
+    /// `true` or `false`.
+    Bool,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    /// A file or folder.
+    Path,
+    /// A file or folder, or the empty text.
+    PathOrEmpty,
+    /// The name of an SQL table, with or without a schema.
+    SqlName,
+    /// `none` or `sqlite:` and the path of a file.
+    Store,
+    /// A table from symbols to lanes.
+    Lanes,
+}
+
+/// A value of any key.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// A whole number.
+    Whole(u64),
+    /// A number.
+    Fraction(f64),
+    /// Yes or no.
+    Bool(bool),
+    /// A text.
+    Text(String),
+    /// A file or folder.
+    Path(PathBuf),
+    /// Where predictions go.
+    Store(StoreUrl),
+    /// Symbols and their lanes.
+    Lanes(BTreeMap<String, Lane>),
+}
+
+/// A key: one row of the table.
+#[derive(Clone)]
+pub struct Key {
+    /// Its dotted name; the part before the dot is its section.
+    pub name: &'static str,
+    /// What its number counts (`ms`, `bars`); empty where there is none.
+    pub unit: &'static str,
+    /// The values it may have.
+    pub allowed: Allowed,
+    /// When a change takes effect.
+    pub change: Change,
+    /// What it is for: one line each, an empty one between paragraphs.
+    pub doc: &'static [&'static str],
+    pub(super) get: fn(&Settings) -> Value,
+    pub(super) set: fn(&mut Settings, Value) -> bool,
+}
+
+/// A section of the configuration, with its documentation.
+pub(super) struct Section {
+    pub(super) name: &'static str,
+    pub(super) doc: &'static [&'static str],
+}
+
+impl Key {
+    /// The section and the name within it; the section is empty for a key of the top level.
+    pub fn parts(&self) -> (&'static str, &'static str) {
+        self.name.split_once('.').unwrap_or(("", self.name))
+    }
+
+    /// Its environment variable: `database.pool_size` is `VELA_DATABASE__POOL_SIZE`.
+    pub fn variable(&self) -> String {
+        format!("VELA_{}", self.name.replace('.', "__").to_ascii_uppercase())
+    }
+
+    /// Its value in `settings`.
+    pub fn value(&self, settings: &Settings) -> Value {
+        (self.get)(settings)
+    }
+
+    /// Its value when nobody sets it.
+    pub fn default_value(&self) -> Value {
+        self.value(&Settings::default())
+    }
+
+    /// Its allowed values and unit in words: `1 to 256 workers`.
+    pub fn allowed_text(&self) -> String {
+        if self.unit.is_empty() {
+            self.allowed.to_string()
+        } else {
+            format!("{} {}", self.allowed, self.unit)
+        }
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Key").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Live => "live",
+            Self::Restart => "restart",
+        })
+    }
+}
+
+impl Allowed {
+    /// What kind of value is wanted, as a refusal says it.
+    pub(super) fn expected(&self) -> &'static str {
+        match self {
+            Self::Whole(_) => "a whole number",
+            Self::Fraction(_) => "a number",
+            Self::Bool => "true or false",
+            Self::Lanes => "a table of symbols",
+            Self::OneOf(_) | Self::Path | Self::PathOrEmpty | Self::SqlName | Self::Store => "a string",
+        }
+    }
+}
+
+impl fmt::Display for Allowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Whole(range) => write!(f, "{} to {}", range.start(), range.end()),
+            Self::Fraction(range) => write!(f, "{:?} to {:?}", range.start(), range.end()),
+            Self::Bool => f.write_str("true or false"),
+            Self::OneOf(words) => write!(f, "\"{}\"", words.join("\" or \"")),
+            Self::Path => f.write_str("a path, not empty"),
+            Self::PathOrEmpty => f.write_str("a path, or \"\""),
+            Self::SqlName => f.write_str(
+                "a table's name, or schema.table: letters, digits and _, no digit first, each at most 63 long",
+            ),
+            Self::Store => f.write_str("\"none\" or \"sqlite:\" and the path of a file"),
+            Self::Lanes => write!(f, "SYMBOL = \"{}\" entries", choice::LANES.join("\" or \"")),
+        }
+    }
+}
+
+/// The type of a field of `Settings`: how it goes into a [`Value`] and comes out of one.
+pub(super) trait Field: Sized {
+    /// The field as a value.
+    fn to_value(&self) -> Value;
+    /// The value as a field; `None` where it does not fit the type.
+    fn from_value(value: Value) -> Option<Self>;
+}
+
+macro_rules! fields {
+    ($($ty:ty, $variant:ident;)+) => { $(
+        impl Field for $ty {
+            fn to_value(&self) -> Value {
+                Value::$variant(self.clone())
+            }
+
+            fn from_value(value: Value) -> Option<Self> {
+                if let Value::$variant(inner) = value { Some(inner) } else { None }
+            }
+        }
+    )+ };
+}
+
+fields! {
+    f64, Fraction;
+    bool, Bool;
+    String, Text;
+    PathBuf, Path;
+    StoreUrl, Store;
+    BTreeMap<String, Lane>, Lanes;
+    u64, Whole;
+}
+
+impl Field for usize {
+    fn to_value(&self) -> Value {
+        Value::Whole(*self as u64)
+    }
+
+    fn from_value(value: Value) -> Option<Self> {
+        u64::from_value(value).and_then(|number| Self::try_from(number).ok())
+    }
+}
+
+/// Turns the table of keys into the structs, their defaults, `KEYS` and `SECTIONS`.
+macro_rules! settings {
+    (
+        $(#[doc = $root_doc:literal])+
+        $Root:ident {
+            $($(#[doc = $doc:literal])+
+            $key:ident: $ty:ty = $default:expr, $allowed:expr, $unit:literal, $change:ident;)+
+        }
+        $($(#[doc = $section_doc:literal])+
+        $section:ident: $Section:ident {
+            $($(#[doc = $field_doc:literal])+
+            $field:ident: $field_ty:ty = $field_default:expr, $field_allowed:expr, $field_unit:literal,
+                $field_change:ident;)+
+        })+
+    ) => {
+        $(#[doc = $root_doc])+
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct $Root {
+            $(
+                $(#[doc = $doc])+
+                #[doc = concat!("\n\nUnit: ", $unit, ". Allowed: `", stringify!($allowed), "`.")]
+                pub $key: $ty,
+            )+
+            $($(#[doc = $section_doc])+ pub $section: $Section,)+
+        }
+
+        impl Default for $Root {
+            fn default() -> Self {
+                Self { $($key: $default,)+ $($section: $Section::default(),)+ }
+            }
+        }
+
+        $(
+            $(#[doc = $section_doc])+
+            #[derive(Clone, Debug, PartialEq)]
+            pub struct $Section {
+                $(
+                    $(#[doc = $field_doc])+
+                    #[doc = concat!("\n\nUnit: ", $field_unit, ". Allowed: `", stringify!($field_allowed), "`.")]
+                    pub $field: $field_ty,
+                )+
+            }
+
+            impl Default for $Section {
+                fn default() -> Self {
+                    Self { $($field: $field_default,)+ }
+                }
+            }
+        )+
+
+        /// Every key, in the order of the reference file.
+        pub static KEYS: &[Key] = &[
+            $(Key {
+                name: stringify!($key),
+                unit: $unit,
+                allowed: $allowed,
+                change: Change::$change,
+                doc: &[$($doc,)+],
+                get: |settings| settings.$key.to_value(),
+                set: |settings, value| Field::from_value(value).map(|v| settings.$key = v).is_some(),
+            },)+
+            $($(Key {
+                name: concat!(stringify!($section), ".", stringify!($field)),
+                unit: $field_unit,
+                allowed: $field_allowed,
+                change: Change::$field_change,
+                doc: &[$($field_doc,)+],
+                get: |settings| settings.$section.$field.to_value(),
+                set: |settings, value| {
+                    Field::from_value(value).map(|v| settings.$section.$field = v).is_some()
+                },
+            },)+)+
+        ];
+
+        /// Every section, in the order of the reference file.
+        pub(super) static SECTIONS: &[Section] =
+            &[$(Section { name: stringify!($section), doc: &[$($section_doc,)+] },)+];
+    };
+}
+
+pub(super) use settings;
