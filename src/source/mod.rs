@@ -1,5 +1,14 @@
 //! Where bars come from.
 
+pub mod csv;
+mod history;
+mod lines;
+mod merge;
+mod replay;
+
+pub use history::{CatchUp, History};
+pub use replay::Replay;
+
 use crate::domain::{Bar, Origin, SeriesKey};
 use std::sync::Arc;
 use std::time::Duration;
