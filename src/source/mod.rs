@@ -5,9 +5,11 @@ mod history;
 mod lines;
 mod merge;
 mod replay;
+mod sqlite;
 
 pub use history::{CatchUp, History};
 pub use replay::Replay;
+pub use sqlite::SqliteSource;
 
 use crate::domain::{Bar, Origin, SeriesKey};
 use std::sync::Arc;
