@@ -59,7 +59,6 @@ impl Feed {
     }
 }
 
-
 /// Polls until there is nothing more: `symbol minute origin`, with `w`, `c` and `l` for the origin.
 fn drain(source: &mut SqliteSource) -> Vec<String> {
     let mut bars = Vec::new();
