@@ -37,6 +37,11 @@ impl Lines {
         self.end
     }
 
+    /// The offset in the file of the next line, in bytes.
+    pub(super) fn offset(&self) -> u64 {
+        self.end - (self.held.len() - self.next) as u64
+    }
+
     /// The offset and text of the next line that has its line end (which is cut off, with a CR before it);
     /// `None` when the file has no further one now.
     pub(super) fn next_line(&mut self) -> io::Result<Option<(u64, &[u8])>> {
@@ -65,7 +70,7 @@ impl Lines {
     }
 
     fn take(&mut self, end: usize, next: usize) -> (u64, &[u8]) {
-        let (offset, start) = (self.end - (self.held.len() - self.next) as u64, self.next);
+        let (offset, start) = (self.offset(), self.next);
         self.next = next;
         self.searched = next;
         let line = &self.held[start..end];
