@@ -24,11 +24,18 @@ pub struct CsvStore {
     names: Vec<Arc<str>>,
     /// The (bar, ordinal) that is written next.
     next: (u64, u16),
-    /// What came too early: how many outcomes its bar has, and its row, if it has one.
-    waiting: BTreeMap<(u64, u16), (u16, Option<Box<str>>)>,
+    /// What came too early.
+    waiting: BTreeMap<(u64, u16), Waiting>,
     /// Rows in order that are not in the file yet.
     ready: Vec<u8>,
     unknown_output_told: bool,
+}
+
+struct Waiting {
+    /// How many outcomes its bar has.
+    of: u16,
+    /// `None` for a refusal.
+    row: Option<Box<str>>,
 }
 
 impl CsvStore {
@@ -100,14 +107,14 @@ impl CsvStore {
         }
         let row = self.row(outcome);
         if (seq, ordinal) != self.next {
-            self.waiting.insert((seq, ordinal), (of, row));
+            self.waiting.insert((seq, ordinal), Waiting { of, row });
             return;
         }
         self.release(of, row);
         while let Some(first) = self.waiting.first_entry()
             && *first.key() == self.next
         {
-            let (of, row) = first.remove();
+            let Waiting { of, row } = first.remove();
             self.release(of, row);
         }
     }
@@ -162,7 +169,7 @@ impl Store for CsvStore {
     }
 
     fn finish(&mut self) -> Result<(), StoreError> {
-        for (_, row) in std::mem::take(&mut self.waiting).into_values() {
+        for Waiting { row, .. } in std::mem::take(&mut self.waiting).into_values() {
             self.ready.extend_from_slice(row.as_deref().unwrap_or_default().as_bytes());
         }
         self.flush()?;

@@ -190,8 +190,9 @@ fn tables_that_cannot_be_followed_are_refused() {
 
 #[test]
 fn integer_times_are_read_and_mixed_ones_refused() {
-    for factor in [1, 1000, 1_000_000] {
-        let feed = Feed::new(TABLE);
+    let declared = [TABLE, &TABLE.replace("ts,", "ts TEXT,"), &TABLE.replace("ts,", "ts INTEGER,")];
+    for (factor, create) in [1, 1000, 1_000_000].into_iter().zip(declared) {
+        let feed = Feed::new(create);
         feed.add_at("A", "1m", DAY_S * factor);
         let mut source = feed.follow(ALL, &[("A", 0)]);
         assert_eq!(drain(&mut source), ["A 1m 0 w"]);
@@ -245,4 +246,18 @@ fn a_table_that_was_emptied_or_replaced_is_read_anew() {
     feed.connection.execute_batch(TABLE).unwrap();
     feed.add("A", "1m", 6);
     assert_eq!(drain(&mut source), ["A 1m 6 c"]);
+}
+
+#[test]
+fn another_file_of_the_same_name_is_noticed() {
+    let create = format!("PRAGMA journal_mode = DELETE; {TABLE}");
+    let (feed, other) = (Feed::new(&create), Feed::new(&create));
+    feed.add("A", "1m", 1);
+    let mut source = feed.follow(ALL, &[]);
+    assert_eq!(drain(&mut source), ["A 1m 1 c"]);
+    other.add("A", "1m", 1);
+    other.add("A", "1m", 2);
+    std::fs::rename(other.path(), feed.path()).unwrap();
+    source.look_at = Instant::now();
+    assert_eq!(drain(&mut source), ["A 1m 1 w", "A 1m 2 c"]);
 }
