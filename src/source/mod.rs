@@ -1,5 +1,18 @@
 //! Where bars come from.
 
+pub mod csv;
+mod follow;
+mod history;
+mod lines;
+mod merge;
+mod replay;
+mod sqlite;
+
+pub use follow::Follow;
+pub use history::{CatchUp, History};
+pub use replay::Replay;
+pub use sqlite::SqliteSource;
+
 use crate::domain::{Bar, Origin, SeriesKey};
 use std::sync::Arc;
 use std::time::Duration;

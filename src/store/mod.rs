@@ -1,5 +1,19 @@
 //! Where predictions go.
 
+mod csv;
+mod memory;
+mod null;
+mod sqlite;
+mod tee;
+#[cfg(test)]
+mod testing;
+
+pub use csv::CsvStore;
+pub use memory::MemoryStore;
+pub use null::Null;
+pub use sqlite::SqliteStore;
+pub use tee::Tee;
+
 use crate::domain::{Outcome, SeriesKey, Timestamp};
 use std::sync::Arc;
 

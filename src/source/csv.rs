@@ -1,0 +1,260 @@
+//! CSV bars: which series a file name means, which columns its header has, and the bar of a line.
+//!
+//! ```text
+//! BTC_USDT_1m.csv                             symbol BTC_USDT, timeframe 1m
+//! ts,open,high,low,close,volume               in any order, further columns are ignored
+//! 2024-06-01T12:34:00Z,1.0,2.5,0.5,2.0,1200   ts is the bar's OPEN time, RFC 3339
+//! ```
+
+use super::SourceError;
+use super::lines::Lines;
+use crate::domain::{Bar, SeriesKey, Timeframe, Timestamp};
+use std::path::{Path, PathBuf};
+
+/// The columns that a file must have.
+pub const COLUMNS: [&str; 6] = ["ts", "open", "high", "low", "close", "volume"];
+
+/// The series whose bars `path` holds, by its name `SYMBOL_TIMEFRAME.csv`; the symbol may contain underscores.
+///
+/// # Errors
+/// When the name has another form, or the symbol or the timeframe is none.
+pub fn series_of(path: &Path) -> Result<SeriesKey, SourceError> {
+    let refused = |problem: String| SourceError::Row {
+        place: path.display().to_string(),
+        problem: format!("{problem}; name the file SYMBOL_TIMEFRAME.csv, such as BTCUSDT_1m.csv"),
+    };
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let stem = name.strip_suffix(".csv").ok_or_else(|| refused(format!("`{name}` does not end in .csv")))?;
+    let (symbol, timeframe) =
+        stem.rsplit_once('_').ok_or_else(|| refused(format!("`{name}` has no `_` before a timeframe")))?;
+    let timeframe: Timeframe = timeframe.parse().map_err(|error| refused(format!("{error}")))?;
+    SeriesKey::new(symbol, timeframe).map_err(|error| refused(format!("{error}")))
+}
+
+/// The cells of one line: trimmed, with quotes around a cell taken off.
+struct Cells<'a>(Option<&'a str>);
+
+impl<'a> Iterator for Cells<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        let line = self.0?;
+        if let Some(quoted) = line.trim_start().strip_prefix('"')
+            && let Some(end) = quoted.find('"')
+        {
+            self.0 = quoted[end + 1..].split_once(',').map(|(_, rest)| rest);
+            return Some(&quoted[..end]);
+        }
+        let (cell, rest) = line.split_once(',').map_or((line, None), |(cell, rest)| (cell, Some(rest)));
+        self.0 = rest;
+        Some(cell.trim())
+    }
+}
+
+/// Where a file has its columns.
+#[derive(Clone, Debug)]
+pub struct Columns {
+    /// For every column of the file, which of [`COLUMNS`] it is.
+    meanings: Vec<Option<usize>>,
+}
+
+impl Columns {
+    /// Reads a header line; a byte order mark before it is taken off, case does not matter.
+    ///
+    /// # Errors
+    /// The problem, when a column is missing or named twice.
+    pub fn of_header(header: &[u8]) -> Result<Self, String> {
+        let header = header.strip_prefix(b"\xef\xbb\xbf").unwrap_or(header);
+        let text = std::str::from_utf8(header).map_err(|_| "the header is not UTF-8".to_owned())?;
+        let expected = || format!("expected the header {}", COLUMNS.join(","));
+        let mut meanings = Vec::new();
+        for cell in Cells(Some(text)) {
+            let meaning = COLUMNS.iter().position(|name| cell.eq_ignore_ascii_case(name));
+            if meaning.is_some() && meanings.contains(&meaning) {
+                return Err(format!("column `{cell}` is there twice; {}", expected()));
+            }
+            meanings.push(meaning);
+        }
+        if let Some(missing) = (0..COLUMNS.len()).find(|column| !meanings.contains(&Some(*column))) {
+            return Err(format!("column `{}` is missing in `{text}`; {}", COLUMNS[missing], expected()));
+        }
+        Ok(Self { meanings })
+    }
+
+    /// The bar of one line. `nan` and `inf` are numbers here: ingest rejects and counts them.
+    ///
+    /// # Errors
+    /// The problem, with column, value and what is expected.
+    pub fn bar(&self, line: &[u8]) -> Result<Bar, String> {
+        let line = std::str::from_utf8(line).map_err(|_| "the line is not UTF-8".to_owned())?;
+        let mut ts = Timestamp::default();
+        let mut numbers = [0.0; COLUMNS.len()];
+        let mut cells = Cells(Some(line));
+        for (index, meaning) in self.meanings.iter().enumerate() {
+            let Some(cell) = cells.next() else {
+                return Err(format!("{index} cells, expected {}", self.meanings.len()));
+            };
+            match *meaning {
+                None => {}
+                Some(0) => ts = cell.parse().map_err(|error| format!("column `ts`: {error}"))?,
+                Some(column) => {
+                    numbers[column] = cell
+                        .parse()
+                        .map_err(|_| format!("column `{}`: `{cell}` is not a number", COLUMNS[column]))?;
+                }
+            }
+        }
+        if cells.next().is_some() {
+            return Err(format!("more than the {} cells that the header has", self.meanings.len()));
+        }
+        let [_, open, high, low, close, volume] = numbers;
+        Ok(Bar { ts, open, high, low, close, volume })
+    }
+}
+
+/// A forward reader of the bars of one file, in the order in which they stand there.
+#[derive(Debug)]
+pub struct CsvReader {
+    path: PathBuf,
+    lines: Lines,
+    columns: Columns,
+    line: u64,
+}
+
+impl CsvReader {
+    /// Opens `path` and reads its header.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is empty, or lacks a column.
+    pub fn open(path: &Path) -> Result<Self, SourceError> {
+        let mut lines = Lines::new(path, 0);
+        let header = match lines.next_or_rest() {
+            Err(error) => return Err(unreadable(path, error)),
+            Ok(None) => Err("the file is empty".to_owned()),
+            Ok(Some((_, line))) => Columns::of_header(line),
+        };
+        match header {
+            Ok(columns) => Ok(Self { path: path.to_owned(), lines, columns, line: 1 }),
+            Err(problem) => Err(SourceError::Row { place: format!("{}:1", path.display()), problem }),
+        }
+    }
+
+    /// The next bar; `None` at the end of the file. Blank lines are passed over.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or a line is no bar: then with file, line, column and value.
+    pub fn next_bar(&mut self) -> Result<Option<Bar>, SourceError> {
+        loop {
+            self.line += 1;
+            let line = match self.lines.next_or_rest() {
+                Ok(Some((_, line))) => line,
+                Ok(None) => return Ok(None),
+                Err(error) => return Err(unreadable(&self.path, error)),
+            };
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
+            return match self.columns.bar(line) {
+                Ok(bar) => Ok(Some(bar)),
+                Err(problem) => {
+                    let place = format!("{}:{}", self.path.display(), self.line);
+                    Err(SourceError::Row { place, problem })
+                }
+            };
+        }
+    }
+}
+
+/// The error of a file that the system does not give.
+pub(super) fn unreadable(path: &Path, error: std::io::Error) -> SourceError {
+    SourceError::File { path: path.display().to_string(), error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: impl AsRef<[u8]>) -> Result<Vec<Bar>, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("X_1m.csv");
+        std::fs::write(&path, text).unwrap();
+        let shown =
+            |error: SourceError| error.to_string().replace(&format!("{}/", folder.path().display()), "");
+        let mut reader = CsvReader::open(&path).map_err(shown)?;
+        let mut bars = Vec::new();
+        while let Some(bar) = reader.next_bar().map_err(shown)? {
+            bars.push(bar);
+        }
+        Ok(bars)
+    }
+
+    #[test]
+    fn file_names_tell_the_series() {
+        for (name, symbol, timeframe) in
+            [("BTCUSDT_1m.csv", "BTCUSDT", "1m"), ("a/b/BTC_USDT_4h.csv", "BTC_USDT", "4h")]
+        {
+            let key = series_of(Path::new(name)).unwrap();
+            assert_eq!((&*key.symbol, key.timeframe.to_string().as_str()), (symbol, timeframe));
+        }
+        for name in ["BTCUSDT.csv", "BTCUSDT_1M.csv", "_1m.csv", "BTC USDT_1m.csv", "BTCUSDT_1m.parquet", ""]
+        {
+            let error = series_of(Path::new(name)).unwrap_err().to_string();
+            assert!(error.contains("SYMBOL_TIMEFRAME.csv"), "{error}");
+        }
+    }
+
+    #[test]
+    fn plain_reordered_quoted_and_windows_files_read_alike() {
+        let bar = Bar {
+            ts: "2024-06-01T00:00:00Z".parse().unwrap(),
+            open: 1.0,
+            high: 3.0,
+            low: 0.5,
+            close: 2.0,
+            volume: 10.0,
+        };
+        for text in [
+            "ts,open,high,low,close,volume\n2024-06-01T00:00:00Z,1,3,0.5,2,10\n",
+            "ts,open,high,low,close,volume\n2024-06-01T00:00:00Z,1,3,0.5,2,10",
+            "\u{feff}ts,open,high,low,close,volume\r\n2024-06-01T00:00:00Z,1,3,0.5,2,10\r\n\r\n",
+            "close,low, High ,note,open,volume,TS\n2,.5,3e0,\"a, b\",1,10,\"2024-06-01T02:00:00+02:00\"\n",
+        ] {
+            assert_eq!(read(text).as_deref(), Ok(&[bar][..]), "{text}");
+        }
+    }
+
+    #[test]
+    fn nan_and_infinity_are_passed_on() {
+        let bars = read("ts,open,high,low,close,volume\n2024-06-01T00:00:00Z,nan,inf,-inf,NaN,1\n").unwrap();
+        assert!(bars[0].open.is_nan() && bars[0].close.is_nan());
+        assert_eq!((bars[0].high, bars[0].low), (f64::INFINITY, f64::NEG_INFINITY));
+    }
+
+    #[test]
+    fn problems_name_file_line_column_and_value() {
+        const HEADER: &str = "ts,open,high,low,close,volume\n";
+        for (text, expected) in [
+            (String::new(), "X_1m.csv:1: the file is empty"),
+            (
+                "ts,open,high,low,close\n".into(),
+                "X_1m.csv:1: column `volume` is missing in `ts,open,high,low,close`",
+            ),
+            ("ts,ts,open,high,low,close,volume\n".into(), "X_1m.csv:1: column `ts` is there twice"),
+            (
+                format!("{HEADER}\n2024-06-01T00:00:00Z,1,1,x7,1,1"),
+                "X_1m.csv:3: column `low`: `x7` is not a number",
+            ),
+            (
+                format!("{HEADER}2024-06-01T00:00:00Z,1,1,,1,1"),
+                "X_1m.csv:2: column `low`: `` is not a number",
+            ),
+            (format!("{HEADER}2024-06-01,1,1,1,1,1"), "X_1m.csv:2: column `ts`: `2024-06-01` is not a time"),
+            (format!("{HEADER}2024-06-01T00:00:00Z,1,1,1,1"), "X_1m.csv:2: 5 cells, expected 6"),
+            (format!("{HEADER}2024-06-01T00:00:00Z,1,1,1,1,1,1"), "X_1m.csv:2: more than the 6 cells"),
+        ] {
+            let error = read(&text).unwrap_err();
+            assert!(error.starts_with(expected), "{error} / {expected}");
+        }
+        assert!(read(b"ts,open,high,low,close,volume\n\xff,1,1,1,1,1").unwrap_err().contains("UTF-8"));
+    }
+}

@@ -1,0 +1,106 @@
+//! What a source that follows a table or a folder does with the bars that are there when it starts.
+
+use crate::domain::{Origin, Timestamp};
+
+/// Which of the bars that closed while nobody watched are predicted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CatchUp {
+    /// Every bar after its series' watermark; every bar where the series has none.
+    #[default]
+    All,
+    /// Each series' newest bar, if it is after the watermark.
+    Latest,
+    /// None.
+    None,
+}
+
+/// How much of what is there at the start is delivered, and as what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct History {
+    /// How many bars of each series warm the features up, the newest ones; 0 for all there are.
+    pub history_bars: usize,
+    /// Which of the bars after the watermark are predicted.
+    pub catch_up: CatchUp,
+    /// With [`CatchUp::All`], how many bars of each series are predicted at most, the newest ones;
+    /// older ones only warm up.
+    pub catch_up_bars_max: usize,
+}
+
+/// How many newer bars of a series were given each origin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Given {
+    pub(super) warm_up: usize,
+    pub(super) catch_up: usize,
+}
+
+impl History {
+    /// The origin of a bar that opened at `ts`, when the newer ones of its series were `given` theirs;
+    /// `None` when it and all older ones are left out. Series are walked from their newest bar back,
+    /// so that no more is read than is delivered.
+    pub(super) fn origin(
+        &self,
+        ts: Timestamp,
+        watermark: Option<Timestamp>,
+        given: &mut Given,
+    ) -> Option<Origin> {
+        let catch_up_max = match self.catch_up {
+            CatchUp::All => self.catch_up_bars_max,
+            CatchUp::Latest => usize::from(given.warm_up == 0),
+            CatchUp::None => 0,
+        };
+        if given.catch_up < catch_up_max && watermark.is_none_or(|watermark| ts > watermark) {
+            given.catch_up += 1;
+            return Some(Origin::CatchUp);
+        }
+        if self.history_bars != 0 && given.warm_up == self.history_bars {
+            return None;
+        }
+        given.warm_up += 1;
+        Some(Origin::WarmUp)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rule_as_a_table() {
+        use CatchUp::{All, Latest, None as Not};
+        // Bars 1..=6, oldest first; `.` left out, `w` warm-up, `c` catch-up.
+        for (watermark, catch_up, history_bars, catch_up_bars_max, expected) in [
+            (Some(3), All, 0, 100, "wwwccc"),
+            (Some(3), All, 2, 100, ".wwccc"),
+            (Some(3), All, 2, 2, "..wwcc"),
+            (Some(3), All, 0, 0, "wwwwww"),
+            (None, All, 0, 100, "cccccc"),
+            (None, All, 2, 3, ".wwccc"),
+            (None, All, 0, 3, "wwwccc"),
+            (Some(6), All, 0, 100, "wwwwww"),
+            (Some(9), All, 3, 100, "...www"),
+            (Some(0), All, 3, 100, "cccccc"),
+            (Some(3), Latest, 0, 100, "wwwwwc"),
+            (Some(3), Latest, 2, 0, "...wwc"),
+            (None, Latest, 0, 100, "wwwwwc"),
+            (Some(6), Latest, 0, 100, "wwwwww"),
+            (Some(3), Not, 0, 100, "wwwwww"),
+            (None, Not, 4, 100, "..wwww"),
+        ] {
+            let history = History { history_bars, catch_up, catch_up_bars_max };
+            let mut given = Given::default();
+            let mut seen: Vec<char> = (1..=6)
+                .rev()
+                .map(|ts| {
+                    let watermark = watermark.map(Timestamp::from_secs);
+                    match history.origin(Timestamp::from_secs(ts), watermark, &mut given) {
+                        Some(Origin::CatchUp) => 'c',
+                        Some(_) => 'w',
+                        None => '.',
+                    }
+                })
+                .collect();
+            seen.reverse();
+            assert_eq!(String::from_iter(seen), expected, "{watermark:?} {history:?}");
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! Replay: CSV files as one stream, the same one every time.
+
+use super::csv::{CsvReader, series_of, unreadable};
+use super::merge::Merge;
+use super::{Poll, Source, SourceBar, SourceError};
+use crate::domain::{Origin, SeriesKey, Timestamp};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Bars that one poll delivers at most.
+const BARS_PER_POLL: usize = 1024;
+/// Bytes of each file that are read to estimate its number of bars.
+const SAMPLE_BYTES: u64 = 32 * 1024;
+
+/// CSV files merged by (close time, coarser timeframe first, symbol), in bounded memory.
+///
+/// A file that is not sorted keeps its own order: nothing is silently put right.
+pub struct Replay {
+    files: Vec<ReplayFile>,
+    merge: Merge,
+    bounds: Bounds,
+    bars_read: u64,
+    bars_total_hint: u64,
+    started: bool,
+    /// Reported by the next poll, because this one still delivers the bars before it.
+    failed: Option<SourceError>,
+}
+
+struct ReplayFile {
+    series: Arc<SeriesKey>,
+    reader: CsvReader,
+}
+
+#[derive(Clone, Copy)]
+struct Bounds {
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
+}
+
+impl Replay {
+    /// Opens `paths`: files named `SYMBOL_TIMEFRAME.csv`, or folders of which every `*.csv` is taken.
+    /// Bars that open before `from` are delivered as warm-up; bars that open after `to` are not delivered.
+    ///
+    /// # Errors
+    /// When there is no file, a folder has none, a name or a header is refused, or two files hold the same series.
+    pub fn open(
+        paths: &[PathBuf],
+        from: Option<Timestamp>,
+        to: Option<Timestamp>,
+    ) -> Result<Self, SourceError> {
+        let mut found = Vec::new();
+        for path in paths {
+            if path.is_dir() {
+                found.extend(csv_files_of(path)?);
+            } else {
+                found.push(path.clone());
+            }
+        }
+        if found.is_empty() {
+            let problem = "no file is given; name a SYMBOL_TIMEFRAME.csv or a folder of them".to_owned();
+            return Err(SourceError::Row { place: "replay".to_owned(), problem });
+        }
+        let mut files = Vec::with_capacity(found.len());
+        let mut seen: HashMap<SeriesKey, PathBuf> = HashMap::new();
+        let mut bars_total_hint = 0;
+        for path in found {
+            let series = series_of(&path)?;
+            if let Some(other) = seen.insert(series.clone(), path.clone()) {
+                return Err(SourceError::Row {
+                    place: path.display().to_string(),
+                    problem: format!("{} holds {series} too; give one file a series", other.display()),
+                });
+            }
+            bars_total_hint += estimated_bars(&path).map_err(|error| unreadable(&path, error))?;
+            files.push(ReplayFile { series: Arc::new(series), reader: CsvReader::open(&path)? });
+        }
+        Ok(Self {
+            files,
+            merge: Merge::default(),
+            bounds: Bounds { from, to },
+            bars_read: 0,
+            bars_total_hint,
+            started: false,
+            failed: None,
+        })
+    }
+
+    /// About how many bars all files hold: exact for small ones, by their size and first lines for others.
+    pub fn bars_total_hint(&self) -> u64 {
+        self.bars_total_hint
+    }
+
+    /// How many bars were read so far, those behind `to` included: reaches about the total at the end.
+    pub fn bars_read(&self) -> u64 {
+        self.bars_read
+    }
+
+    fn read(&mut self, bars: &mut Vec<SourceBar>) -> Result<(), SourceError> {
+        let Self { files, merge, bounds, bars_read, started, .. } = self;
+        if !*started {
+            for (cursor, file) in files.iter_mut().enumerate() {
+                if let Some(bar) = file.next(*bounds, bars_read)? {
+                    merge.enter(cursor, bar);
+                }
+            }
+            *started = true;
+        }
+        merge.take(BARS_PER_POLL, bars, |cursor| files[cursor].next(*bounds, bars_read))
+    }
+}
+
+impl ReplayFile {
+    fn next(&mut self, bounds: Bounds, bars_read: &mut u64) -> Result<Option<SourceBar>, SourceError> {
+        while let Some(bar) = self.reader.next_bar()? {
+            *bars_read += 1;
+            // Not the end of what is wanted: the file need not be sorted.
+            if bounds.to.is_some_and(|to| bar.ts > to) {
+                continue;
+            }
+            let early = bounds.from.is_some_and(|from| bar.ts < from);
+            let origin = if early { Origin::WarmUp } else { Origin::Live };
+            return Ok(Some(SourceBar { series: Arc::clone(&self.series), bar, origin }));
+        }
+        Ok(None)
+    }
+}
+
+impl Source for Replay {
+    fn poll(&mut self, bars: &mut Vec<SourceBar>) -> Result<Poll, SourceError> {
+        if let Some(error) = self.failed.take() {
+            // Asked again after a fatal error there is nothing more.
+            self.merge.clear();
+            return Err(error);
+        }
+        let before = bars.len();
+        match self.read(bars) {
+            Err(error) if bars.len() == before => Err(error),
+            Err(error) => {
+                self.failed = Some(error);
+                Ok(Poll::Ready)
+            }
+            Ok(()) if bars.len() == before => Ok(Poll::End),
+            Ok(()) => Ok(Poll::Ready),
+        }
+    }
+}
+
+/// The `*.csv` of a folder, sorted by name.
+fn csv_files_of(folder: &Path) -> Result<Vec<PathBuf>, SourceError> {
+    let read = |error| unreadable(folder, error);
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(read)? {
+        let path = entry.map_err(read)?.path();
+        if path.extension().is_some_and(|extension| extension == "csv") && !path.is_dir() {
+            files.push(path);
+        }
+    }
+    if files.is_empty() {
+        let problem = "no *.csv in this folder; files are named SYMBOL_TIMEFRAME.csv".to_owned();
+        return Err(SourceError::Row { place: folder.display().to_string(), problem });
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn estimated_bars(path: &Path) -> std::io::Result<u64> {
+    let mut sample = Vec::new();
+    let file = File::open(path)?;
+    let size = file.metadata()?.len();
+    file.take(SAMPLE_BYTES).read_to_end(&mut sample)?;
+    let ends = sample.iter().filter(|byte| **byte == b'\n').count() as u64;
+    let read = sample.len() as u64;
+    if size <= read {
+        let unended = u64::from(sample.last().is_some_and(|byte| *byte != b'\n'));
+        return Ok((ends + unended).saturating_sub(1));
+    }
+    Ok(ends * size / read)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tempfile::TempDir;
+
+    const HEADER: &str = "ts,open,high,low,close,volume";
+
+    fn folder(files: &[(&str, &[&str])]) -> TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, times) in files {
+            let rows: String = times.iter().map(|t| format!("2024-06-01T{t}:00Z,1,1,1,1,1\n")).collect();
+            std::fs::write(folder.path().join(name), format!("{HEADER}\n{rows}")).unwrap();
+        }
+        folder
+    }
+
+    fn at(time: &str) -> Option<Timestamp> {
+        Some(format!("2024-06-01T{time}:00Z").parse().unwrap())
+    }
+
+    fn drain(replay: &mut Replay) -> Result<Vec<String>, SourceError> {
+        let mut bars = Vec::new();
+        while replay.poll(&mut bars)? == Poll::Ready {}
+        Ok(bars
+            .iter()
+            .map(|b| format!("{} {} {:?}", b.series, &b.bar.ts.to_string()[11..16], b.origin))
+            .collect())
+    }
+
+    fn refused(paths: &[PathBuf]) -> String {
+        Replay::open(paths, None, None).err().map(|error| error.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn files_become_one_stream_with_bounds() {
+        let folder = folder(&[
+            ("B_1m.csv", &["00:03", "00:04", "00:05", "00:06"]),
+            ("A_5m.csv", &["00:00", "00:05"]),
+            ("A_1m.csv", &["00:04", "00:05"]),
+        ]);
+        let mut replay = Replay::open(&[folder.path().to_owned()], at("00:04"), at("00:05")).unwrap();
+        assert_eq!(replay.bars_total_hint(), 8);
+        assert_eq!(
+            drain(&mut replay).unwrap(),
+            [
+                "B 1m 00:03 WarmUp",
+                "A 5m 00:00 WarmUp",
+                "A 1m 00:04 Live",
+                "B 1m 00:04 Live",
+                "A 1m 00:05 Live",
+                "B 1m 00:05 Live",
+                "A 5m 00:05 Live",
+            ]
+        );
+        assert_eq!(replay.bars_read(), 8);
+    }
+
+    #[test]
+    fn an_unsorted_file_keeps_its_order() {
+        let folder = folder(&[("A_1m.csv", &["00:03", "00:01", "00:02", "00:02"])]);
+        let mut replay = Replay::open(&[folder.path().join("A_1m.csv")], None, None).unwrap();
+        assert_eq!(
+            drain(&mut replay).unwrap(),
+            ["A 1m 00:03 Live", "A 1m 00:01 Live", "A 1m 00:02 Live", "A 1m 00:02 Live"]
+        );
+    }
+
+    #[test]
+    fn a_bad_row_ends_the_replay_after_the_bars_before_it() {
+        let folder = folder(&[("A_1m.csv", &["00:01", "00:02", "xx:03", "00:04"])]);
+        let mut replay = Replay::open(&[folder.path().to_owned()], None, None).unwrap();
+        let mut bars = Vec::new();
+        assert_eq!(replay.poll(&mut bars).unwrap(), Poll::Ready);
+        assert_eq!(bars.len(), 1, "the bar before the bad row stays back: what follows it is not known");
+        let error = replay.poll(&mut bars).unwrap_err().to_string();
+        assert!(error.contains("A_1m.csv:4: column `ts`"), "{error}");
+    }
+
+    #[test]
+    fn what_cannot_be_replayed_is_refused_with_names() {
+        let one = folder(&[("A_1m.csv", &[])]);
+        let two = folder(&[("A_60s.csv", &[])]);
+        let error = refused(&[one.path().to_owned(), two.path().to_owned()]);
+        assert!(error.contains("A_1m.csv") && error.contains("A_60s.csv"), "{error}");
+        let empty = folder(&[]);
+        assert!(refused(&[empty.path().to_owned()]).contains("no *.csv"));
+        assert!(refused(&[]).contains("no file"));
+        assert!(refused(&[one.path().join("B_1m.csv")]).contains("B_1m.csv: "));
+        assert!(refused(&[folder(&[("A.csv", &[])]).path().to_owned()]).contains("SYMBOL_TIMEFRAME"));
+    }
+
+    #[test]
+    fn the_estimate_of_a_large_file_is_near() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("A_1m.csv");
+        let rows: String = (0..5000).map(|_| "2024-06-01T00:00:00Z,1.5,1.5,1.5,1.5,100\n").collect();
+        std::fs::write(&path, format!("{HEADER}\n{rows}")).unwrap();
+        let hint = Replay::open(&[path], None, None).unwrap().bars_total_hint();
+        assert!(hint.abs_diff(5000) < 50, "{hint}");
+    }
+}

@@ -1,0 +1,285 @@
+//! The embedded store: a SQLite file, attached as schema `trading`.
+
+mod schema;
+#[cfg(test)]
+mod tests;
+
+use super::{Store, StoreError, Watermark};
+use crate::domain::{Origin, Outcome, Prediction, Reason, Refusal, SeriesKey, Stamps, Timestamp};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior, params};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a write waits for another process's transaction before it is given back as retryable.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
+
+// A prediction of a bar that is caught up with is stored only where the model has none for it, of whatever
+// version: after a restart a newly promoted version must not predict old bars a second time.
+const INSERT_PREDICTION: &str = "
+INSERT INTO trading.agentpreds (symbol, timeframe, horizon, ts, model, version, value, outputs,
+                                latency_us, ingest_us, feature_us, predict_us, created_at)
+SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13
+WHERE NOT ?14 OR NOT EXISTS (SELECT 1 FROM trading.agentpreds
+    WHERE symbol = ?1 AND timeframe = ?2 AND horizon = ?3 AND ts = ?4 AND model = ?5)
+ON CONFLICT DO NOTHING";
+
+const INSERT_ERROR: &str = "
+INSERT INTO trading.inference_errors (symbol, timeframe, horizon, ts, reason, model, detail, created_at)
+SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8
+WHERE NOT ?9 OR NOT EXISTS (SELECT 1 FROM trading.agentpreds
+    WHERE symbol = ?1 AND timeframe = ?2 AND horizon = ?3 AND ts = ?4 AND (?6 = '' OR model = ?6))
+ON CONFLICT DO NOTHING";
+
+// Never backwards: another process may be further. Bars open on whole seconds, so their texts order as they do.
+const UPSERT_WATERMARK: &str = "
+INSERT INTO trading.inference_state (symbol, timeframe, watermark) VALUES (?1, ?2, ?3)
+ON CONFLICT DO UPDATE SET watermark = excluded.watermark WHERE excluded.watermark > watermark";
+
+/// Predictions, refusals and watermarks in a SQLite file; several processes may write into one.
+pub struct SqliteStore {
+    path: PathBuf,
+    connection: Connection,
+    clock: Option<fn() -> u64>,
+    texts: Texts,
+}
+
+/// Buffers that every row uses again.
+#[derive(Default)]
+struct Texts {
+    timeframe: String,
+    ts: String,
+    outputs: String,
+    created_at: String,
+}
+
+impl SqliteStore {
+    /// Opens the file `path`, which is created (with its folder) if it is missing, as are the tables.
+    ///
+    /// # Errors
+    /// When the file cannot be opened, is no database, or was written by a newer version of this program.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let name = || path.display().to_string();
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(|error| StoreError {
+                store: name(),
+                problem: format!("its folder cannot be created: {error}"),
+                retryable: false,
+            })?;
+        }
+        let connection = connect(path).map_err(|error| failed(path, "open", &error))?;
+        match schema::prepare(&connection) {
+            Ok(Ok(())) => {}
+            Ok(Err(problem)) => return Err(StoreError { store: name(), problem, retryable: false }),
+            Err(error) => return Err(failed(path, "create the tables", &error)),
+        }
+        Ok(Self { path: path.to_owned(), connection, clock: None, texts: Texts::default() })
+    }
+
+    /// Measures `latency_us` up to the call of `write` by `clock`, which gives nanoseconds on the clock of
+    /// [`Stamps`]; without it the latency ends where the predict stage ends.
+    #[must_use]
+    pub fn with_clock(mut self, clock: fn() -> u64) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// How far each series is done.
+    ///
+    /// # Errors
+    /// When the table cannot be read, or holds what is no series or no time.
+    pub fn watermarks(&self) -> Result<Vec<Watermark>, StoreError> {
+        let rows = || -> rusqlite::Result<Vec<(String, String, String)>> {
+            let sql = "SELECT symbol, timeframe, watermark FROM trading.inference_state ORDER BY 1, 2";
+            let mut statement = self.connection.prepare_cached(sql)?;
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+            rows.collect()
+        };
+        let rows = rows().map_err(|error| failed(&self.path, "read the watermarks", &error))?;
+        let parse = |(symbol, timeframe, watermark): &(String, String, String)| -> Result<Watermark, String> {
+            let timeframe = timeframe.parse().map_err(|error| format!("{error}"))?;
+            let series = SeriesKey::new(symbol, timeframe).map_err(|error| error.to_string())?;
+            let ts: Timestamp = watermark.parse().map_err(|error| format!("{error}"))?;
+            Ok((Arc::new(series), ts))
+        };
+        rows.iter()
+            .map(|row| {
+                parse(row).map_err(|problem| StoreError {
+                    store: self.path.display().to_string(),
+                    problem: format!("inference_state, {} {}: {problem}", row.0, row.1),
+                    retryable: false,
+                })
+            })
+            .collect()
+    }
+
+    fn write_all(&mut self, outcomes: &[Outcome], watermarks: &[Watermark]) -> rusqlite::Result<()> {
+        let Self { connection, texts, clock, .. } = self;
+        let now = clock.map(|clock| clock());
+        // IMMEDIATE: waits for its turn now, where a transaction that read first could only fail.
+        let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+        {
+            let mut predictions = transaction.prepare_cached(INSERT_PREDICTION)?;
+            let mut errors = transaction.prepare_cached(INSERT_ERROR)?;
+            set(&mut texts.created_at, Timestamp::now());
+            for outcome in outcomes {
+                set(&mut texts.timeframe, outcome.series.timeframe);
+                set(&mut texts.ts, outcome.ts);
+                match &outcome.result {
+                    Ok(prediction) if prediction.value.is_finite() => {
+                        insert_prediction(&mut predictions, texts, outcome, prediction, now)?;
+                    }
+                    Ok(prediction) => {
+                        let detail = format!("value {}: a finite number is required", prediction.value);
+                        let refusal = Refusal::of_model(&prediction.model, Reason::OutputNotFinite, detail);
+                        insert_error(&mut errors, texts, outcome, &refusal)?;
+                    }
+                    // Feeds repeat themselves all the time; the counters tell how often.
+                    Err(refusal) if refusal.reason == Reason::Duplicate => {}
+                    Err(refusal) => insert_error(&mut errors, texts, outcome, refusal)?,
+                }
+            }
+            let mut state = transaction.prepare_cached(UPSERT_WATERMARK)?;
+            for (series, ts) in watermarks {
+                set(&mut texts.timeframe, series.timeframe);
+                set(&mut texts.ts, ts);
+                state.execute((&*series.symbol, &texts.timeframe, &texts.ts))?;
+            }
+        }
+        transaction.commit()
+    }
+}
+
+impl Store for SqliteStore {
+    fn write(&mut self, outcomes: &[Outcome], watermarks: &[Watermark]) -> Result<(), StoreError> {
+        if outcomes.is_empty() && watermarks.is_empty() {
+            return Ok(());
+        }
+        self.write_all(outcomes, watermarks).map_err(|error| failed(&self.path, "write", &error))
+    }
+
+    fn finish(&mut self) -> Result<(), StoreError> {
+        // The row says 1 where another connection stands in the way; what is in the log then stays there.
+        let busy: bool = self
+            .connection
+            .query_row("PRAGMA trading.wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
+            .map_err(|error| failed(&self.path, "checkpoint", &error))?;
+        if busy {
+            let mut log = self.path.clone().into_os_string();
+            log.push("-wal");
+            std::fs::File::open(log).and_then(|log| log.sync_data()).map_err(|error| StoreError {
+                store: self.path.display().to_string(),
+                problem: format!("sync the write-ahead log: {error}"),
+                retryable: true,
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    // No URI names: a file is what its name says.
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_in_memory_with_flags(flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    let name = path.to_str().ok_or_else(|| rusqlite::Error::InvalidPath(path.to_owned()))?;
+    connection.execute("ATTACH DATABASE ?1 AS trading", [name])?;
+    connection.query_row("PRAGMA trading.journal_mode = WAL", [], |_| Ok(()))?;
+    // NORMAL does not sync at every commit. A power cut may take the last transactions away, whole: their
+    // watermarks go with them, so those bars are predicted again. A killed process loses nothing.
+    connection.execute_batch("PRAGMA trading.synchronous = NORMAL")?;
+    Ok(connection)
+}
+
+fn set(text: &mut String, value: impl std::fmt::Display) {
+    text.clear();
+    // Writing to a String cannot fail.
+    let _ = write!(text, "{value}");
+}
+
+fn insert_prediction(
+    statement: &mut rusqlite::CachedStatement<'_>,
+    texts: &mut Texts,
+    outcome: &Outcome,
+    prediction: &Prediction,
+    now: Option<u64>,
+) -> rusqlite::Result<()> {
+    json(&mut texts.outputs, prediction);
+    let Stamps { arrived_ns, ingested_ns, featured_ns, predicted_ns } = outcome.stamps;
+    statement.execute(params![
+        &*outcome.series.symbol,
+        &texts.timeframe,
+        outcome.horizon,
+        &texts.ts,
+        &*prediction.model,
+        prediction.version,
+        prediction.value,
+        (!texts.outputs.is_empty()).then_some(&texts.outputs),
+        micros(arrived_ns, now.unwrap_or(predicted_ns)),
+        micros(arrived_ns, ingested_ns),
+        micros(ingested_ns, featured_ns),
+        micros(featured_ns, predicted_ns),
+        &texts.created_at,
+        outcome.origin == Origin::CatchUp,
+    ])?;
+    Ok(())
+}
+
+fn insert_error(
+    statement: &mut rusqlite::CachedStatement<'_>,
+    texts: &Texts,
+    outcome: &Outcome,
+    refusal: &Refusal,
+) -> rusqlite::Result<()> {
+    statement.execute(params![
+        &*outcome.series.symbol,
+        &texts.timeframe,
+        outcome.horizon,
+        &texts.ts,
+        refusal.reason.code(),
+        refusal.model.as_deref().unwrap_or_default(),
+        &*refusal.detail,
+        &texts.created_at,
+        outcome.origin == Origin::CatchUp,
+    ])?;
+    Ok(())
+}
+
+/// Microseconds between two stamps; `None` where one of them is missing.
+fn micros(from_ns: u64, to_ns: u64) -> Option<f64> {
+    (from_ns != 0 && to_ns != 0).then(|| to_ns.saturating_sub(from_ns) as f64 / 1000.0)
+}
+
+/// The outputs as a JSON object, in their order; empty when there are none. JSON has no NaN: such a one is null.
+fn json(text: &mut String, prediction: &Prediction) {
+    text.clear();
+    for (name, value) in prediction.names.iter().zip(prediction.outputs.iter()) {
+        text.push(if text.is_empty() { '{' } else { ',' });
+        // Writing to a String cannot fail, and JSON takes an f64 as Rust prints it.
+        let _ = write!(text, "{}:", serde_json::Value::from(&**name));
+        let _ = if value.is_finite() { write!(text, "{value}") } else { write!(text, "null") };
+    }
+    if !text.is_empty() {
+        text.push('}');
+    }
+}
+
+fn failed(path: &Path, what: &str, error: &rusqlite::Error) -> StoreError {
+    let retryable = matches!(
+        error.sqlite_error_code(),
+        Some(
+            ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+                | ErrorCode::DiskFull
+                | ErrorCode::SystemIoFailure
+                | ErrorCode::CannotOpen
+                | ErrorCode::FileLockingProtocolFailed
+                | ErrorCode::SchemaChanged
+                | ErrorCode::OperationInterrupted
+                | ErrorCode::OutOfMemory
+        )
+    );
+    StoreError { store: path.display().to_string(), problem: format!("{what}: {error}"), retryable }
+}

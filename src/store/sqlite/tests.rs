@@ -1,0 +1,188 @@
+//! The SQLite store: the contract, and what only a file shared with others can do.
+
+use super::*;
+use crate::domain::Stamps;
+use crate::store::testing::{Stored, contract, predicted, refused, series};
+use std::time::Instant;
+use tempfile::TempDir;
+
+fn open() -> (TempDir, SqliteStore) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(&folder.path().join("deep/vela.db")).unwrap();
+    (folder, store)
+}
+
+fn stored(store: &SqliteStore) -> Stored {
+    let sql = "SELECT CAST(unixepoch(ts) / 60 AS TEXT), horizon, value, NULL FROM trading.agentpreds UNION ALL \
+               SELECT CAST(unixepoch(ts) / 60 AS TEXT), horizon, NULL, reason FROM trading.inference_errors";
+    let mut statement = store.connection.prepare(sql).unwrap();
+    let row = |row: &rusqlite::Row<'_>| {
+        let (minute, horizon): (String, i64) = (row.get(0)?, row.get(1)?);
+        let what = match row.get::<_, Option<f64>>(2)? {
+            Some(value) => value.to_string(),
+            None => row.get(3)?,
+        };
+        Ok(format!("{minute} {horizon} {what}"))
+    };
+    let mut all: Stored = statement.query_map([], row).unwrap().map(Result::unwrap).collect();
+    all.sort();
+    all
+}
+
+fn by(mut outcome: Outcome, model: &str, version: u32, origin: Origin) -> Outcome {
+    outcome.origin = origin;
+    if let Ok(prediction) = &mut outcome.result {
+        prediction.model = model.into();
+        prediction.version = version;
+    }
+    outcome
+}
+
+#[test]
+fn it_holds_to_the_contract() {
+    let (_folder, mut store) = open();
+    contract(&mut store, |store| (stored(store), store.watermarks().unwrap()));
+}
+
+#[test]
+fn a_batch_that_fails_leaves_nothing() {
+    let (_folder, mut store) = open();
+    let other = Connection::open(&store.path).unwrap();
+    other
+        .execute_batch(
+            "CREATE TRIGGER no BEFORE INSERT ON inference_state BEGIN SELECT RAISE(ABORT, 'no'); END",
+        )
+        .unwrap();
+    let watermark = [(series(), Timestamp::from_secs(60))];
+    let error = store.write(&[predicted(1, 1, 0.5), refused(1, 2)], &watermark).unwrap_err();
+    assert!(!error.retryable && error.problem.contains("no"), "{error}");
+    assert!(stored(&store).is_empty());
+    other.execute_batch("DROP TRIGGER no; BEGIN IMMEDIATE").unwrap();
+    store.connection.busy_timeout(Duration::ZERO).unwrap();
+    let error = store.write(&[predicted(1, 1, 0.5)], &watermark).unwrap_err();
+    assert!(error.retryable, "{error}");
+    other.execute_batch("COMMIT").unwrap();
+    store.write(&[predicted(1, 1, 0.5)], &watermark).unwrap();
+    assert_eq!(stored(&store), ["1 1 0.5"]);
+}
+
+#[test]
+fn a_caught_up_bar_is_not_predicted_again_by_a_newer_version() {
+    let (_folder, mut store) = open();
+    let write = |store: &mut SqliteStore, model: &str, version, value, origin| {
+        store.write(&[by(predicted(1, 1, value), model, version, origin)], &[]).unwrap();
+    };
+    write(&mut store, "m", 3, 0.1, Origin::CatchUp);
+    write(&mut store, "m", 4, 0.2, Origin::CatchUp);
+    store.write(&[Outcome { origin: Origin::CatchUp, ..refused(1, 1) }], &[]).unwrap();
+    assert_eq!(stored(&store), ["1 1 0.1"]);
+    // Another model of the same horizon, and a live version, have rows of their own.
+    write(&mut store, "n", 1, 0.3, Origin::CatchUp);
+    write(&mut store, "m", 4, 0.4, Origin::Live);
+    assert_eq!(stored(&store), ["1 1 0.1", "1 1 0.3", "1 1 0.4"]);
+}
+
+#[test]
+fn duplicates_are_not_stored_and_nan_becomes_a_refusal() {
+    let (_folder, mut store) = open();
+    let duplicate = Err(Refusal::new(Reason::Duplicate, "taken before"));
+    let rejected = Err(Refusal::new(Reason::NotFinite, "open is NaN"));
+    store
+        .write(
+            &[
+                Outcome { result: duplicate, ..predicted(1, 0, 0.0) },
+                Outcome { result: rejected, ..predicted(2, 0, 0.0) },
+                predicted(3, 1, f64::NAN),
+            ],
+            &[],
+        )
+        .unwrap();
+    assert_eq!(stored(&store), ["2 0 not_finite", "3 1 output_not_finite"]);
+}
+
+#[test]
+fn every_column_is_filled() {
+    let (_folder, store) = open();
+    let mut store = store.with_clock(|| 51_000);
+    let mut outcome = predicted(1, 5, 0.25);
+    outcome.stamps = Stamps { arrived_ns: 1000, ingested_ns: 3000, featured_ns: 7000, predicted_ns: 15_000 };
+    if let Ok(prediction) = &mut outcome.result {
+        prediction.names = ["p\"0".into(), "p_1".into(), "p_2".into()].into();
+        prediction.outputs = [0.75, 1e300, f64::NAN].into();
+    }
+    store.write(&[outcome], &[]).unwrap();
+    let row: (String, String, f64, f64, f64, f64, f64, String) = store
+        .connection
+        .query_row(
+            "SELECT symbol || timeframe || horizon || ts || model || version, outputs, \
+             outputs ->> '$.p_1', latency_us, ingest_us, feature_us, predict_us, created_at FROM agentpreds",
+            [],
+            |row| row.try_into(),
+        )
+        .unwrap();
+    assert_eq!(row.0, "A1m51970-01-01T00:01:00Zm3");
+    assert!(row.1.starts_with("{\"p\\\"0\":0.75,\"p_1\":1000") && row.1.ends_with("\"p_2\":null}"));
+    assert_eq!((row.2, row.3, row.4, row.5, row.6), (1e300, 50.0, 2.0, 4.0, 8.0));
+    assert!(row.7.parse::<Timestamp>().is_ok());
+    store.write(&[predicted(2, 5, 0.5)], &[]).unwrap();
+    let empty: bool = store
+        .connection
+        .query_row(
+            "SELECT outputs IS NULL AND latency_us IS NULL FROM agentpreds WHERE value = 0.5",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    assert!(empty);
+}
+
+#[test]
+fn files_of_a_newer_version_or_another_kind_are_refused() {
+    let (folder, store) = open();
+    store.connection.execute_batch("PRAGMA trading.user_version = 2").unwrap();
+    let error = SqliteStore::open(&store.path).err().unwrap();
+    assert!(!error.retryable && error.problem.contains("version 2"), "{error}");
+    let text = folder.path().join("text.db");
+    std::fs::write(&text, "no database, but text of some length".repeat(50)).unwrap();
+    let error = SqliteStore::open(&text).err().unwrap();
+    assert!(!error.retryable && error.problem.contains("not a database"), "{error}");
+}
+
+#[test]
+fn two_stores_share_a_file_also_while_it_is_created() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("vela.db");
+    std::thread::scope(|scope| {
+        for model in ["m", "n"] {
+            let path = &path;
+            scope.spawn(move || {
+                let mut store = SqliteStore::open(path).unwrap();
+                for minute in 0..100 {
+                    store.write(&[by(predicted(minute, 1, 0.5), model, 1, Origin::Live)], &[]).unwrap();
+                }
+                store.finish().unwrap();
+            });
+        }
+    });
+    assert_eq!(stored(&SqliteStore::open(&path).unwrap()).len(), 200);
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn write_rates() {
+    for batch in [1, 10, 100, 1000] {
+        let (_folder, mut store) = open();
+        let rows = (2000 * batch).min(100_000);
+        let outcomes: Vec<Outcome> = (0..rows).map(|minute| predicted(minute, 1, 0.5)).collect();
+        let started = Instant::now();
+        for batch in outcomes.chunks(batch as usize) {
+            store.write(batch, &[(series(), batch[batch.len() - 1].ts)]).unwrap();
+        }
+        let seconds = started.elapsed().as_secs_f64();
+        println!(
+            "batches of {batch}: {:.0} rows/s, {:.1} us a batch",
+            rows as f64 / seconds,
+            seconds * 1e6 * batch as f64 / rows as f64
+        );
+    }
+}

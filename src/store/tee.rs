@@ -1,0 +1,20 @@
+//! Several stores as one.
+
+use super::{Store, StoreError, Watermark};
+use crate::domain::Outcome;
+
+/// Writes to every store in turn. When one fails the batch has failed: writing it again changes nothing in the
+/// stores that took it, because none of them stores an outcome twice.
+#[derive(Default)]
+pub struct Tee(pub Vec<Box<dyn Store>>);
+
+impl Store for Tee {
+    fn write(&mut self, outcomes: &[Outcome], watermarks: &[Watermark]) -> Result<(), StoreError> {
+        self.0.iter_mut().try_for_each(|store| store.write(outcomes, watermarks))
+    }
+
+    /// Finishes all of them, also behind one that fails; the first error is returned.
+    fn finish(&mut self) -> Result<(), StoreError> {
+        self.0.iter_mut().map(|store| store.finish()).fold(Ok(()), Result::and)
+    }
+}
