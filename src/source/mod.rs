@@ -1,5 +1,7 @@
 //! Where bars come from.
 
+pub mod market;
+
 use crate::domain::{Bar, Origin, SeriesKey};
 use std::sync::Arc;
 use std::time::Duration;
