@@ -14,8 +14,8 @@
 //! - a transitory part of the price that fades with a half-life of about ten minutes (mean reversion);
 //! - a fair value that is pulled to the instrument's starting price over weeks, so that scales stay sane.
 //!
-//! Momentum and mean reversion are weak on purpose: a good model explains less than one percent of the
-//! variance of the next minutes' returns.
+//! Momentum and mean reversion are weak on purpose: a good model explains at most about one percent of
+//! the variance of the next minutes' returns.
 //! There are no sessions, gaps, spreads or auctions: every symbol trades every minute of the week.
 
 use super::SourceBar;
