@@ -1,6 +1,6 @@
 //! The engine: the library's face.
 
-use crate::config::{Settings, SourceKind, StoreUrl};
+use crate::config::Settings;
 use crate::domain::{Ask, Bar, Incoming, Origin, Outcome, Reason, Refusal, SeriesKey, Stamps, Timeframe};
 use crate::link::clock;
 use crate::observe::{
@@ -8,9 +8,9 @@ use crate::observe::{
     StageMetrics, SystemMetrics,
 };
 use crate::persist::{Subscription, Tally};
-use crate::predict::{Catalogue, Pool};
-use crate::source::{Poll, Source, SourceBar, SourceError};
-use crate::store::{Store, StoreError};
+use crate::predict::{Catalogue, Models};
+use crate::source::{self, History, Poll, Source, SourceBar, SourceError};
+use crate::store::{self, Store, StoreError};
 use crate::topology::{Parts, STAGES, Topology, TopologyError};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use parking_lot::Mutex;
@@ -32,12 +32,9 @@ pub enum EngineError {
     /// The configuration contradicts itself.
     #[error("{0}")]
     Config(#[from] crate::config::ConfigError),
-    /// ONNX Runtime is missing or unusable.
+    /// ONNX Runtime is missing or unusable, or the models folder cannot be read.
     #[error("{0}")]
-    Runtime(#[from] crate::predict::RuntimeError),
-    /// The models folder cannot be read.
-    #[error("{0}")]
-    Models(String),
+    Models(#[from] crate::predict::OpenError),
     /// The source cannot be opened.
     #[error("{0}")]
     Source(#[from] SourceError),
@@ -49,17 +46,17 @@ pub enum EngineError {
     Topology(#[from] TopologyError),
 }
 
-/// What an engine is started with instead of what its settings name.
+/// What an engine is started with instead of what its settings name; `None` leaves it to them.
 #[derive(Default)]
 pub struct Overrides {
-    /// Where bars come from; `Some(None)`-like absence is `[source] kind = "none"`.
+    /// Where bars come from.
     pub source: Option<Box<dyn Source>>,
     /// Where outcomes go.
     pub store: Option<Box<dyn Store>>,
+    /// The models.
+    pub models: Option<Models>,
     /// Take bars that close in the future: a replay's and a simulation's clock is their own.
     pub accept_future: bool,
-    /// Load every model that fits into the pool before the first bar.
-    pub preload: bool,
 }
 
 /// What became of a run.
@@ -104,14 +101,15 @@ pub struct StopReport {
 pub struct Engine {
     settings: Settings,
     topology: Arc<Topology>,
-    pool: Arc<Pool>,
-    catalogue: Arc<Catalogue>,
+    models: Models,
     intake: Arc<Intake>,
     process: ProcessProbe,
     started: Instant,
     source: Mutex<Option<SourceThread>>,
     /// Dropped when the store is not to be waited for any longer.
     patience: Mutex<Option<Sender<()>>>,
+    /// Set once it has stopped.
+    report: Mutex<Option<StopReport>>,
 }
 
 /// Numbers bars and hands them to the topology; shared with the source's thread.
@@ -205,21 +203,28 @@ impl Engine {
     /// As [`Engine::start`].
     pub fn start_with(settings: Settings, overrides: Overrides) -> Result<Self, EngineError> {
         settings.check()?;
-        let (source, store) = open(&settings, overrides.source, overrides.store)?;
-        let catalogue = Arc::new(Catalogue::read(&settings.models.path).map_err(EngineError::Models)?);
-        for problem in catalogue.problems() {
+        let Overrides { source, store, models, accept_future } = overrides;
+        let models = match models {
+            Some(models) => models,
+            None => Models::open(&settings, &mut |_| {})?,
+        };
+        for problem in models.catalogue.problems() {
             tracing::warn!(%problem, "a model cannot serve");
         }
-        let pool = Arc::new(Pool::new(&catalogue, &settings)?);
-        if overrides.preload {
-            pool.preload();
-        }
+        let (store, watermarks) = match store {
+            Some(store) => (store, Vec::new()),
+            None => store::open(&settings.store.url)?,
+        };
+        let source = match source {
+            Some(source) => Some(source),
+            None => source::open(&settings.source, History::of(&settings.source), &watermarks)?,
+        };
         let (patience, give_up) = bounded(0);
         let parts = Parts {
-            catalogue: Arc::clone(&catalogue),
-            pool: Arc::clone(&pool),
+            catalogue: Arc::clone(&models.catalogue),
+            pool: Arc::clone(&models.pool),
             store,
-            refuse_future: !overrides.accept_future,
+            refuse_future: !accept_future,
             give_up,
         };
         let topology = Arc::new(Topology::build(&settings, parts)?);
@@ -232,13 +237,13 @@ impl Engine {
         Ok(Self {
             settings,
             topology,
-            pool,
-            catalogue,
+            models,
             intake,
             process: ProcessProbe::default(),
             started: Instant::now(),
             source: Mutex::new(source),
             patience: Mutex::new(Some(patience)),
+            report: Mutex::new(None),
         })
     }
 
@@ -314,7 +319,12 @@ impl Engine {
 
     /// Which models serve.
     pub fn catalogue(&self) -> &Catalogue {
-        &self.catalogue
+        &self.models.catalogue
+    }
+
+    /// Bars taken in so far.
+    pub fn bars(&self) -> u64 {
+        self.intake.bars.load(Ordering::Relaxed)
     }
 
     /// Outcomes so far: predictions, and reasons why there is none.
@@ -322,7 +332,8 @@ impl Engine {
         self.topology.ledger().outcomes()
     }
 
-    /// Waits until the source has ended by itself; false when `timeout` passed first.
+    /// Waits until the source has ended by itself; false when `timeout` passed first. Without a source there
+    /// is nothing to wait for.
     pub fn wait_source(&self, timeout: Duration) -> bool {
         let ended = self.source.lock().as_ref().map(|source| source.ended.clone());
         ended.is_none_or(|ended| ended.recv_timeout(timeout) != Err(RecvTimeoutError::Timeout))
@@ -338,7 +349,7 @@ impl Engine {
         let ledger = self.topology.ledger().read();
         let latency = self.topology.ledger().latency().read().queue_wait;
         let cache = self.topology.cache().read();
-        let pool = self.pool.read();
+        let pool = self.models.pool.read();
         let (memory_usage_mb, cpu_usage_percent) = self.process.look();
         let share = |part: u64, whole: u64| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
         let hit_rate = share(cache.hits, cache.hits + cache.misses);
@@ -376,7 +387,7 @@ impl Engine {
                 last_health_check: None,
             },
             model_pool: ModelPoolMetrics {
-                total_models: self.catalogue.models().len(),
+                total_models: self.models.catalogue.models().len(),
                 max_size: self.settings.model_pool_size,
                 loads: pool.loads,
                 evictions: pool.evictions,
@@ -401,6 +412,10 @@ impl Engine {
     /// # Errors
     /// When the store cannot be made durable.
     pub fn stop(&self) -> Result<StopReport, EngineError> {
+        let mut report = self.report.lock();
+        if let Some(report) = &*report {
+            return Ok(report.clone());
+        }
         let source = self.source.lock().take();
         let source_error = source.and_then(SourceThread::stop);
         let deadline = Instant::now() + DRAIN_MAX;
@@ -412,8 +427,10 @@ impl Engine {
         };
         self.patience.lock().take();
         let undrained = if drained { 0 } else { self.topology.read().iter().map(|s| s.depth).sum() };
+        let stopped = StopReport { undrained, unsaved: self.topology.unsaved(), source_error };
+        *report = Some(stopped.clone());
         self.topology.stop()?;
-        Ok(StopReport { undrained, unsaved: self.topology.unsaved(), source_error })
+        Ok(stopped)
     }
 }
 
@@ -479,15 +496,4 @@ fn by_name(tallies: &BTreeMap<Arc<str>, Tally>) -> BTreeMap<String, ModelMetrics
         max_latency_ms: tally.latency_max_ns as f64 / 1e6,
     };
     tallies.iter().map(|(name, tally)| (name.to_string(), metrics(tally))).collect()
-}
-
-type Ports = (Option<Box<dyn Source>>, Box<dyn Store>);
-
-/// Opens the store, then the source behind the store's watermarks.
-fn open(
-    settings: &Settings,
-    source: Option<Box<dyn Source>>,
-    store: Option<Box<dyn Store>>,
-) -> Result<Ports, EngineError> {
-    todo_open(settings, source, store)
 }

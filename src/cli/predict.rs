@@ -6,7 +6,7 @@ use crate::domain::{Outcome, SeriesKey, Timeframe};
 use crate::engine::{Engine, Overrides};
 use crate::link::clock;
 use crate::source::{History, OneSeries, open as open_source};
-use crate::store::NullStore;
+use crate::store::Null;
 use std::io::Write as _;
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let models = super::runtime::open_models(&settings)?;
     let overrides = Overrides {
         source: Some(Box::new(OneSeries::new(source, series))),
-        store: Some(Box::new(NullStore)),
+        store: Some(Box::new(Null)),
         models: Some(models),
         accept_future: false,
     };

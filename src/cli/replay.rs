@@ -7,7 +7,7 @@ use crate::domain::Timestamp;
 use crate::engine::{Engine, Overrides};
 use crate::predict::Models;
 use crate::source::{Replay, Source};
-use crate::store::{CsvStore, NullStore, SqliteStore, Store, Tee};
+use crate::store::{CsvStore, Null, SqliteStore, Store, Tee};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -51,9 +51,9 @@ fn store_of(url: &str, out: Option<&Path>, models: &Models) -> Result<Box<dyn St
         stores.push(Box::new(SqliteStore::open(path)?));
     }
     if let Some(out) = out {
-        stores.push(Box::new(CsvStore::create(out, models.output_names())?));
+        stores.push(Box::new(CsvStore::create(out, models.pool.output_names())?));
     }
-    Ok(if stores.is_empty() { Box::new(NullStore) } else { Box::new(Tee(stores)) })
+    Ok(if stores.is_empty() { Box::new(Null) } else { Box::new(Tee(stores)) })
 }
 
 fn progress_bar(total: u64, quiet: bool) -> ProgressBar {

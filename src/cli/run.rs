@@ -1,8 +1,8 @@
 //! `vela run`: the service.
 
 use super::{CliError, settings::ConfigOptions, signals};
-use crate::config::Settings;
-use crate::engine::Engine;
+use crate::config::{Settings, SourceKind};
+use crate::engine::{Engine, Overrides};
 use crate::observe::log::{self, LogOptions};
 use crossbeam::channel::RecvTimeoutError;
 use std::io::Write as _;
@@ -36,17 +36,20 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let settings = arguments.options.load()?.settings;
     let _log = start_log(&settings)?;
     let interval = Duration::from_secs(settings.log.performance_interval_s);
-    let engine = Engine::start(settings)?;
+    let models = super::runtime::open_models(&settings)?;
+    let engine = Engine::start_with(settings, Overrides { models: Some(models), ..Overrides::default() })?;
     let models = engine.catalogue().models().len();
     tracing::info!(models, version = env!("CARGO_PKG_VERSION"), "started");
     writeln!(std::io::stderr(), "vela runs with {models} models; Ctrl-C or SIGTERM stops it cleanly")?;
+    let has_source = engine.settings().source.kind != SourceKind::None;
     let mut next_report = std::time::Instant::now() + interval;
     loop {
         match stop.recv_timeout(TICK) {
             Err(RecvTimeoutError::Timeout) => {}
             Ok(()) | Err(RecvTimeoutError::Disconnected) => break,
         }
-        if engine.source_failed() {
+        if has_source && engine.wait_source(Duration::ZERO) {
+            // A source that follows never ends by itself, but by an error.
             break;
         }
         if std::time::Instant::now() >= next_report {

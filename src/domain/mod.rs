@@ -15,7 +15,7 @@ mod timeframe;
 pub use bar::Bar;
 pub use feature::{Demand, FeatureSet, FeatureVector};
 pub use flow::{Admitted, Ask, Incoming, Origin, Place, Reply, Stamps, Task};
-pub use prediction::{Outcome, Prediction, ValueNames};
+pub use prediction::{OUTCOMES_PER_BAR_MAX, Outcome, Prediction, ValueNames};
 pub use reason::{Reason, Refusal};
 pub use series::{Lane, SeriesId, SeriesKey, SymbolError};
 pub use time::{ParseTimestampError, Timestamp};

@@ -5,6 +5,9 @@ use super::{Place, Refusal, Reply, SeriesKey, Stamps, Timestamp};
 use std::fmt;
 use std::sync::Arc;
 
+/// The most outcomes that one bar can have: how many models may serve one series.
+pub const OUTCOMES_PER_BAR_MAX: usize = 128;
+
 /// The names of a model's output values, in order; empty when there is only the prediction itself.
 pub type ValueNames = Arc<[Arc<str>]>;
 

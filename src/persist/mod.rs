@@ -9,6 +9,6 @@ mod stage;
 
 pub use ledger::{Ledger, LedgerReading, Tally};
 pub use outlets::{Outlets, Subscription};
-pub use progress::{OUTCOMES_PER_BAR_MAX, Progress};
+pub use progress::Progress;
 pub use retry::pause_ms;
 pub use stage::{PersistKey, PersistStage};

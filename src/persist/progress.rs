@@ -3,12 +3,12 @@
 //! Outcomes of one series arrive in any order, since its horizons go through different models. The
 //! watermark is the newest bar before which (and for which) nothing is missing.
 
-use crate::domain::{Outcome, SeriesKey, Timestamp};
+use crate::domain::{OUTCOMES_PER_BAR_MAX, Outcome, SeriesKey, Timestamp};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-/// The most outcomes that one bar can have: how many models may serve one series.
-pub const OUTCOMES_PER_BAR_MAX: usize = 128;
+// A bar's outcomes are remembered in the bits of one number.
+const _: () = assert!(OUTCOMES_PER_BAR_MAX <= u128::BITS as usize);
 
 /// One bar whose outcomes are coming in.
 #[derive(Clone, Copy, Default)]

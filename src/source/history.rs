@@ -1,18 +1,7 @@
 //! What a source that follows a table or a folder does with the bars that are there when it starts.
 
+use crate::config::{CatchUp, SourceSettings};
 use crate::domain::{Origin, Timestamp};
-
-/// Which of the bars that closed while nobody watched are predicted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum CatchUp {
-    /// Every bar after its series' watermark; every bar where the series has none.
-    #[default]
-    All,
-    /// Each series' newest bar, if it is after the watermark.
-    Latest,
-    /// None.
-    None,
-}
 
 /// How much of what is there at the start is delivered, and as what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +13,14 @@ pub struct History {
     /// With [`CatchUp::All`], how many bars of each series are predicted at most, the newest ones;
     /// older ones only warm up.
     pub catch_up_bars_max: usize,
+}
+
+impl History {
+    /// What the settings say.
+    pub fn of(settings: &SourceSettings) -> Self {
+        let SourceSettings { history_bars, catch_up, catch_up_bars_max, .. } = *settings;
+        Self { history_bars, catch_up, catch_up_bars_max }
+    }
 }
 
 /// How many newer bars of a series were given each origin.

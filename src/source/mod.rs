@@ -4,16 +4,23 @@ pub mod csv;
 mod follow;
 mod history;
 mod lines;
+pub mod market;
 mod merge;
 mod replay;
+mod simulated;
+mod single;
 mod sqlite;
 
+pub use csv::{CsvReader, series_of};
 pub use follow::Follow;
-pub use history::{CatchUp, History};
+pub use history::History;
 pub use replay::Replay;
+pub use simulated::{Pace, Simulated};
+pub use single::OneSeries;
 pub use sqlite::SqliteSource;
 
-use crate::domain::{Bar, Origin, SeriesKey};
+use crate::config::{SourceKind, SourceSettings};
+use crate::domain::{Bar, Origin, SeriesKey, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,4 +82,25 @@ pub trait Source: Send {
     /// # Errors
     /// When the source cannot go on; a passing trouble (a locked database) is `Idle` instead.
     fn poll(&mut self, bars: &mut Vec<SourceBar>) -> Result<Poll, SourceError>;
+}
+
+/// Opens the source that `settings` name, behind the `watermarks` of what is stored; `None` where bars only
+/// come through the library.
+///
+/// # Errors
+/// When the file or table is there and is not what it must be; one that is not there yet is waited for.
+pub fn open(
+    settings: &SourceSettings,
+    history: History,
+    watermarks: &[(Arc<SeriesKey>, Timestamp)],
+) -> Result<Option<Box<dyn Source>>, SourceError> {
+    let SourceSettings { path, table, .. } = settings;
+    let interval = Duration::from_millis(settings.poll_interval_ms);
+    Ok(match settings.kind {
+        SourceKind::Sqlite => {
+            Some(Box::new(SqliteSource::open(path, table, history, watermarks, interval)?))
+        }
+        SourceKind::Csv => Some(Box::new(Follow::open(path, history, watermarks, interval)?)),
+        SourceKind::None => None,
+    })
 }

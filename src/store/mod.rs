@@ -14,6 +14,7 @@ pub use null::Null;
 pub use sqlite::SqliteStore;
 pub use tee::Tee;
 
+use crate::config::StoreUrl;
 use crate::domain::{Outcome, SeriesKey, Timestamp};
 use std::sync::Arc;
 
@@ -48,4 +49,19 @@ pub trait Store: Send {
     fn finish(&mut self) -> Result<(), StoreError> {
         Ok(())
     }
+}
+
+/// Opens the store that `url` names, and reads up to where everything is stored already.
+///
+/// # Errors
+/// When the file cannot be opened or was made by a newer version.
+pub fn open(url: &StoreUrl) -> Result<(Box<dyn Store>, Vec<Watermark>), StoreError> {
+    Ok(match url {
+        StoreUrl::None => (Box::new(Null), Vec::new()),
+        StoreUrl::Sqlite(path) => {
+            let store = SqliteStore::open(path)?;
+            let watermarks = store.watermarks()?;
+            (Box::new(store), watermarks)
+        }
+    })
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::domain::Origin;
-use crate::source::CatchUp;
+use crate::config::CatchUp;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use tempfile::TempDir;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::domain::Timeframe;
-use crate::source::CatchUp;
+use crate::config::CatchUp;
 use rusqlite::types::Value;
 use tempfile::TempDir;
 
