@@ -1,0 +1,151 @@
+//! Which other files an ONNX file takes its weights from: the model's own bytes name them.
+//!
+//! ONNX Runtime reads them itself. They are looked up beforehand because its versions differ in how strictly they
+//! keep such a path inside the model's folder, and because two models with the same graph and other weights are not
+//! the same model.
+
+use std::collections::BTreeSet;
+
+/// How deep graphs may nest; `If` and `Loop` bodies rarely go beyond three.
+const DEPTH_MAX: usize = 32;
+
+/// The messages of ONNX's schema on the way to a tensor's external data, with the field numbers of the parts.
+#[derive(Clone, Copy)]
+enum Message {
+    Model,
+    Graph,
+    Function,
+    Node,
+    Attribute,
+    Tensor,
+    SparseTensor,
+    Entry,
+}
+
+impl Message {
+    fn part(self, field: u64) -> Option<Self> {
+        match (self, field) {
+            (Self::Model, 7) | (Self::Attribute, 6 | 11) => Some(Self::Graph),
+            (Self::Model, 25) => Some(Self::Function),
+            (Self::Graph, 1) | (Self::Function, 7) => Some(Self::Node),
+            (Self::Graph, 5) | (Self::Attribute, 5 | 10) | (Self::SparseTensor, 1 | 2) => Some(Self::Tensor),
+            (Self::Graph, 15) | (Self::Attribute, 22 | 23) => Some(Self::SparseTensor),
+            (Self::Node, 5) => Some(Self::Attribute),
+            (Self::Tensor, 13) => Some(Self::Entry),
+            _ => None,
+        }
+    }
+}
+
+/// The locations that the tensors of an ONNX file name, as they stand there; bytes that are no ONNX file give
+/// what could be read of them.
+pub fn locations(model: &[u8]) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    walk(model, Message::Model, 0, &mut found);
+    found
+}
+
+fn walk(bytes: &[u8], message: Message, depth: usize, found: &mut BTreeSet<String>) {
+    if depth > DEPTH_MAX {
+        return;
+    }
+    let (mut key, mut value) = (None, None);
+    for (field, content) in Fields(bytes) {
+        match (message, field) {
+            (Message::Entry, 1) => key = Some(content),
+            (Message::Entry, 2) => value = Some(content),
+            _ => {
+                if let Some(part) = message.part(field) {
+                    walk(content, part, depth + 1, found);
+                }
+            }
+        }
+    }
+    if let (Some(b"location"), Some(value)) = (key, value) {
+        found.insert(String::from_utf8_lossy(value).into_owned());
+    }
+}
+
+/// The length-delimited fields of a protobuf message; ends at the first byte that fits no field.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = (u64, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let tag = self.varint()?;
+            match tag & 7 {
+                0 => {
+                    self.varint()?;
+                }
+                1 => {
+                    self.take(8)?;
+                }
+                2 => {
+                    let len = usize::try_from(self.varint()?).ok()?;
+                    return Some((tag >> 3, self.take(len)?));
+                }
+                5 => {
+                    self.take(4)?;
+                }
+                _ => return None,
+            }
+        }
+    }
+}
+
+impl<'a> Fields<'a> {
+    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (head, rest) = self.0.split_at_checked(len)?;
+        self.0 = rest;
+        Some(head)
+    }
+
+    fn varint(&mut self) -> Option<u64> {
+        let mut value = 0_u64;
+        for shift in (0..64).step_by(7) {
+            let byte = *self.take(1)?.first()?;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Some(value);
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn field(number: u8, content: &[u8]) -> Vec<u8> {
+        [&[number << 3 | 2, content.len() as u8], content].concat()
+    }
+
+    fn tensor(location: &str) -> Vec<u8> {
+        let entry = [field(1, b"location"), field(2, location.as_bytes())].concat();
+        let offset = [field(1, b"offset"), field(2, b"0")].concat();
+        [vec![1 << 3, 29], field(13, &offset), field(13, &entry)].concat()
+    }
+
+    #[test]
+    fn initialisers_and_constants_in_nested_graphs_are_found() {
+        let constant = field(5, &field(5, &tensor("inner.bin")));
+        let body = field(5, &field(6, &field(1, &constant)));
+        let graph = [field(5, &tensor("weights.bin")), field(1, &body)].concat();
+        let model = [vec![1 << 3, 8], field(7, &graph)].concat();
+        let found: Vec<_> = locations(&model).into_iter().collect();
+        assert_eq!(found, ["inner.bin", "weights.bin"]);
+        assert!(locations(&model[..model.len() - 1]).is_empty());
+        assert!(locations(b"").is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
+            locations(&bytes);
+        }
+    }
+}

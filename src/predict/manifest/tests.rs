@@ -1,0 +1,112 @@
+//! What a `model.toml` may say, and what it is told when it says something else.
+
+use super::*;
+
+const LEAST: &str = "symbol = \"BTCUSDT\"\ntimeframe = \"1m\"\nhorizon = 5\nfeatures = [\"ret_1\", \"rsi_14@1h\"]\n";
+
+fn parse(text: &str) -> Result<Manifest, ManifestError> {
+    Manifest::parse(text, Path::new("models/m/1/model.toml"))
+}
+
+#[test]
+fn the_least_one_has_defaults() {
+    let manifest = parse(LEAST).unwrap();
+    assert_eq!((manifest.horizon, manifest.window, manifest.row_len()), (5, 1, 2));
+    assert_eq!(manifest.symbols, Symbols::Listed(vec!["BTCUSDT".to_owned()]));
+    assert_eq!((manifest.kind, manifest.batching), (None, BatchingPolicy::Auto));
+    assert_eq!(manifest.output, OutputSpec::default());
+    assert!(manifest.inputs.is_empty());
+}
+
+#[test]
+fn everything_can_be_said() {
+    let manifest = parse(
+        r#"
+        symbol = ["BTCUSDT", "ETH-PERP"]
+        timeframe = "5m"
+        horizon = 10000
+        features = ["a", "b", "c"]
+        window = 32
+        kind = "classification"
+        batching = "approximate"
+        [[input]]
+        name = "sequence"
+        [[input]]
+        name = "context"
+        features = ["c", "a"]
+        window = 1
+        [[input]]
+        name = "id"
+        symbol_ids = { BTCUSDT = 0, "ETH-PERP" = 1 }
+        [output]
+        value = "probabilities"
+        class = 1
+        "#,
+    )
+    .unwrap();
+    assert_eq!(manifest.inputs[0].reads, Reads::Features { columns: None, window: None });
+    assert_eq!(manifest.inputs[1].reads, Reads::Features { columns: Some(vec![2, 0]), window: Some(1) });
+    assert_eq!(manifest.output.class.as_deref(), Some("1"));
+    assert_eq!(manifest.batching, BatchingPolicy::Approximate);
+    assert!(manifest.names("BTCUSDT") && manifest.accepts("ETH-PERP") && !manifest.accepts("SOLUSDT"));
+}
+
+#[test]
+fn any_symbol_means_any_that_has_a_number() {
+    let any = LEAST.replace("\"BTCUSDT\"", "\"*\"");
+    let manifest = parse(&any).unwrap();
+    assert!(manifest.accepts("X") && !manifest.names("X"));
+    let ids = format!("{any}[[input]]\nname = \"id\"\nsymbol_ids = {{ A = 0 }}\n");
+    let manifest = parse(&ids).unwrap();
+    assert!(manifest.accepts("A") && !manifest.accepts("B"));
+}
+
+#[test]
+fn faults_name_the_line_the_key_the_value_and_what_is_allowed() {
+    let cases: &[(&str, &str, usize, &[&str])] = &[
+        ("horizon = 5", "horizon = 0", 3, &["`horizon` is 0", "1 to 10000"]),
+        ("horizon = 5", "horizon = \"5\"", 3, &["string", "integer"]),
+        ("horizon = 5", "horizon = 5\nwindow = 5000", 4, &["`window` is 5000", "4096"]),
+        ("horizon = 5", "horizon = 5\nhorizn = 1", 4, &["horizn", "horizon"]),
+        ("\"1m\"", "\"1M\"", 2, &["1M", "4h"]),
+        ("\"BTCUSDT\"", "\"BTC USDT\"", 1, &["BTC USDT", "letters"]),
+        ("\"BTCUSDT\"", "[\"*\", \"A\"]", 1, &["*"]),
+        ("\"BTCUSDT\"", "[]", 1, &["empty"]),
+        ("\"BTCUSDT\"", "7", 1, &["symbol"]),
+        ("\"ret_1\"", "\"rsi_14@1h\"", 4, &["twice"]),
+        ("\"ret_1\"", "\"a,b\"", 4, &["a,b"]),
+        ("horizon = 5", "horizon = 5\nkind = \"magic\"", 4, &["magic", "quantiles"]),
+        ("horizon = 5", "horizon = 5\nbatching = true", 4, &["batching"]),
+    ];
+    for (from, to, line, expected) in cases {
+        let error = parse(&LEAST.replace(from, to)).unwrap_err();
+        assert_eq!(error.line, Some(*line), "{to}: {error}");
+        for part in *expected {
+            assert!(error.to_string().contains(part), "{to}: {error}");
+        }
+    }
+    let tails: &[(&str, &str)] = &[
+        ("[[input]]\nname = \"x\"\nfeatures = [\"ema_9\"]", "ema_9"),
+        ("[[input]]\nname = \"x\"\nwindow = 2", "`window` is 2"),
+        ("[[input]]\nname = \"x\"\n[[input]]\nname = \"x\"", "two have the name"),
+        ("[[input]]\nname = \"x\"\nsymbol_ids = { A = -1 }", "is -1"),
+        ("[[input]]\nname = \"x\"\nsymbol_ids = { A = 1 }\nwindow = 1", "excludes"),
+        ("[output]\ncolumn = -1", "count from 0"),
+        ("[output]\ncolumn = 1\nclass = \"up\"", "exclude"),
+        ("[output]\nvalu = \"x\"", "valu"),
+    ];
+    for (tail, expected) in tails {
+        let error = parse(&format!("{LEAST}{tail}\n")).unwrap_err();
+        assert!(error.line.is_some_and(|line| line > 4), "{tail}: {error}");
+        assert!(error.to_string().contains(expected), "{tail}: {error}");
+        assert!(error.to_string().starts_with("models/m/1/model.toml:"), "{error}");
+    }
+    assert!(parse("").unwrap_err().to_string().contains("symbol"));
+    assert!(parse("= 1").unwrap_err().line == Some(1));
+}
+
+#[test]
+fn a_file_that_is_missing_is_named() {
+    let error = Manifest::read(Path::new("/no/such/model.toml")).unwrap_err().to_string();
+    assert!(error.contains("/no/such/model.toml"), "{error}");
+}

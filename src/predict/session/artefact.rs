@@ -1,0 +1,134 @@
+//! A model's file, read once: what is hashed is what is loaded.
+
+use super::ModelError;
+use crate::predict::external;
+use sha2::{Digest, Sha256};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Component, Path, PathBuf};
+
+/// The largest model file that is read, in bytes; protobuf itself ends at 2 GiB.
+const FILE_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
+
+/// The content of a model's file, and its hash. Two with the same hash predict the same.
+pub struct Artefact {
+    path: PathBuf,
+    bytes: Vec<u8>,
+    sha256: [u8; 32],
+    weights_folder: Option<String>,
+}
+
+impl Artefact {
+    /// Reads the ONNX file at `path` and looks at the files with weights that it names.
+    ///
+    /// # Errors
+    /// When it cannot be read or is empty, or when a file with weights is missing or outside the model's folder.
+    pub fn read(path: &Path) -> Result<Self, ModelError> {
+        let unread = |source| ModelError::Read { path: path.to_owned(), source };
+        let wrong = |detail: String| ModelError::File { path: path.to_owned(), detail };
+        let mut bytes = Vec::new();
+        let file = File::open(path).map_err(unread)?;
+        if !file.metadata().map_err(unread)?.is_file() {
+            return Err(wrong("is not a file".to_owned()));
+        }
+        file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unread)?;
+        if bytes.is_empty() {
+            return Err(wrong("is empty: copy the model again".to_owned()));
+        }
+        if bytes.len() as u64 > FILE_BYTES_MAX {
+            return Err(wrong(format!("has more than {FILE_BYTES_MAX} bytes")));
+        }
+        let mut hasher = Sha256::new();
+        hasher.update(&bytes);
+        let locations = external::locations(&bytes);
+        let mut weights_folder = None;
+        if !locations.is_empty() {
+            let folder = path.parent().unwrap_or(Path::new(".")).canonicalize().map_err(unread)?;
+            for location in &locations {
+                let weights = inside(&folder, location).map_err(&wrong)?;
+                // The same graph with other weights is another model.
+                hash_file(&weights, &mut hasher).map_err(|source| ModelError::Read { path: weights, source })?;
+            }
+            let text = folder.to_str().ok_or_else(|| wrong("lies in a folder whose name is not UTF-8".to_owned()))?;
+            weights_folder = Some(text.to_owned());
+        }
+        Ok(Self { path: path.to_owned(), bytes, sha256: hasher.finalize().into(), weights_folder })
+    }
+
+    /// The file it came from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// SHA-256 over the file, and over the files with weights that it names.
+    pub fn sha256(&self) -> [u8; 32] {
+        self.sha256
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The folder of its weights, where they are not in the file itself.
+    pub(super) fn weights_folder(&self) -> Option<&str> {
+        self.weights_folder.as_deref()
+    }
+}
+
+/// The file that `location` names, when it is there and inside `folder`.
+fn inside(folder: &Path, location: &str) -> Result<PathBuf, String> {
+    let relative = Path::new(location);
+    let plain = relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+    let outside = || format!("takes weights from `{location}`, outside its folder: only files beside the model are read");
+    if !plain || location.is_empty() {
+        return Err(outside());
+    }
+    let missing = |_| format!("takes weights from `{location}`, which is missing: copy that file beside the model");
+    let real = folder.join(relative).canonicalize().map_err(missing)?;
+    if real.starts_with(folder) { Ok(real) } else { Err(outside()) }
+}
+
+fn hash_file(path: &Path, hasher: &mut Sha256) -> io::Result<()> {
+    let mut file = fs::File::open(path)?;
+    let mut block = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut block)? {
+            0 => return Ok(()),
+            n => hasher.update(&block[..n]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_are_taken_from_the_models_folder_only() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("m");
+        fs::create_dir_all(folder.join("sub")).unwrap();
+        let folder = folder.canonicalize().unwrap();
+        fs::write(root.path().join("secret"), b"x").unwrap();
+        fs::write(folder.join("sub/w.bin"), b"x").unwrap();
+        std::os::unix::fs::symlink(root.path().join("secret"), folder.join("link")).unwrap();
+        assert_eq!(inside(&folder, "sub/w.bin").unwrap(), folder.join("sub/w.bin"));
+        for (location, expected) in
+            [("../secret", "outside"), ("/etc/passwd", "outside"), ("link", "outside"), ("", "outside"), ("w.bin", "missing")]
+        {
+            let error = inside(&folder, location).unwrap_err();
+            assert!(error.contains(expected), "{location}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_no_model_file_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        let empty = root.path().join("model.onnx");
+        fs::write(&empty, b"").unwrap();
+        for (path, expected) in [(empty.as_path(), "empty"), (root.path(), "not a file"), (Path::new("/no/model.onnx"), "/no/model.onnx")] {
+            let error = Artefact::read(path).err().unwrap().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}
