@@ -292,7 +292,10 @@ impl Engine {
 
     /// [`Engine::predict`] for many at once, answered independently.
     pub fn predict_many(&self, requests: &[(&str, Timeframe, u32)]) -> Vec<Pending> {
-        requests.iter().map(|(symbol, timeframe, horizon)| self.predict(symbol, *timeframe, *horizon)).collect()
+        requests
+            .iter()
+            .map(|(symbol, timeframe, horizon)| self.predict(symbol, *timeframe, *horizon))
+            .collect()
     }
 
     /// Every outcome from now on, once it is stored. A subscriber that leaves `capacity` outcomes unread

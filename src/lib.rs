@@ -11,19 +11,19 @@
 //! [`predict`], [`persist`], [`store`]; [`topology`] wires the stages with what [`link`] offers, in the
 //! words of [`domain`].
 
+pub mod cli;
+pub mod config;
 pub mod domain;
-pub mod link;
-pub mod source;
-pub mod ingest;
+pub mod engine;
 pub mod feature;
-pub mod predict;
+pub mod ingest;
+pub mod link;
+pub mod observe;
 pub mod persist;
+pub mod predict;
+pub mod source;
 pub mod store;
 pub mod topology;
-pub mod engine;
-pub mod observe;
-pub mod config;
-pub mod cli;
 
 pub use config::Settings;
 pub use engine::{Engine, EngineError, Overrides, Pending, StopReport};

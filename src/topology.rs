@@ -155,8 +155,7 @@ impl Topology {
         let Parts { catalogue, pool, store, refuse_future, give_up } = parts;
         let (ledger, outlets) =
             (Arc::new(Ledger::new(settings.max_latency_ms)), Arc::new(Outlets::default()));
-        let cache =
-            Arc::new(FeatureCache::new(settings.feature_cache_size, settings.cache_ttl_seconds));
+        let cache = Arc::new(FeatureCache::new(settings.feature_cache_size, settings.cache_ttl_seconds));
         let ranking = Arc::new(Ranking::new(RankingOptions {
             high_share: settings.priority.high_share,
             low_share: settings.priority.low_share,
@@ -242,12 +241,13 @@ impl Topology {
     }
 
     /// Wires a new series through all four stages.
-    fn add_series(&self, series: &Arc<SeriesKey>, id: SeriesId) -> Result<Arc<Key<IngestStage>>, TopologyError> {
-        let full = |error| TopologyError::Full {
-            what: format!("series {series}"),
-            error,
-            setting: "series_max",
-        };
+    fn add_series(
+        &self,
+        series: &Arc<SeriesKey>,
+        id: SeriesId,
+    ) -> Result<Arc<Key<IngestStage>>, TopologyError> {
+        let full =
+            |error| TopologyError::Full { what: format!("series {series}"), error, setting: "series_max" };
         let standing = self.ranking.register(series);
 
         let (keys, live) = (Arc::clone(&self.model_keys), Arc::clone(&standing));
@@ -257,8 +257,7 @@ impl Topology {
         });
         let refuse = || Box::new(sender_to(&self.store_key));
         let demands = self.catalogue.demands(series);
-        let feature_key =
-            FeatureKey::new((Arc::clone(series), id), &demands, feature_to_predict, refuse());
+        let feature_key = FeatureKey::new((Arc::clone(series), id), &demands, feature_to_predict, refuse());
         let feature_key = self.feature.link.key(feature_key, KeyOptions::default()).map_err(full)?;
 
         let live = Arc::clone(&standing);

@@ -113,7 +113,13 @@ fn export(arguments: &Arguments, folder: &Path) -> Result<(), CliError> {
     for file in files.values_mut() {
         file.flush().map_err(failed)?;
     }
-    writeln!(std::io::stdout(), "{} files of {} bars in {}", files.len(), arguments.minutes, folder.display())?;
+    writeln!(
+        std::io::stdout(),
+        "{} files of {} bars in {}",
+        files.len(),
+        arguments.minutes,
+        folder.display()
+    )?;
     Ok(())
 }
 

@@ -21,8 +21,8 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
-    let names: Vec<String> = match catalogue::named_set(&arguments.features) {
-        Some(names) => names.iter().map(ToString::to_string).collect(),
+    let names: Vec<String> = match catalogue::set(&arguments.features) {
+        Some(names) => names.iter().map(|name| name.to_string()).collect(),
         None => arguments.features.split(',').map(|name| name.trim().to_owned()).collect(),
     };
     let plan = Plan::new(&names)?;

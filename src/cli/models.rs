@@ -24,7 +24,11 @@ pub(super) fn run(command: &Command) -> Result<(), CliError> {
     };
     let catalogue = Catalogue::read(&folder).map_err(CliError::Failed)?;
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{:<28}{:>8}  {:<14}{:<6}{:>8}{:>10}", "model", "version", "symbol", "tf", "horizon", "features")?;
+    writeln!(
+        out,
+        "{:<28}{:>8}  {:<14}{:<6}{:>8}{:>10}",
+        "model", "version", "symbol", "tf", "horizon", "features"
+    )?;
     for model in catalogue.models() {
         let manifest = &model.manifest;
         writeln!(

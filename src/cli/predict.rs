@@ -77,7 +77,8 @@ fn print(outcome: &Outcome, json: bool) -> Result<(), CliError> {
     };
     debug_assert!(outcome.stamps.predicted_ns <= clock::now_ns());
     let mut out = std::io::stdout().lock();
-    let outputs = prediction.names.iter().map(|name| name.to_string()).zip(prediction.outputs.iter().copied());
+    let outputs =
+        prediction.names.iter().map(|name| name.to_string()).zip(prediction.outputs.iter().copied());
     if json {
         let outputs: serde_json::Map<String, serde_json::Value> =
             outputs.map(|(name, value)| (name, value.into())).collect();

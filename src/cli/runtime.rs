@@ -3,7 +3,7 @@
 use super::CliError;
 use crate::config::Settings;
 use crate::predict::Models;
-use crate::predict::runtime::{self, InstallProgress};
+use crate::predict::runtime::{self, InstallProgress, Place};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::Write as _;
 
@@ -67,11 +67,29 @@ impl Progress {
     }
 }
 
+/// One place that was looked at.
+fn place_line(place: &Place) -> String {
+    let found = match (&place.found, &place.problem) {
+        (_, Some(problem)) => problem.clone(),
+        (Some(found), None) => {
+            format!("{} (version {})", found.path.display(), found.version.as_deref().unwrap_or("unknown"))
+        }
+        (None, None) => format!("nothing in {}", place.looked_at),
+    };
+    format!("{:<30}{found}", place.kind.label())
+}
+
 fn status(options: &super::settings::ConfigOptions) -> Result<(), CliError> {
     let library = options.load()?.settings.runtime.library;
     let status = runtime::status((!library.as_os_str().is_empty()).then_some(library.as_path()));
     let mut out = std::io::stdout().lock();
-    write!(out, "{status}")?;
+    for place in &status.places {
+        writeln!(out, "{}", place_line(place))?;
+    }
+    if let Some(chosen) = &status.chosen {
+        let version = chosen.version.as_deref().unwrap_or("unknown");
+        writeln!(out, "used: {} (version {version})", chosen.path.display())?;
+    }
     match status.error {
         Some(error) => Err(error.into()),
         None => Ok(()),

@@ -3,8 +3,8 @@
 use super::cache::{CacheKey, FeatureCache};
 use super::plan::{Plan, PlanState};
 use crate::domain::{
-    Admitted, Ask, Bar, Demand, FeatureVector, Origin, Outcome, Place, Reason, Refusal, Reply,
-    SeriesId, SeriesKey, Stamps, Task, Timestamp,
+    Admitted, Ask, Bar, Demand, FeatureVector, Origin, Outcome, Place, Reason, Refusal, Reply, SeriesId,
+    SeriesKey, Stamps, Task, Timestamp,
 };
 use crate::link::{Stage, clock};
 use parking_lot::Mutex;
@@ -213,7 +213,8 @@ impl FeatureStage {
         } else if wanted.is_empty() {
             let mut horizons: Vec<u32> = key.demands.iter().map(|d| d.demand.horizon).collect();
             horizons.dedup();
-            let detail = format!("no promoted model for {} at horizon {horizon}; there are {horizons:?}", key.series);
+            let detail =
+                format!("no promoted model for {} at horizon {horizon}; there are {horizons:?}", key.series);
             refuse(Reason::NoModel, detail);
         } else {
             self.fan_out(key, &state, &item, wanted.into_iter());

@@ -31,8 +31,7 @@ pub fn validate(bar: &Bar, timeframe: Timeframe, limits: Limits) -> Result<(), R
     if high < low {
         return refuse(Reason::HighBelowLow, format!("high {high} is below low {low}"));
     }
-    if let Some((name, value)) =
-        [named[0], named[3]].iter().find(|(_, value)| !(low..=high).contains(value))
+    if let Some((name, value)) = [named[0], named[3]].iter().find(|(_, value)| !(low..=high).contains(value))
     {
         return refuse(Reason::OutsideRange, format!("{name} {value} lies outside low {low} .. high {high}"));
     }
@@ -79,7 +78,11 @@ mod tests {
         use Reason::*;
         for (name, bar, expected) in [
             ("good", GOOD, Ok(())),
-            ("flat and without volume", Bar { open: 9.0, high: 9.0, low: 9.0, close: 9.0, volume: 0.0, ..GOOD }, Ok(())),
+            (
+                "flat and without volume",
+                Bar { open: 9.0, high: 9.0, low: 9.0, close: 9.0, volume: 0.0, ..GOOD },
+                Ok(()),
+            ),
             ("NaN price", Bar { close: f64::NAN, ..GOOD }, Err(NotFinite)),
             ("infinite volume", Bar { volume: f64::INFINITY, ..GOOD }, Err(NotFinite)),
             ("zero price", Bar { low: 0.0, ..GOOD }, Err(PriceNotPositive)),

@@ -122,7 +122,7 @@ impl Meter {
     }
 
     /// An item waited this long.
-    pub(super) fn waited(&self, wait_ns: u64) {
+    pub fn waited(&self, wait_ns: u64) {
         self.sheet().queue_wait.record(wait_ns, 1);
     }
 

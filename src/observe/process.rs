@@ -5,13 +5,13 @@ use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
 /// Looks at this process, and at nothing else: refreshing everything can take minutes on a busy host.
 pub struct ProcessProbe {
-    system: Mutex<System>,
+    system: Mutex<Option<System>>,
     pid: Option<Pid>,
 }
 
 impl Default for ProcessProbe {
     fn default() -> Self {
-        Self { system: Mutex::new(System::new()), pid: sysinfo::get_current_pid().ok() }
+        Self { system: Mutex::new(System::new().ok()), pid: sysinfo::get_current_pid().ok() }
     }
 }
 
@@ -20,6 +20,7 @@ impl ProcessProbe {
     pub fn look(&self) -> (f64, f64) {
         let Some(pid) = self.pid else { return (0.0, 0.0) };
         let mut system = self.system.lock();
+        let Some(system) = system.as_mut() else { return (0.0, 0.0) };
         let kind = ProcessRefreshKind::nothing().with_memory().with_cpu().without_tasks();
         system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), false, kind);
         system.process(pid).map_or((0.0, 0.0), |process| {

@@ -95,8 +95,7 @@ impl Ledger {
                 }
             };
             let predicted = outcome.result.is_ok();
-            let latency_ns =
-                (live && predicted).then(|| stored_ns.saturating_sub(outcome.stamps.arrived_ns));
+            let latency_ns = (live && predicted).then(|| stored_ns.saturating_sub(outcome.stamps.arrived_ns));
             if let Some(latency_ns) = latency_ns {
                 self.latency.waited(latency_ns);
                 if latency_ns > self.late_after_ns {

@@ -63,7 +63,12 @@ impl PersistStage {
     }
 
     /// Writes until the store took it, it said that it never will, or the run must end.
-    fn write(&self, store: &mut dyn Store, outcomes: &[Outcome], watermarks: &[(Arc<SeriesKey>, Timestamp)]) -> Result<(), StoreError> {
+    fn write(
+        &self,
+        store: &mut dyn Store,
+        outcomes: &[Outcome],
+        watermarks: &[(Arc<SeriesKey>, Timestamp)],
+    ) -> Result<(), StoreError> {
         for attempt in 1.. {
             let error = match store.write(outcomes, watermarks) {
                 Ok(()) => return Ok(()),

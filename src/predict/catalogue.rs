@@ -1,10 +1,10 @@
 //! Which models serve which series: the models folder, read into dense numbers.
 
-use super::manifest::{Manifest, Symbols};
-use super::registry::{Problem, Registry};
+use super::manifest::Manifest;
+use super::registry::{Problem, Registry, serving};
 use super::session::Artefact;
-use crate::domain::{Demand, Reason, Refusal, SeriesKey};
-use std::collections::{BTreeMap, HashMap};
+use crate::domain::{Demand, SeriesKey};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -66,7 +66,10 @@ impl Catalogue {
             let manifest = match entry.manifest(version) {
                 Ok(manifest) => Arc::new(manifest),
                 Err(error) => {
-                    problem(&entry.version_folder(version), format!("{error}; {} does not serve", entry.name));
+                    problem(
+                        &entry.version_folder(version),
+                        format!("{error}; {} does not serve", entry.name),
+                    );
                     continue;
                 }
             };
@@ -110,32 +113,17 @@ impl Catalogue {
     /// What the promoted models ask of a series, by horizon and then by name. For each horizon the models
     /// that name the symbol serve; where none does, those for any symbol.
     pub fn demands(&self, series: &SeriesKey) -> Vec<Demand> {
-        let mut by_horizon: BTreeMap<u32, (Vec<usize>, Vec<usize>)> = BTreeMap::new();
-        for (number, model) in self.models.iter().enumerate() {
-            let manifest = &model.manifest;
-            if manifest.timeframe != series.timeframe {
-                continue;
-            }
-            let (named, any) = by_horizon.entry(manifest.horizon).or_default();
-            if manifest.names(&series.symbol) {
-                named.push(number);
-            } else if manifest.symbols == Symbols::Any {
-                any.push(number);
-            }
-        }
-        let serving = by_horizon.into_values().flat_map(|(named, any)| if named.is_empty() { any } else { named });
-        let demands = serving.map(|number| {
-            let CatalogueModel { name, manifest, .. } = &self.models[number];
-            let unusable = (!manifest.accepts(&series.symbol)).then(|| {
-                let detail = format!("its symbol_ids has no number for {}", series.symbol);
-                Refusal::of_model(name, Reason::ModelUnavailable, detail)
-            });
+        let manifests = self.models.iter().map(|model| &*model.manifest);
+        let mut serving = serving(manifests, &series.symbol, series.timeframe);
+        serving.sort_by_key(|number| self.models[*number].manifest.horizon);
+        let demands = serving.into_iter().map(|number| {
+            let manifest = &self.models[number].manifest;
             Demand {
                 horizon: manifest.horizon,
                 model: number as u32,
                 features: manifest.features.clone(),
                 window: manifest.window,
-                unusable,
+                unusable: None,
             }
         });
         let mut demands: Vec<Demand> = demands.collect();

@@ -55,6 +55,15 @@ pub enum Symbols {
     Listed(Vec<String>),
 }
 
+impl std::fmt::Display for Symbols {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Any => f.write_str("*"),
+            Self::Listed(symbols) => f.write_str(&symbols.join(",")),
+        }
+    }
+}
+
 /// What a model's outputs mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -149,6 +158,13 @@ impl Manifest {
             line: fault.at.map(|at| 1 + text.as_bytes().iter().take(at).filter(|b| **b == b'\n').count()),
             detail: fault.detail,
         })
+    }
+
+    /// How a session of it is fed and read, as a text to compare: manifests that differ only in whom and
+    /// how far they predict are equal in this.
+    pub fn reading(&self) -> String {
+        let Self { features, window, kind, inputs, output, batching, .. } = self;
+        format!("{:?}", (features.names(), window, kind, inputs, output, batching))
     }
 
     /// Values in one row: window times features.

@@ -30,10 +30,7 @@ impl Models {
     ///
     /// # Errors
     /// When the folder cannot be read, or ONNX Runtime cannot be found, fetched or loaded.
-    pub fn open(
-        settings: &Settings,
-        progress: &mut dyn FnMut(InstallProgress),
-    ) -> Result<Self, OpenError> {
+    pub fn open(settings: &Settings, progress: &mut dyn FnMut(InstallProgress)) -> Result<Self, OpenError> {
         let catalogue = Catalogue::read(&settings.models.path).map_err(OpenError::Folder)?;
         let library = &settings.runtime.library;
         let configured = (!library.as_os_str().is_empty()).then_some(library.as_path());

@@ -126,7 +126,9 @@ impl Pool {
         let mut state = slot.state.lock();
         let now_ns = clock::now_ns();
         let pause_ns = match &*state {
-            State::Failed { error, retry_at_ns, .. } if now_ns < *retry_at_ns => return Err(Arc::clone(error)),
+            State::Failed { error, retry_at_ns, .. } if now_ns < *retry_at_ns => {
+                return Err(Arc::clone(error));
+            }
             State::Failed { pause_ns, .. } => (pause_ns * 2).min(RETRY_LONGEST_NS),
             State::Cold | State::Ready(_) => RETRY_FIRST_NS,
         };

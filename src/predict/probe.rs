@@ -101,7 +101,10 @@ fn decide(
         // At most what the rows cost alone: a batch is never slower than that by much.
         if start.elapsed() + one * size as u32 > budget {
             if sizes.len() == 1 {
-                return Batching::single(format!("too slow to compare: {:.1} ms a row", one.as_secs_f64() * 1e3));
+                return Batching::single(format!(
+                    "too slow to compare: {:.1} ms a row",
+                    one.as_secs_f64() * 1e3
+                ));
             }
             continue;
         }
@@ -114,12 +117,15 @@ fn decide(
         let differs = (0..size).find(|i| bits(&values[i * width..(i + 1) * width]) != alone[rows(*i)]);
         if let Some(row) = differs {
             let by = largest_difference(&values[row * width..(row + 1) * width], &alone[rows(row)]);
-            return Batching::single(format!("in a batch of {size} a row's result differs by {by:.1e} from alone"));
+            return Batching::single(format!(
+                "in a batch of {size} a row's result differs by {by:.1e} from alone"
+            ));
         }
         sizes.push(size);
     }
     sizes.sort_unstable();
-    let reason = format!("{} sizes up to {} give the same bits as alone", sizes.len(), sizes[sizes.len() - 1]);
+    let reason =
+        format!("{} sizes up to {} give the same bits as alone", sizes.len(), sizes[sizes.len() - 1]);
     Batching { sizes, reason }
 }
 
@@ -145,7 +151,8 @@ fn pseudo_rows(row_len: usize, features: usize) -> Vec<Vec<f64>> {
     };
     let rows = (0..ROWS_MAX).map(|row| {
         let scale = 10_f64.powi(row as i32 % 6 - 4);
-        let centres: Vec<f64> = (0..features).map(|_| if row % 2 == 0 { 0.0 } else { 100.0 * uniform() * scale }).collect();
+        let centres: Vec<f64> =
+            (0..features).map(|_| if row % 2 == 0 { 0.0 } else { 100.0 * uniform() * scale }).collect();
         (0..row_len).map(|i| centres[i % features] + scale * (2.0 * uniform() - 1.0)).collect()
     });
     rows.collect()
@@ -157,7 +164,10 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(600);
 
-    fn auto(max: usize, run: impl FnMut(&mut dyn Iterator<Item = usize>) -> Result<Vec<f64>, RunError>) -> Batching {
+    fn auto(
+        max: usize,
+        run: impl FnMut(&mut dyn Iterator<Item = usize>) -> Result<Vec<f64>, RunError>,
+    ) -> Batching {
         decide(BatchingPolicy::Auto, max, usize::MAX, LONG, run)
     }
 

@@ -97,9 +97,7 @@ pub fn open(
     let SourceSettings { path, table, .. } = settings;
     let interval = Duration::from_millis(settings.poll_interval_ms);
     Ok(match settings.kind {
-        SourceKind::Sqlite => {
-            Some(Box::new(SqliteSource::open(path, table, history, watermarks, interval)?))
-        }
+        SourceKind::Sqlite => Some(Box::new(SqliteSource::open(path, table, history, watermarks, interval)?)),
         SourceKind::Csv => Some(Box::new(Follow::open(path, history, watermarks, interval)?)),
         SourceKind::None => None,
     })

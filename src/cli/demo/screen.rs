@@ -29,8 +29,7 @@ pub(super) struct Screen {
 
 fn line(outcome: &Outcome) -> Option<String> {
     let prediction = outcome.result.as_ref().ok()?;
-    let latency_us =
-        outcome.stamps.predicted_ns.saturating_sub(outcome.stamps.arrived_ns) as f64 / 1e3;
+    let latency_us = outcome.stamps.predicted_ns.saturating_sub(outcome.stamps.arrived_ns) as f64 / 1e3;
     Some(format!(
         "{}  {:<10}{:>4}  h{:<3}{:>13.6}  {} v{}  {latency_us:.0} µs",
         outcome.ts,
@@ -89,7 +88,8 @@ impl Screen {
             )?;
             return Ok(());
         }
-        let mut text = format!("vela demo — a simulated market, real ONNX models; Ctrl-C stops\n\n{head}\n\n");
+        let mut text =
+            format!("vela demo — a simulated market, real ONNX models; Ctrl-C stops\n\n{head}\n\n");
         let _ = writeln!(text, "{}", stage_table(&metrics));
         for line in &self.newest {
             let _ = writeln!(text, "{line}");

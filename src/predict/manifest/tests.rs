@@ -2,7 +2,8 @@
 
 use super::*;
 
-const LEAST: &str = "symbol = \"BTCUSDT\"\ntimeframe = \"1m\"\nhorizon = 5\nfeatures = [\"ret_1\", \"rsi_14@1h\"]\n";
+const LEAST: &str =
+    "symbol = \"BTCUSDT\"\ntimeframe = \"1m\"\nhorizon = 5\nfeatures = [\"ret_1\", \"rsi_14@1h\"]\n";
 
 fn parse(text: &str) -> Result<Manifest, ManifestError> {
     Manifest::parse(text, Path::new("models/m/1/model.toml"))

@@ -132,7 +132,9 @@ fn system_folders() -> Vec<PathBuf> {
         .map(|paths| std::env::split_paths(&paths).filter(|p| p.is_absolute()).collect())
         .unwrap_or_default();
     let arch = format!("{}-linux-gnu", std::env::consts::ARCH);
-    for lib in ["/usr/local/lib", "/usr/local/lib64", "/usr/lib", "/usr/lib64", "/lib", "/opt/onnxruntime/lib"] {
+    for lib in
+        ["/usr/local/lib", "/usr/local/lib64", "/usr/lib", "/usr/lib64", "/lib", "/opt/onnxruntime/lib"]
+    {
         folders.push(PathBuf::from(lib));
         folders.push(Path::new(lib).join(&arch));
     }
@@ -259,7 +261,8 @@ pub(super) fn library_in(folder: &Path) -> Option<PathBuf> {
     let candidates = entries.filter_map(|entry| {
         let name = entry.file_name().into_string().ok()?;
         let version = name.strip_prefix(LIBRARY)?;
-        let valid = version.is_empty() || version.starts_with('.') && version[1..].starts_with(|c: char| c.is_ascii_digit());
+        let valid = version.is_empty()
+            || version.starts_with('.') && version[1..].starts_with(|c: char| c.is_ascii_digit());
         let parts: Vec<u32> = version.split('.').filter_map(|part| part.parse().ok()).collect();
         (valid && entry.path().is_file()).then(|| (parts, entry.path()))
     });
@@ -279,8 +282,12 @@ pub(super) fn version_of(path: &Path) -> Option<String> {
     let bytes = fs::read(&real).ok()?;
     let mark = b"VERS_1.";
     let at = bytes.windows(mark.len()).position(|window| window == mark)? + b"VERS_".len();
-    let version: String =
-        bytes[at..].iter().take(16).map(|b| char::from(*b)).take_while(|c| c.is_ascii_digit() || *c == '.').collect();
+    let version: String = bytes[at..]
+        .iter()
+        .take(16)
+        .map(|b| char::from(*b))
+        .take_while(|c| c.is_ascii_digit() || *c == '.')
+        .collect();
     numbers(&version).map(|_| version)
 }
 
@@ -297,7 +304,9 @@ fn ask_python(python: Option<&Path>) -> Result<Vec<PathBuf>, String> {
             }
             Ok(vec![Path::new(folder).join("capi")])
         }
-        Ok(answer) => Err(format!("python3 failed: {}", answer.stderr.lines().last().unwrap_or("no message"))),
+        Ok(answer) => {
+            Err(format!("python3 failed: {}", answer.stderr.lines().last().unwrap_or("no message")))
+        }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err("there is no python3".to_owned()),
         Err(e) => Err(format!("python3 could not be asked: {e}")),
     }
@@ -380,7 +389,12 @@ mod tests {
     #[test]
     fn the_newest_file_of_a_folder_is_taken_and_providers_are_not() {
         let root = tempfile::tempdir().unwrap();
-        for name in ["libonnxruntime.so.1.9.0", "libonnxruntime.so.1.20.1", "libonnxruntime_providers_shared.so", "libonnxruntime.so.bak"] {
+        for name in [
+            "libonnxruntime.so.1.9.0",
+            "libonnxruntime.so.1.20.1",
+            "libonnxruntime_providers_shared.so",
+            "libonnxruntime.so.bak",
+        ] {
             fs::write(root.path().join(name), b"").unwrap();
         }
         assert_eq!(library_in(root.path()), Some(root.path().join("libonnxruntime.so.1.20.1")));

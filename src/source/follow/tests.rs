@@ -1,8 +1,8 @@
 //! The folder source against files that are written, cut and replaced.
 
 use super::*;
-use crate::domain::Origin;
 use crate::config::CatchUp;
+use crate::domain::Origin;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use tempfile::TempDir;

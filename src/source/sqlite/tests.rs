@@ -1,8 +1,8 @@
 //! The table source against a feed that writes into the same file.
 
 use super::*;
-use crate::domain::Timeframe;
 use crate::config::CatchUp;
+use crate::domain::Timeframe;
 use rusqlite::types::Value;
 use tempfile::TempDir;
 
