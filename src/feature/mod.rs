@@ -23,3 +23,8 @@ mod plan;
 
 pub use error::FeatureError;
 pub use plan::{Plan, PlanState};
+
+#[cfg(test)]
+mod tests_golden;
+#[cfg(test)]
+mod tests_support;
