@@ -25,6 +25,12 @@ pub use error::FeatureError;
 pub use plan::{Plan, PlanState};
 
 #[cfg(test)]
+mod tests_drift;
+#[cfg(test)]
 mod tests_golden;
 #[cfg(test)]
+mod tests_plan;
+#[cfg(test)]
 mod tests_support;
+#[cfg(test)]
+mod tests_windows;
