@@ -1,1 +1,36 @@
-//! (being written)
+//! Features: what a closed bar, seen after all the bars before it, says in numbers.
+//!
+//! A feature is asked for by name (`rsi_14`, `bb_pctb`, `macd_hist_12_26_9`); the [`catalogue`] lists what
+//! there is. A [`Plan`] turns a list of names into the streaming kernels it needs, each once; its
+//! [`PlanState`] takes one bar at a time and holds one value per name.
+//!
+//! Three rules hold for every value:
+//!
+//! - it depends on bars that have closed, the current one included, and on nothing else: windows count bars,
+//!   not time;
+//! - undefined (still warming up, a ratio of nothing) is NaN, never 0;
+//! - the same bars give the same bits, whether streamed, replayed or exported, and whatever else is in the
+//!   plan.
+//!
+//! The conventions are those of TA-Lib's C library 0.8.1 with unstable period 0, evaluated with exact
+//! arithmetic where TA-Lib's running sums would leave rounding noise.
+
+pub mod catalogue;
+mod error;
+mod kernel;
+mod name;
+mod plan;
+
+pub use error::FeatureError;
+pub use plan::{Plan, PlanState};
+
+#[cfg(test)]
+mod tests_drift;
+#[cfg(test)]
+mod tests_golden;
+#[cfg(test)]
+mod tests_plan;
+#[cfg(test)]
+mod tests_support;
+#[cfg(test)]
+mod tests_windows;

@@ -1,0 +1,46 @@
+//! Why a feature name cannot be taken.
+
+/// A feature name that cannot be taken. The text says what was asked for, and what could have been.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FeatureError {
+    /// No family has this name.
+    #[error("`{name}` is not a feature; the closest name is `{closest}`")]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// The most similar name of the default set.
+        closest: &'static str,
+    },
+    /// The family exists, but takes another number of parameters.
+    #[error("`{name}` has {given} parameter(s): write {usage}")]
+    Parameters {
+        /// What was asked for.
+        name: String,
+        /// How many it has.
+        given: usize,
+        /// How the family is written, with an example.
+        usage: String,
+    },
+    /// A parameter is not a number, or out of range.
+    #[error("`{name}`: {parameter} is `{value}`; write {allowed}")]
+    Value {
+        /// What was asked for.
+        name: String,
+        /// Which parameter.
+        parameter: &'static str,
+        /// Its text.
+        value: String,
+        /// The range.
+        allowed: String,
+    },
+    /// The fast period is not below the slow one.
+    #[error("`{name}`: FAST is {fast} and SLOW is {slow}; FAST must be below SLOW")]
+    Order {
+        /// What was asked for.
+        name: String,
+        /// The fast period.
+        fast: usize,
+        /// The slow period.
+        slow: usize,
+    },
+}

@@ -1,0 +1,102 @@
+//! Exponential averages of the close: EMA and MACD.
+
+use super::Values;
+use crate::domain::Bar;
+
+/// A mean that is a plain one over its first `n` inputs and recursive afterwards: how TA-Lib seeds.
+#[derive(Clone, Copy, Debug)]
+pub struct Seeded {
+    n: usize,
+    count: usize,
+    value: f64,
+}
+
+impl Seeded {
+    /// Nothing seen yet; `n >= 1`.
+    pub fn new(n: usize) -> Self {
+        Self { n, count: 0, value: 0.0 }
+    }
+
+    /// Takes `x` in; `step(mean, x)` gives the mean after the seed. NaN until there are `n` inputs.
+    #[inline]
+    pub fn advance(&mut self, x: f64, step: impl FnOnce(f64, f64) -> f64) -> f64 {
+        if self.count >= self.n {
+            self.value = step(self.value, x);
+            return self.value;
+        }
+        self.value += x;
+        self.count += 1;
+        if self.count < self.n {
+            return f64::NAN;
+        }
+        self.value /= self.n as f64;
+        self.value
+    }
+}
+
+/// One exponential average: `e += (x - e) * 2 / (n + 1)`, seeded with the mean of the first `n` inputs.
+#[derive(Clone, Copy, Debug)]
+pub struct Ema {
+    k: f64,
+    mean: Seeded,
+}
+
+impl Ema {
+    /// An average of period `n >= 1`.
+    pub fn new(n: usize) -> Self {
+        Self { k: 2.0 / (n as f64 + 1.0), mean: Seeded::new(n) }
+    }
+
+    /// Takes `x` in; NaN until there are `n` inputs.
+    #[inline]
+    pub fn advance(&mut self, x: f64) -> f64 {
+        let k = self.k;
+        self.mean.advance(x, |mean, x| (x - mean) * k + mean)
+    }
+
+    /// `ema_N`, price units; defined from bar n - 1. Source: TA-Lib `EMA`.
+    #[inline]
+    pub fn update(&mut self, bar: &Bar) -> Values {
+        [self.advance(bar.close), f64::NAN, f64::NAN, f64::NAN]
+    }
+}
+
+/// `macd`, `macd_signal`, `macd_hist`: price units; defined from bar slow + signal - 2.
+///
+/// line = fast average - slow average, signal = average of the line, histogram = line - signal.
+/// Both averages are seeded at bar slow - 1, the fast one with the mean of the `fast` closes up to there, so
+/// that the line is not `ema_fast - ema_slow` in the first bars. Source: TA-Lib `MACD`.
+#[derive(Clone, Copy, Debug)]
+pub struct Macd {
+    fast: Ema,
+    slow: Ema,
+    signal: Ema,
+    /// Bars that the fast average still lets pass.
+    wait: usize,
+}
+
+impl Macd {
+    /// Periods with `1 <= fast < slow` and `signal >= 1`.
+    pub fn new([fast, slow, signal]: [usize; 3]) -> Self {
+        Self { fast: Ema::new(fast), slow: Ema::new(slow), signal: Ema::new(signal), wait: slow - fast }
+    }
+
+    /// Line, signal and histogram.
+    #[inline]
+    pub fn update(&mut self, bar: &Bar) -> Values {
+        let slow = self.slow.advance(bar.close);
+        if self.wait > 0 {
+            self.wait -= 1;
+            return super::UNDEFINED;
+        }
+        let line = self.fast.advance(bar.close) - slow;
+        if line.is_nan() {
+            return super::UNDEFINED;
+        }
+        let signal = self.signal.advance(line);
+        if signal.is_nan() {
+            return super::UNDEFINED;
+        }
+        [line, signal, line - signal, f64::NAN]
+    }
+}

@@ -1,0 +1,41 @@
+//! What one bar says by itself: its shape, and when it opened.
+
+use super::{Values, ratio};
+use crate::domain::Bar;
+use std::f64::consts::PI;
+
+const DAY_S: i64 = 86_400;
+/// 1970-01-01 was a Thursday: three days after a Monday.
+const EPOCH_WEEKDAY: i64 = 3;
+
+/// `hl_range = (high - low) / close`; `body_ratio = (close - open) / (high - low)`, -1 to 1;
+/// `upper_wick = (high - max(open, close)) / (high - low)` and
+/// `lower_wick = (min(open, close) - low) / (high - low)`, 0 to 1. The last three are 0 when high equals low.
+#[inline]
+pub fn shape(bar: &Bar) -> Values {
+    let range = bar.high - bar.low;
+    let share = |part: f64| if range == 0.0 { 0.0 } else { part / range };
+    [
+        ratio(range, bar.close),
+        share(bar.close - bar.open),
+        share(bar.high - bar.open.max(bar.close)),
+        share(bar.open.min(bar.close) - bar.low),
+    ]
+}
+
+/// `hour_sin`, `hour_cos`: sine and cosine of `2 pi * hour / 24`, where the hour of the bar's open time in UTC
+/// includes its minutes as a fraction (and not its seconds).
+#[inline]
+pub fn hour(bar: &Bar) -> Values {
+    let minute = bar.ts.as_secs().rem_euclid(DAY_S) / 60;
+    let (sin, cos) = (2.0 * PI * (minute as f64 / 60.0) / 24.0).sin_cos();
+    [sin, cos, f64::NAN, f64::NAN]
+}
+
+/// `dow_sin`, `dow_cos`: sine and cosine of `2 pi * weekday / 7` of the bar's open time in UTC, Monday = 0.
+#[inline]
+pub fn weekday(bar: &Bar) -> Values {
+    let weekday = (bar.ts.as_secs().div_euclid(DAY_S) + EPOCH_WEEKDAY).rem_euclid(7);
+    let (sin, cos) = (2.0 * PI * weekday as f64 / 7.0).sin_cos();
+    [sin, cos, f64::NAN, f64::NAN]
+}

@@ -1,0 +1,145 @@
+//! Wilder's indicators: RSI, ATR, directional movement. Source: J. W. Wilder, "New Concepts in Technical
+//! Trading Systems", 1978, in TA-Lib's conventions.
+
+use super::average::Seeded;
+use super::{UNDEFINED, Values};
+use crate::domain::Bar;
+
+/// Wilder's smoothing: the plain mean of the first `n` inputs, then `(mean * (n - 1) + x) / n`.
+#[derive(Clone, Copy, Debug)]
+struct Smooth {
+    n: f64,
+    mean: Seeded,
+}
+
+impl Smooth {
+    fn new(n: usize) -> Self {
+        Self { n: n as f64, mean: Seeded::new(n) }
+    }
+
+    #[inline]
+    fn advance(&mut self, x: f64) -> f64 {
+        let n = self.n;
+        self.mean.advance(x, |mean, x| (mean * (n - 1.0) + x) / n)
+    }
+}
+
+/// `100 * part / whole`, and 0 when there is no whole: TA-Lib's answer to a market that did not move.
+#[inline]
+fn percent(part: f64, whole: f64) -> f64 {
+    if whole == 0.0 { 0.0 } else { 100.0 * (part / whole) }
+}
+
+/// max(high - low, |high - previous close|, |low - previous close|)
+#[inline]
+fn true_range(bar: &Bar, previous_close: f64) -> f64 {
+    (bar.high - bar.low).max((bar.high - previous_close).abs()).max((bar.low - previous_close).abs())
+}
+
+/// `rsi_N`, 0 to 100: `100 * gain / (gain + loss)` of the smoothed moves of the close; 0 when nothing moved.
+/// Defined from bar n. Source: TA-Lib `RSI`.
+#[derive(Clone, Copy, Debug)]
+pub struct Rsi {
+    previous: Option<f64>,
+    gain: Smooth,
+    loss: Smooth,
+}
+
+impl Rsi {
+    /// Period `n >= 1`.
+    pub fn new(n: usize) -> Self {
+        Self { previous: None, gain: Smooth::new(n), loss: Smooth::new(n) }
+    }
+
+    /// The RSI.
+    #[inline]
+    pub fn update(&mut self, bar: &Bar) -> Values {
+        let Some(previous) = self.previous.replace(bar.close) else { return UNDEFINED };
+        let change = bar.close - previous;
+        let gain = self.gain.advance(change.max(0.0));
+        let loss = self.loss.advance((-change).max(0.0));
+        [percent(gain, gain + loss), f64::NAN, f64::NAN, f64::NAN]
+    }
+}
+
+/// `atr_N`, price units: the smoothed true range, from bar 1 on; and `natr_N = 100 * atr / close`, percent.
+/// Defined from bar n. Source: TA-Lib `ATR`, `NATR`.
+#[derive(Clone, Copy, Debug)]
+pub struct Atr {
+    previous: Option<f64>,
+    range: Smooth,
+}
+
+impl Atr {
+    /// Period `n >= 1`.
+    pub fn new(n: usize) -> Self {
+        Self { previous: None, range: Smooth::new(n) }
+    }
+
+    /// ATR and normalised ATR.
+    #[inline]
+    pub fn update(&mut self, bar: &Bar) -> Values {
+        let Some(previous) = self.previous.replace(bar.close) else { return UNDEFINED };
+        let atr = self.range.advance(true_range(bar, previous));
+        [atr, super::ratio(atr, bar.close) * 100.0, f64::NAN, f64::NAN]
+    }
+}
+
+/// `adx_N`, `plus_di_N`, `minus_di_N`, all 0 to 100.
+///
+/// Directional movement and true range are summed over the first n - 1 moves, then `s += x - s / n`;
+/// `di = 100 * dm / tr`, `dx = 100 * |plus - minus| / (plus + minus)`, and `adx` is the smoothed `dx`, seeded
+/// with the mean of n. Where nothing moved, a DI is 0, `dx` adds nothing to the seed and leaves a running ADX
+/// as it is. DIs are defined from bar n, ADX from bar 2n - 1. Source: TA-Lib `ADX`, `PLUS_DI`, `MINUS_DI`.
+#[derive(Clone, Copy, Debug)]
+pub struct Directional {
+    n: usize,
+    previous: Option<Bar>,
+    /// Moves seen, counted up to n - 1: the length of the plain sums.
+    moves: usize,
+    plus: f64,
+    minus: f64,
+    range: f64,
+    index: Smooth,
+    adx: f64,
+}
+
+impl Directional {
+    /// Period `n >= 1`.
+    pub fn new(n: usize) -> Self {
+        let index = Smooth::new(n);
+        Self { n, previous: None, moves: 0, plus: 0.0, minus: 0.0, range: 0.0, index, adx: f64::NAN }
+    }
+
+    /// ADX, +DI and -DI.
+    #[inline]
+    pub fn update(&mut self, bar: &Bar) -> Values {
+        let Some(previous) = self.previous.replace(*bar) else { return UNDEFINED };
+        let up = bar.high - previous.high;
+        let down = previous.low - bar.low;
+        let plus = if up > 0.0 && up > down { up } else { 0.0 };
+        let minus = if down > 0.0 && down > up { down } else { 0.0 };
+        let range = true_range(bar, previous.close);
+        if self.moves + 1 < self.n {
+            self.moves += 1;
+            self.plus += plus;
+            self.minus += minus;
+            self.range += range;
+            return UNDEFINED;
+        }
+        let n = self.n as f64;
+        let step = |sum: f64, x: f64| sum - sum / n + x;
+        self.plus = step(self.plus, plus);
+        self.minus = step(self.minus, minus);
+        self.range = step(self.range, range);
+        let plus = percent(self.plus, self.range);
+        let minus = percent(self.minus, self.range);
+        let both = plus + minus;
+        if both != 0.0 {
+            self.adx = self.index.advance(percent((plus - minus).abs(), both));
+        } else if self.adx.is_nan() {
+            self.adx = self.index.advance(0.0);
+        }
+        [self.adx, plus, minus, f64::NAN]
+    }
+}

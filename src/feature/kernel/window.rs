@@ -1,0 +1,321 @@
+//! Sliding windows that only ever add: nothing is subtracted, so nothing drifts.
+//!
+//! Time is cut into blocks of `n - 1` bars. The items of the current block are folded as they come; those of the
+//! block before were folded once, backwards, when it ended: each of its slots holds the fold of its item and
+//! all that follow. The last `n` items are then one slot and the running fold, and the last item of the block
+//! before is always among them:
+//!
+//! ```text
+//!        block before              current block
+//!   [ 0 | 1   2   3   4 ]        [ 0   1 ]
+//!         └── slot 1 ──┘    +    └ block ┘        n = 6, after 2 items of the block
+//! ```
+//!
+//! Cost: O(1) a bar, plus O(n) at the end of each block. An item that left the window has left every sum as well, be it an
+//! outlier of 1e300 or a NaN, and a sum of zeros is exactly 0. (Known as two-stack aggregation; for minima and
+//! maxima as the algorithm of van Herk, 1992, and Gil and Werman, 1993.)
+
+/// Counts the memory that the kernels of one plan need: one flat allocation holds all of it.
+#[derive(Debug, Default)]
+pub struct Layout {
+    len: usize,
+}
+
+impl Layout {
+    /// Sets `len` numbers aside; gives the index of the first.
+    pub fn reserve(&mut self, len: usize) -> usize {
+        let at = self.len;
+        self.len += len;
+        at
+    }
+
+    /// How many numbers have been set aside.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+}
+
+/// A sum with its rounding error carried along, exact to about twice the precision of `f64`.
+/// Source: A. Neumaier, 1974; the error of one addition by D. Knuth's TwoSum.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sum {
+    high: f64,
+    low: f64,
+}
+
+impl Sum {
+    /// Adds `x`.
+    #[inline]
+    pub fn add(&mut self, x: f64) {
+        let sum = self.high + x;
+        let of_x = sum - self.high;
+        self.low += (self.high - (sum - of_x)) + (x - of_x);
+        self.high = sum;
+    }
+
+    /// The sum, rounded once.
+    #[inline]
+    pub fn get(self) -> f64 {
+        self.high + self.low
+    }
+}
+
+/// How the items of a window, `W` numbers each, become one result, also of `W` numbers.
+pub trait Fold<const W: usize>: Copy {
+    /// The fold of nothing. `anchor` is an item that every window of this block contains.
+    fn begin(anchor: [f64; W]) -> Self;
+
+    /// Takes one item in.
+    fn add(&mut self, item: [f64; W]);
+
+    /// The result so far.
+    fn result(&self) -> [f64; W];
+
+    /// The result over two neighbouring runs of items.
+    fn join(a: [f64; W], b: [f64; W]) -> [f64; W];
+}
+
+/// The last `n` items, folded.
+#[derive(Clone, Copy, Debug)]
+pub struct Window<F, const W: usize> {
+    at: usize,
+    n: usize,
+    /// Items in the current block, the pending one included.
+    filled: usize,
+    /// Whether there is a block before the current one.
+    primed: bool,
+    /// The item that was taken in but not yet stored.
+    pending: Option<[f64; W]>,
+    block: F,
+}
+
+impl<F: Fold<W>, const W: usize> Window<F, W> {
+    /// An empty window of `n >= 1` items.
+    pub fn new(n: usize, layout: &mut Layout) -> Self {
+        let at = layout.reserve((n - 1) * W);
+        Self { at, n, filled: 0, primed: false, pending: None, block: F::begin([0.0; W]) }
+    }
+
+    /// Takes the next item in; the result over the last `n`, once there are as many.
+    #[inline]
+    pub fn advance(&mut self, item: [f64; W], memory: &[f64]) -> Option<[f64; W]> {
+        if self.n == 1 {
+            self.block = F::begin(item);
+            self.block.add(item);
+            return Some(self.block.result());
+        }
+        if self.filled == 0 && !self.primed {
+            self.block = F::begin(item);
+        }
+        self.block.add(item);
+        self.pending = Some(item);
+        let earlier = self.filled;
+        self.filled += 1;
+        self.primed.then(|| F::join(self.slot(earlier, memory), self.block.result()))
+    }
+
+    /// Writes what the last [`Window::advance`] took in; does nothing when there was none.
+    #[inline]
+    pub fn store(&mut self, memory: &mut [f64]) {
+        let Some(item) = self.pending.take() else { return };
+        self.set_slot(self.filled - 1, item, memory);
+        if self.filled == self.n - 1 {
+            self.end_block(item, memory);
+        }
+    }
+
+    /// The running fold of the current block; valid between `advance` and `store`.
+    #[inline]
+    pub fn block(&self) -> &F {
+        &self.block
+    }
+
+    /// How many items the window holds when full.
+    #[inline]
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
+    fn end_block(&mut self, newest: [f64; W], memory: &mut [f64]) {
+        let mut fold = F::begin(newest);
+        for i in (0..self.n - 1).rev() {
+            fold.add(self.slot(i, memory));
+            self.set_slot(i, fold.result(), memory);
+        }
+        self.block = F::begin(newest);
+        self.filled = 0;
+        self.primed = true;
+    }
+
+    #[inline]
+    fn slot(&self, i: usize, memory: &[f64]) -> [f64; W] {
+        let from = &memory[self.at + i * W..][..W];
+        std::array::from_fn(|j| from[j])
+    }
+
+    #[inline]
+    fn set_slot(&self, i: usize, value: [f64; W], memory: &mut [f64]) {
+        memory[self.at + i * W..][..W].copy_from_slice(&value);
+    }
+}
+
+/// Sums of `W` quantities. Exactly 0 when every item is 0.
+#[derive(Clone, Copy, Debug)]
+pub struct Sums<const W: usize> {
+    sums: [Sum; W],
+}
+
+impl<const W: usize> Fold<W> for Sums<W> {
+    fn begin(_: [f64; W]) -> Self {
+        Self { sums: [Sum::default(); W] }
+    }
+
+    #[inline]
+    fn add(&mut self, item: [f64; W]) {
+        for (sum, x) in self.sums.iter_mut().zip(item) {
+            sum.add(x);
+        }
+    }
+
+    #[inline]
+    fn result(&self) -> [f64; W] {
+        self.sums.map(Sum::get)
+    }
+
+    #[inline]
+    fn join(a: [f64; W], b: [f64; W]) -> [f64; W] {
+        std::array::from_fn(|j| a[j] + b[j])
+    }
+}
+
+/// First and second moment about an origin: items are `[x, _]`, results `[sum(x - origin), sum((x - origin)^2)]`.
+///
+/// The origin is one of the window's own items: the last of the block before. So `(mean - origin)^2 <= n * variance`: the
+/// subtraction that gives the variance cancels at most a factor of n + 1, whatever the price level, and a flat
+/// window gives exactly 0 without an epsilon.
+#[derive(Clone, Copy, Debug)]
+pub struct Moments {
+    origin: f64,
+    first: Sum,
+    second: Sum,
+}
+
+/// Mean and spread of a window.
+#[derive(Clone, Copy, Debug)]
+pub struct Spread {
+    /// The arithmetic mean.
+    pub mean: f64,
+    /// The sum of squared deviations from the mean; 0 exactly when the window is flat.
+    pub squares: f64,
+    /// The newest item less the mean.
+    pub deviation: f64,
+}
+
+impl Moments {
+    /// Reads a window's `result`, whose newest item is `x`.
+    #[inline]
+    pub fn spread(&self, [first, second]: [f64; 2], x: f64, n: usize) -> Spread {
+        let mean = first / n as f64;
+        Spread {
+            mean: self.origin + mean,
+            squares: (second - first * mean).max(0.0),
+            deviation: (x - self.origin) - mean,
+        }
+    }
+}
+
+impl Fold<2> for Moments {
+    fn begin([origin, _]: [f64; 2]) -> Self {
+        Self { origin, first: Sum::default(), second: Sum::default() }
+    }
+
+    #[inline]
+    fn add(&mut self, [x, _]: [f64; 2]) {
+        let d = x - self.origin;
+        self.first.add(d);
+        self.second.add(d * d);
+    }
+
+    #[inline]
+    fn result(&self) -> [f64; 2] {
+        [self.first.get(), self.second.get()]
+    }
+
+    #[inline]
+    fn join(a: [f64; 2], b: [f64; 2]) -> [f64; 2] {
+        [a[0] + b[0], a[1] + b[1]]
+    }
+}
+
+/// Highest high and lowest low: items are `[high, low]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Extremes {
+    high: f64,
+    low: f64,
+}
+
+impl Fold<2> for Extremes {
+    fn begin(_: [f64; 2]) -> Self {
+        Self { high: f64::NEG_INFINITY, low: f64::INFINITY }
+    }
+
+    #[inline]
+    fn add(&mut self, [high, low]: [f64; 2]) {
+        self.high = self.high.max(high);
+        self.low = self.low.min(low);
+    }
+
+    #[inline]
+    fn result(&self) -> [f64; 2] {
+        [self.high, self.low]
+    }
+
+    #[inline]
+    fn join(a: [f64; 2], b: [f64; 2]) -> [f64; 2] {
+        [a[0].max(b[0]), a[1].min(b[1])]
+    }
+}
+
+/// The last `n` numbers themselves.
+#[derive(Clone, Copy, Debug)]
+pub struct Ring {
+    at: usize,
+    n: usize,
+    /// Slot of the oldest number once full, of the next one before.
+    next: usize,
+    full: bool,
+    pending: f64,
+}
+
+impl Ring {
+    /// An empty ring of `n >= 1` numbers.
+    pub fn new(n: usize, layout: &mut Layout) -> Self {
+        Self { at: layout.reserve(n), n, next: 0, full: false, pending: f64::NAN }
+    }
+
+    /// The number taken in `n` before this one, once there is one; `x` waits to be stored.
+    #[inline]
+    pub fn advance(&mut self, x: f64, memory: &[f64]) -> Option<f64> {
+        self.pending = x;
+        self.full.then(|| memory[self.at + self.next])
+    }
+
+    /// Writes what [`Ring::advance`] took in.
+    #[inline]
+    pub fn store(&mut self, memory: &mut [f64]) {
+        memory[self.at + self.next] = self.pending;
+        self.next += 1;
+        if self.next == self.n {
+            self.next = 0;
+            self.full = true;
+        }
+    }
+
+    /// The `n - 1` newest numbers before the pending one, in two runs, once there are as many.
+    #[inline]
+    pub fn before<'m>(&self, memory: &'m [f64]) -> Option<[&'m [f64]; 2]> {
+        let all = &memory[self.at..][..self.n];
+        let enough = self.full || self.next + 1 == self.n;
+        enough.then(|| [&all[..self.next], &all[self.next + 1..]])
+    }
+}

@@ -1,0 +1,142 @@
+//! Plans: sharing, order, snapshots, and that streaming, peeking and replaying are the same thing.
+
+use super::catalogue::{self, DEFAULT, FAMILIES};
+use super::tests_support::{Market, Random, bits};
+use super::{FeatureError, Plan};
+use crate::domain::Bar;
+
+/// Every family with its defaults, and with other parameters, small, odd and large.
+fn many() -> Vec<String> {
+    let mut names: Vec<String> = DEFAULT.iter().map(|n| n.to_string()).collect();
+    for family in FAMILIES {
+        for periods in [[2, 3, 1], [5, 9, 2], [7, 64, 10]] {
+            let mut name = family.name.to_owned();
+            for (parameter, n) in family.parameters.iter().zip(periods) {
+                name += &if parameter.whole { format!("_{n}") } else { format!("_{n}.5") };
+            }
+            names.push(name);
+        }
+    }
+    names
+}
+
+#[test]
+fn every_column_is_defined_from_its_first_bar_and_not_before() {
+    let plan = Plan::new(&many()).unwrap();
+    let mut state = plan.state();
+    assert!(state.values().iter().all(|x| x.is_nan()));
+    // A market that always moves and trades: nothing is undefined but for the warm-up.
+    let mut close = 0.0;
+    let moves =
+        |b: &Bar| b.high > b.low && b.volume > 0.0 && std::mem::replace(&mut close, b.close) != b.close;
+    let bars = Market::new(4, 10.0).filter(moves);
+    for (i, bar) in bars.take(plan.first_defined() + 50).enumerate() {
+        state.update(&bar);
+        for ((name, value), first) in plan.names().iter().zip(state.values()).zip(plan.first_defined_of()) {
+            assert_eq!(
+                value.is_finite(),
+                i >= *first,
+                "{name} at bar {i} is {value}, first defined at {first}"
+            );
+        }
+    }
+    assert_eq!(state.bars(), plan.first_defined() as u64 + 50);
+}
+
+#[test]
+fn a_peek_is_an_update_that_was_not_committed() {
+    let plan = Plan::new(&many()).unwrap();
+    let mut state = plan.state();
+    let mut out = vec![0.0; plan.len()];
+    for (bar, other) in Market::new(6, 1.0).zip(Market::new(7, 1.0)).take(700) {
+        // A provisional bar, peeked at in between, changes nothing.
+        state.peek(&other, &mut out);
+        let mut fork = state.clone();
+        fork.update(&other);
+        assert_eq!(bits(&out), bits(fork.values()));
+        state.peek(&bar, &mut out);
+        state.update(&bar);
+        assert_eq!(bits(&out), bits(state.values()));
+    }
+}
+
+#[test]
+fn a_snapshot_goes_on_bit_for_bit() {
+    let plan = Plan::new(&many()).unwrap();
+    let bars: Vec<Bar> = Market::new(8, 0.0).take(1500).collect();
+    let mut straight = plan.state();
+    let rows: Vec<Vec<u64>> = bars
+        .iter()
+        .map(|bar| {
+            straight.update(bar);
+            bits(straight.values())
+        })
+        .collect();
+    let mut random = Random(1);
+    let mut state = plan.state();
+    let mut snapshot = plan.state();
+    let (mut i, mut saved) = (0, 0);
+    while i < bars.len() {
+        state.update(&bars[i]);
+        assert_eq!(bits(state.values()), rows[i], "bar {i}");
+        i += 1;
+        if random.chance(0.05) {
+            snapshot.clone_from(&state);
+            saved = i;
+        } else if i - saved > 10 && random.chance(0.03) {
+            state = snapshot.clone();
+            i = saved;
+        }
+    }
+}
+
+#[test]
+fn a_column_does_not_depend_on_its_company() {
+    let names = many();
+    let bars: Vec<Bar> = Market::new(13, 3.0).take(400).collect();
+    let all = Plan::new(&names).unwrap();
+    let mut together = all.state();
+    bars.iter().for_each(|bar| together.update(bar));
+    for (name, value) in names.iter().zip(together.values()) {
+        let mut alone = Plan::new(&[name]).unwrap().state();
+        bars.iter().for_each(|bar| alone.update(bar));
+        assert_eq!(bits(alone.values()), bits(&[*value]), "{name}");
+    }
+}
+
+#[test]
+fn columns_that_can_share_a_kernel_do() {
+    let kernels = |names: &[&str]| Plan::new(names).unwrap().kernels();
+    assert_eq!(
+        kernels(&["bb_upper", "bb_mid", "bb_lower_20_3", "bb_pctb_20_2", "bb_width", "zscore_20", "sma_20"]),
+        1
+    );
+    assert_eq!(kernels(&["macd", "macd_signal_12_26_9", "macd_hist"]), 1);
+    assert_eq!(kernels(&["stoch_d", "stoch_k_14_3_3"]), 1);
+    assert_eq!(kernels(&["adx_14", "minus_di_14", "plus_di_14"]), 1);
+    assert_eq!(kernels(&["ret_5", "logret_5", "roc_5"]), 1);
+    assert_eq!(kernels(&["rsi_14", "rsi_15"]), 2);
+    assert_eq!(kernels(&DEFAULT), 25);
+}
+
+#[test]
+fn names_keep_their_order_and_may_repeat() {
+    let plan = Plan::new(&["obv", "sma_2", "obv", "hl_range"]).unwrap();
+    assert_eq!(plan.names().iter().map(|n| &**n).collect::<Vec<_>>(), ["obv", "sma_2", "obv", "hl_range"]);
+    assert_eq!((plan.first_defined(), plan.first_defined_of()), (1, &[0, 1, 0, 0][..]));
+    let mut state = plan.state();
+    state.update(&Bar { open: 2.0, high: 4.0, low: 2.0, close: 2.0, volume: 7.0, ..Bar::default() });
+    let mut out = [0.0; 4];
+    state.write(&mut out);
+    assert!(out[1].is_nan());
+    assert_eq!([out[0], out[2], out[3]], [7.0, 7.0, 1.0]);
+}
+
+#[test]
+fn a_wrong_name_refuses_the_whole_plan() {
+    let error = Plan::new(&["obv", "smq_20"]).map(|_| ()).unwrap_err();
+    assert!(matches!(&error, FeatureError::Unknown { closest: "sma_20", .. }), "{error}");
+    assert_eq!(catalogue::set("default"), Some(&DEFAULT[..]));
+    assert_eq!(catalogue::set("other"), None);
+    assert!(Plan::new(&[""; 0]).unwrap().is_empty());
+}
