@@ -2,7 +2,8 @@
 //!
 //! A feature is asked for by name (`rsi_14`, `bb_pctb`, `macd_hist_12_26_9`); the [`catalogue`] lists what
 //! there is. A [`Plan`] turns a list of names into the streaming kernels it needs, each once; its
-//! [`PlanState`] takes one bar at a time and holds one value per name.
+//! [`PlanState`] takes one bar at a time and holds one value per name. [`FeatureStage`] keeps one such
+//! state a series and shares vectors through the [`FeatureCache`].
 //!
 //! Three rules hold for every value:
 //!
@@ -15,14 +16,18 @@
 //! The conventions are those of TA-Lib's C library 0.8.1 with unstable period 0, evaluated with exact
 //! arithmetic where TA-Lib's running sums would leave rounding noise.
 
+mod cache;
 pub mod catalogue;
 mod error;
 mod kernel;
 mod name;
 mod plan;
+mod stage;
 
+pub use cache::{CacheKey, CacheReading, FeatureCache};
 pub use error::FeatureError;
 pub use plan::{Plan, PlanState};
+pub use stage::{FeatureKey, FeatureStage};
 
 #[cfg(test)]
 mod tests_drift;
