@@ -83,13 +83,17 @@ fn decide(
     let start = Instant::now();
     let mut alone: Vec<Vec<u64>> = Vec::with_capacity(ROWS_MAX);
     // A third of the time for the rows alone, the rest for the batches.
+    let mut one = Duration::MAX;
     while alone.len() < ROWS_MAX && (alone.len() < 2 || start.elapsed() < budget / 3) {
-        match run(&mut wrap(alone.len(), 1)) {
+        let before = start.elapsed();
+        let result = run(&mut wrap(alone.len(), 1));
+        // The fastest: on a busy machine the mean says more about the neighbours.
+        one = one.min(start.elapsed() - before);
+        match result {
             Ok(values) => alone.push(bits(&values)),
             Err(e) => return failed(1, e),
         }
     }
-    let one = start.elapsed() / alone.len() as u32;
     let known = alone.len();
     let mut sizes = vec![1];
     let ladder = LADDER.into_iter().chain([batch_max]);
@@ -98,10 +102,15 @@ fn decide(
         if size > batch_max.min(fixed) || sizes.contains(&size) {
             continue;
         }
-        // At most what the rows cost alone: a batch is never slower than that by much.
-        if start.elapsed() + one * size as u32 > budget {
-            if sizes.len() == 1 {
-                return Batching::single(format!("too slow to compare: {:.1} ms a row", one.as_secs_f64() * 1e3));
+        // A batch costs at most what its rows cost alone. The first is tried even where the time is over.
+        let first = sizes.len() == 1;
+        let spent = if first { Duration::ZERO } else { start.elapsed() };
+        if spent + one.saturating_mul(size as u32) > budget {
+            if first {
+                return Batching::single(format!(
+                    "too slow to compare: {:.1} ms a row",
+                    one.as_secs_f64() * 1e3
+                ));
             }
             continue;
         }
@@ -114,12 +123,15 @@ fn decide(
         let differs = (0..size).find(|i| bits(&values[i * width..(i + 1) * width]) != alone[rows(*i)]);
         if let Some(row) = differs {
             let by = largest_difference(&values[row * width..(row + 1) * width], &alone[rows(row)]);
-            return Batching::single(format!("in a batch of {size} a row's result differs by {by:.1e} from alone"));
+            return Batching::single(format!(
+                "in a batch of {size} a row's result differs by {by:.1e} from alone"
+            ));
         }
         sizes.push(size);
     }
     sizes.sort_unstable();
-    let reason = format!("{} sizes up to {} give the same bits as alone", sizes.len(), sizes[sizes.len() - 1]);
+    let reason =
+        format!("{} sizes up to {} give the same bits as alone", sizes.len(), sizes[sizes.len() - 1]);
     Batching { sizes, reason }
 }
 
@@ -145,7 +157,8 @@ fn pseudo_rows(row_len: usize, features: usize) -> Vec<Vec<f64>> {
     };
     let rows = (0..ROWS_MAX).map(|row| {
         let scale = 10_f64.powi(row as i32 % 6 - 4);
-        let centres: Vec<f64> = (0..features).map(|_| if row % 2 == 0 { 0.0 } else { 100.0 * uniform() * scale }).collect();
+        let centres: Vec<f64> =
+            (0..features).map(|_| if row % 2 == 0 { 0.0 } else { 100.0 * uniform() * scale }).collect();
         (0..row_len).map(|i| centres[i % features] + scale * (2.0 * uniform() - 1.0)).collect()
     });
     rows.collect()
@@ -157,7 +170,10 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(600);
 
-    fn auto(max: usize, run: impl FnMut(&mut dyn Iterator<Item = usize>) -> Result<Vec<f64>, RunError>) -> Batching {
+    fn auto(
+        max: usize,
+        run: impl FnMut(&mut dyn Iterator<Item = usize>) -> Result<Vec<f64>, RunError>,
+    ) -> Batching {
         decide(BatchingPolicy::Auto, max, usize::MAX, LONG, run)
     }
 

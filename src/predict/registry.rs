@@ -88,13 +88,17 @@ impl Registry {
     /// Looks through `folder`. What is broken becomes a problem; the rest is found all the same.
     pub fn scan(folder: &Path) -> Self {
         let mut registry = Self::default();
-        let (root, entries) = match folder.canonicalize().and_then(|root| Ok((root.clone(), fs::read_dir(root)?))) {
-            Ok(found) => found,
-            Err(e) => {
-                registry.problem(folder, format!("the models folder cannot be read ({e}): create it or correct the setting"));
-                return registry;
-            }
-        };
+        let (root, entries) =
+            match folder.canonicalize().and_then(|root| Ok((root.clone(), fs::read_dir(root)?))) {
+                Ok(found) => found,
+                Err(e) => {
+                    registry.problem(
+                        folder,
+                        format!("the models folder cannot be read ({e}): create it or correct the setting"),
+                    );
+                    return registry;
+                }
+            };
         for entry in entries {
             match entry {
                 Ok(entry) => registry.take(&root, &entry.path()),
@@ -116,7 +120,8 @@ impl Registry {
             return;
         }
         if !is_model_name(&name) {
-            return self.problem(path, "is no model name: letters, digits, '.', '_' and '-' are allowed; rename it");
+            return self
+                .problem(path, "is no model name: letters, digits, '.', '_' and '-' are allowed; rename it");
         }
         if !is_inside(root, path) {
             return self.problem(path, "is a link out of the models folder: copy the model instead");
@@ -142,7 +147,14 @@ impl Registry {
             let version = line.parse::<u32>().ok().filter(|version| version.to_string() == line);
             let Some(version) = version else {
                 let shown: String = line.chars().take(40).collect();
-                self.problem(&file, format!("line {}: `{}` is no version: a whole number a line is expected", number + 1, shown.escape_default()));
+                self.problem(
+                    &file,
+                    format!(
+                        "line {}: `{}` is no version: a whole number a line is expected",
+                        number + 1,
+                        shown.escape_default()
+                    ),
+                );
                 continue;
             };
             // Promoted again: it counts where it stands last.
@@ -184,7 +196,10 @@ fn read_promoted(root: &Path, file: &Path) -> Result<String, String> {
 
 fn check_version(root: &Path, folder: &Path) -> Result<(), (PathBuf, String)> {
     if !folder.is_dir() {
-        return Err((folder.to_owned(), "is promoted but not there: put the version back or roll back".to_owned()));
+        return Err((
+            folder.to_owned(),
+            "is promoted but not there: put the version back or roll back".to_owned(),
+        ));
     }
     for file in [MODEL_FILE, MANIFEST_FILE].map(|name| folder.join(name)) {
         if !file.is_file() {
@@ -209,7 +224,8 @@ pub fn serving<'a>(
         .enumerate()
         .filter(|(_, m)| m.timeframe == timeframe && m.accepts(symbol))
         .collect();
-    let own: BTreeSet<u32> = accepted.iter().filter(|(_, m)| m.names(symbol)).map(|(_, m)| m.horizon).collect();
+    let own: BTreeSet<u32> =
+        accepted.iter().filter(|(_, m)| m.names(symbol)).map(|(_, m)| m.horizon).collect();
     let serves = |m: &Manifest| m.names(symbol) || !own.contains(&m.horizon);
     accepted.into_iter().filter(|(_, m)| serves(m)).map(|(i, _)| i).collect()
 }

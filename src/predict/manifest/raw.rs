@@ -1,7 +1,8 @@
 //! The text of a `model.toml` as serde reads it, and its way to a checked [`Manifest`].
 
 use super::{
-    BatchingPolicy, FEATURES_MAX, HORIZON_MAX, InputSpec, Kind, Manifest, OutputSpec, Reads, Symbols, WINDOW_MAX,
+    BatchingPolicy, FEATURES_MAX, HORIZON_MAX, InputSpec, Kind, Manifest, OutputSpec, Reads, Symbols,
+    WINDOW_MAX,
 };
 use crate::domain::{FeatureSet, SeriesKey, Timeframe};
 use serde::Deserialize;
@@ -86,10 +87,11 @@ fn fault<T>(value: &Spanned<T>, detail: impl Into<String>) -> Fault {
 pub(super) fn parse(text: &str) -> Result<Manifest, Fault> {
     let raw: RawManifest = toml::from_str(text).map_err(|e| Fault {
         at: e.span().map(|span| span.start),
-        detail: e.message().trim().replace('\n', ", "),
+        detail: explain(text, e.span().map(|span| span.start), e.message()),
     })?;
     let symbols = symbols(&raw.symbol)?;
-    let timeframe: Timeframe = raw.timeframe.get_ref().parse().map_err(|e| fault(&raw.timeframe, format!("`timeframe`: {e}")))?;
+    let timeframe: Timeframe =
+        raw.timeframe.get_ref().parse().map_err(|e| fault(&raw.timeframe, format!("`timeframe`: {e}")))?;
     let horizon = within(&raw.horizon, "horizon", i64::from(HORIZON_MAX))? as u32;
     let window = raw.window.as_ref().map_or(Ok(1), |w| within(w, "window", WINDOW_MAX as i64))? as usize;
     let features = features(&raw.features)?;
@@ -103,7 +105,10 @@ pub(super) fn parse(text: &str) -> Result<Manifest, Fault> {
     }
     let column = match &raw.output.column {
         Some(column) if *column.get_ref() < 0 => {
-            return Err(fault(column, format!("`output.column` is {}: columns count from 0", column.get_ref())));
+            return Err(fault(
+                column,
+                format!("`output.column` is {}: columns count from 0", column.get_ref()),
+            ));
         }
         Some(column) if raw.output.class.is_some() => {
             return Err(fault(column, "`output.column` and `output.class` exclude each other: keep one"));
@@ -138,9 +143,24 @@ pub(super) fn parse(text: &str) -> Result<Manifest, Fault> {
     })
 }
 
+/// The parser's message, with the key of the line where it does not name one.
+fn explain(text: &str, at: Option<usize>, message: &str) -> String {
+    let message = message.trim().replace('\n', ", ").replace("expected i64", "expected a whole number");
+    let before = at.and_then(|at| text.get(..at)).unwrap_or_default();
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    match line.split_once('=') {
+        Some((key, _)) => format!("`{}`: {message}", key.trim()),
+        None => message,
+    }
+}
+
 fn within(value: &Spanned<i64>, key: &str, max: i64) -> Result<i64, Fault> {
     let number = *value.get_ref();
-    if (1..=max).contains(&number) { Ok(number) } else { Err(fault(value, format!("`{key}` is {number}: 1 to {max} is allowed"))) }
+    if (1..=max).contains(&number) {
+        Ok(number)
+    } else {
+        Err(fault(value, format!("`{key}` is {number}: 1 to {max} is allowed")))
+    }
 }
 
 fn symbols(value: &Spanned<OneOrMany>) -> Result<Symbols, Fault> {
@@ -162,11 +182,15 @@ fn symbols(value: &Spanned<OneOrMany>) -> Result<Symbols, Fault> {
 fn features(value: &Spanned<Vec<String>>) -> Result<FeatureSet, Fault> {
     let names = value.get_ref();
     if names.is_empty() || names.len() > FEATURES_MAX {
-        return Err(fault(value, format!("`features` has {} names: 1 to {FEATURES_MAX} are allowed", names.len())));
+        return Err(fault(
+            value,
+            format!("`features` has {} names: 1 to {FEATURES_MAX} are allowed", names.len()),
+        ));
     }
     let mut seen = HashSet::new();
     for name in names {
-        let plain = !name.is_empty() && name.len() <= 64 && name.bytes().all(|b| b.is_ascii_graphic() && b != b',');
+        let plain =
+            !name.is_empty() && name.len() <= 64 && name.bytes().all(|b| b.is_ascii_graphic() && b != b',');
         if !plain {
             return Err(fault(value, format!("`features`: `{}` is no feature name", name.escape_default())));
         }
@@ -193,11 +217,18 @@ fn input_spec(input: &Spanned<RawInput>, all: &FeatureSet, window: usize) -> Res
         }
         return Ok(InputSpec { name: raw.name.clone(), reads: Reads::SymbolIds(ids.clone()) });
     }
-    let own = raw.window.map(|own| usize::try_from(own).ok().filter(|own| (1..=window).contains(own)).ok_or(own));
-    let window = own.transpose().map_err(|own| wrong(format!("`window` is {own}: 1 to {window}, the model's, is allowed")))?;
+    let own =
+        raw.window.map(|own| usize::try_from(own).ok().filter(|own| (1..=window).contains(own)).ok_or(own));
+    let window = own
+        .transpose()
+        .map_err(|own| wrong(format!("`window` is {own}: 1 to {window}, the model's, is allowed")))?;
     let position = |name: &String| {
         let position = all.names().iter().position(|n| **n == **name);
-        position.ok_or_else(|| wrong(format!("`features` names `{name}`, which the model's `features` do not have: add it there")))
+        position.ok_or_else(|| {
+            wrong(format!(
+                "`features` names `{name}`, which the model's `features` do not have: add it there"
+            ))
+        })
     };
     let columns = match &raw.features {
         Some(names) if names.is_empty() => return Err(wrong("`features` is empty".to_owned())),

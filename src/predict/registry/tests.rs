@@ -23,7 +23,8 @@ impl Folder {
     }
 
     fn version(&self, model: &str, version: u32) -> &Self {
-        self.file(&format!("{model}/{version}/{MODEL_FILE}"), "graph").file(&format!("{model}/{version}/{MANIFEST_FILE}"), TOML)
+        self.file(&format!("{model}/{version}/{MODEL_FILE}"), "graph")
+            .file(&format!("{model}/{version}/{MANIFEST_FILE}"), TOML)
     }
 
     fn scan(&self) -> Registry {
@@ -64,7 +65,15 @@ fn what_is_broken_is_told_and_the_rest_is_found() {
     assert_eq!(promoted("folder"), Some(vec![]));
     assert_eq!(promoted("bad name"), None);
     let told = registry.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-    for part in ["`v2`", "`01`", "`-3`", "gone/2: is promoted", "half/1/model.toml: is missing", "bad name: is no model name", "folder/promoted"] {
+    for part in [
+        "`v2`",
+        "`01`",
+        "`-3`",
+        "gone/2: is promoted",
+        "half/1/model.toml: is missing",
+        "bad name: is no model name",
+        "folder/promoted",
+    ] {
         assert!(told.contains(part), "{part} in:\n{told}");
     }
     assert_eq!(registry.problems.len(), 7, "{told}");
@@ -96,7 +105,15 @@ fn links_out_of_the_folder_are_not_followed() {
 
 #[test]
 fn names_that_are_allowed() {
-    for (name, allowed) in [("btcusdt-1m-h5", true), ("A.b_c-1", true), (".x", false), ("", false), ("a/b", false), ("ä", false), ("..", false)] {
+    for (name, allowed) in [
+        ("btcusdt-1m-h5", true),
+        ("A.b_c-1", true),
+        (".x", false),
+        ("", false),
+        ("a/b", false),
+        ("ä", false),
+        ("..", false),
+    ] {
         assert_eq!(is_model_name(name), allowed, "{name}");
     }
     assert!(!is_model_name(&"a".repeat(129)));
@@ -105,7 +122,9 @@ fn names_that_are_allowed() {
 #[test]
 fn a_symbols_own_models_go_before_those_for_any() {
     let manifest = |symbol: &str, timeframe: &str, horizon: u32, tail: &str| {
-        let text = format!("symbol = {symbol}\ntimeframe = \"{timeframe}\"\nhorizon = {horizon}\nfeatures = [\"a\"]\n{tail}");
+        let text = format!(
+            "symbol = {symbol}\ntimeframe = \"{timeframe}\"\nhorizon = {horizon}\nfeatures = [\"a\"]\n{tail}"
+        );
         Manifest::parse(&text, Path::new("model.toml")).unwrap()
     };
     let ids = "[[input]]\nname = \"id\"\nsymbol_ids = { SOL = 0 }\n";

@@ -44,7 +44,8 @@ pub(super) fn run(mut command: Command, limit: Duration, mut tick: impl FnMut())
         tick();
     };
     // A grandchild may hold the pipe open for ever: its text is not waited for.
-    let text = |output: mpsc::Receiver<String>| output.recv_timeout(Duration::from_secs(1)).unwrap_or_default();
+    let text =
+        |output: mpsc::Receiver<String>| output.recv_timeout(Duration::from_secs(1)).unwrap_or_default();
     Ok(Answer { status, stdout: text(stdout), stderr: text(stderr) })
 }
 

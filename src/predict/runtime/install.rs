@@ -15,8 +15,6 @@ use std::time::{Duration, Instant, SystemTime};
 const DOWNLOAD_LIMIT: Duration = Duration::from_secs(900);
 /// How long to wait for another process that is installing.
 const WAIT_LIMIT: Duration = Duration::from_secs(1200);
-/// After this, what a killed process left in the cache is removed.
-const LEFTOVER_AGE: Duration = Duration::from_secs(24 * 3600);
 /// What the unpacked library may weigh at most, in bytes.
 const LIBRARY_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Temporary folders inside the cache begin with this.
@@ -165,11 +163,10 @@ fn lock(path: &Path, progress: &mut dyn FnMut(InstallProgress)) -> io::Result<Fi
     }
 }
 
+/// What killed processes left; the lock says that none of them is alive.
 fn remove_leftovers(cache: &Path) {
     for entry in fs::read_dir(cache).into_iter().flatten().flatten() {
-        let ours = entry.file_name().to_string_lossy().starts_with(WORK_PREFIX);
-        let age = entry.metadata().and_then(|m| m.modified()).map(|at| at.elapsed().unwrap_or_default());
-        if ours && age.is_ok_and(|age| age > LEFTOVER_AGE) {
+        if entry.file_name().to_string_lossy().starts_with(WORK_PREFIX) {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
@@ -185,8 +182,19 @@ fn download(
     command.args(["-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]);
     // Without its cache pip writes into TMPDIR, where the bytes can be counted as they come.
     command.args(["--no-cache-dir", "--progress-bar", "off"]).env("TMPDIR", work).current_dir(work);
+    // Nothing is installed into any Python: a rule for that does not apply.
+    command.env("PIP_REQUIRE_VIRTUALENV", "0");
     // The same wheel whatever Python is installed: only the library inside is used.
-    command.args(["--no-deps", "--only-binary=:all:", "--implementation", "cp", "--python-version", "3.12", "--abi", "cp312"]);
+    command.args([
+        "--no-deps",
+        "--only-binary=:all:",
+        "--implementation",
+        "cp",
+        "--python-version",
+        "3.12",
+        "--abi",
+        "cp312",
+    ]);
     for manylinux in ["manylinux_2_28", "manylinux_2_27"] {
         command.arg("--platform").arg(format!("{manylinux}_{}", pin.arch));
     }
@@ -197,8 +205,12 @@ fn download(
         progress(InstallProgress::Downloading { done, total: pin.bytes });
     });
     let answer = answer.map_err(|e| match e.kind() {
-        io::ErrorKind::NotFound => failed(format!("there is no python3: install python3 and python3-pip; else {REMEDY}")),
-        io::ErrorKind::TimedOut => failed(format!("`pip download` took too long ({e}): check the network; else {REMEDY}")),
+        io::ErrorKind::NotFound => {
+            failed(format!("there is no python3: install python3 and python3-pip; else {REMEDY}"))
+        }
+        io::ErrorKind::TimedOut => {
+            failed(format!("`pip download` took too long ({e}): check the network; else {REMEDY}"))
+        }
         _ => failed(format!("python3 could not be started: {e}")),
     })?;
     if !answer.status.success() {
@@ -217,9 +229,15 @@ fn why_pip_failed(stderr: &str) -> String {
         return format!("python3 has no pip: install python3-pip; else {REMEDY}");
     }
     let errors: Vec<&str> = stderr.lines().filter(|line| line.starts_with("ERROR")).collect();
-    let said = if errors.is_empty() { stderr.lines().last().unwrap_or("no message").to_owned() } else { errors.join("; ") };
+    let said = if errors.is_empty() {
+        stderr.lines().last().unwrap_or("no message").to_owned()
+    } else {
+        errors.join("; ")
+    };
     let said: String = said.chars().take(400).collect();
-    format!("`pip download` failed ({said}): check the network and pip's settings (index, proxy); else {REMEDY}")
+    format!(
+        "`pip download` failed ({said}): check the network and pip's settings (index, proxy); else {REMEDY}"
+    )
 }
 
 /// Bytes of all files below a folder that is being written.
@@ -249,8 +267,13 @@ fn sha256(path: &Path) -> io::Result<String> {
 /// Takes the library out of the wheel; it appears under its name only when it is whole and on disk.
 fn unpack(wheel: &Path, work: &Path, target: &Path) -> io::Result<PathBuf> {
     let mut archive = zip::ZipArchive::new(File::open(wheel)?).map_err(io::Error::other)?;
-    let inside = |name: &str| name.strip_prefix("onnxruntime/capi/").filter(|n| n.starts_with("libonnxruntime.so")).map(str::to_owned);
-    let entry = archive.file_names().flatten().find_map(|name| Some((name.clone().into_owned(), inside(&name)?)));
+    let inside = |name: &str| {
+        name.strip_prefix("onnxruntime/capi/")
+            .filter(|n| n.starts_with("libonnxruntime.so"))
+            .map(str::to_owned)
+    };
+    let entry =
+        archive.file_names().flatten().find_map(|name| Some((name.clone().into_owned(), inside(&name)?)));
     let (entry, name) = entry.ok_or_else(|| io::Error::other("the wheel has no libonnxruntime.so"))?;
     if name.contains('/') {
         return Err(io::Error::other("the wheel has an unexpected layout"));

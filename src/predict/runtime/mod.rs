@@ -66,7 +66,10 @@ pub struct Runtime {
 
 impl std::fmt::Debug for Runtime {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Runtime").field("path", &self.path).field("version", &self.version).finish_non_exhaustive()
+        f.debug_struct("Runtime")
+            .field("path", &self.path)
+            .field("version", &self.version)
+            .finish_non_exhaustive()
     }
 }
 
@@ -145,7 +148,9 @@ impl Runtime {
     }
 }
 
-fn build_environment(builder: ort::environment::EnvironmentBuilder) -> ort::Result<ort::environment::Environment> {
+fn build_environment(
+    builder: ort::environment::EnvironmentBuilder,
+) -> ort::Result<ort::environment::Environment> {
     // What the library logs also comes back as an error: one line in the log at `debug` is enough.
     let logger = |level: ort::logging::LogLevel, _: &str, _: &str, place: &str, text: &str| {
         tracing::debug!(target: "onnxruntime", ?level, place, "{text}");

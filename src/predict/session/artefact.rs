@@ -47,9 +47,12 @@ impl Artefact {
             for location in &locations {
                 let weights = inside(&folder, location).map_err(&wrong)?;
                 // The same graph with other weights is another model.
-                hash_file(&weights, &mut hasher).map_err(|source| ModelError::Read { path: weights, source })?;
+                hash_file(&weights, &mut hasher)
+                    .map_err(|source| ModelError::Read { path: weights, source })?;
             }
-            let text = folder.to_str().ok_or_else(|| wrong("lies in a folder whose name is not UTF-8".to_owned()))?;
+            let text = folder
+                .to_str()
+                .ok_or_else(|| wrong("lies in a folder whose name is not UTF-8".to_owned()))?;
             weights_folder = Some(text.to_owned());
         }
         Ok(Self { path: path.to_owned(), bytes, sha256: hasher.finalize().into(), weights_folder })
@@ -79,11 +82,14 @@ impl Artefact {
 fn inside(folder: &Path, location: &str) -> Result<PathBuf, String> {
     let relative = Path::new(location);
     let plain = relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-    let outside = || format!("takes weights from `{location}`, outside its folder: only files beside the model are read");
+    let outside = || {
+        format!("takes weights from `{location}`, outside its folder: only files beside the model are read")
+    };
     if !plain || location.is_empty() {
         return Err(outside());
     }
-    let missing = |_| format!("takes weights from `{location}`, which is missing: copy that file beside the model");
+    let missing =
+        |_| format!("takes weights from `{location}`, which is missing: copy that file beside the model");
     let real = folder.join(relative).canonicalize().map_err(missing)?;
     if real.starts_with(folder) { Ok(real) } else { Err(outside()) }
 }
@@ -113,9 +119,13 @@ mod tests {
         fs::write(folder.join("sub/w.bin"), b"x").unwrap();
         std::os::unix::fs::symlink(root.path().join("secret"), folder.join("link")).unwrap();
         assert_eq!(inside(&folder, "sub/w.bin").unwrap(), folder.join("sub/w.bin"));
-        for (location, expected) in
-            [("../secret", "outside"), ("/etc/passwd", "outside"), ("link", "outside"), ("", "outside"), ("w.bin", "missing")]
-        {
+        for (location, expected) in [
+            ("../secret", "outside"),
+            ("/etc/passwd", "outside"),
+            ("link", "outside"),
+            ("", "outside"),
+            ("w.bin", "missing"),
+        ] {
             let error = inside(&folder, location).unwrap_err();
             assert!(error.contains(expected), "{location}: {error}");
         }
@@ -126,7 +136,11 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let empty = root.path().join("model.onnx");
         fs::write(&empty, b"").unwrap();
-        for (path, expected) in [(empty.as_path(), "empty"), (root.path(), "not a file"), (Path::new("/no/model.onnx"), "/no/model.onnx")] {
+        for (path, expected) in [
+            (empty.as_path(), "empty"),
+            (root.path(), "not a file"),
+            (Path::new("/no/model.onnx"), "/no/model.onnx"),
+        ] {
             let error = Artefact::read(path).err().unwrap().to_string();
             assert!(error.contains(expected), "{error}");
         }

@@ -139,8 +139,13 @@ impl Session {
     /// # Errors
     /// A file that ONNX Runtime refuses, inputs and outputs that do not go together with the manifest, a first run
     /// that fails or takes more than ten seconds.
-    pub fn load(runtime: &'static Runtime, artefact: &Artefact, manifest: &Manifest) -> Result<Self, ModelError> {
-        let refused = |detail: &str| ModelError::Refused { path: artefact.path().to_owned(), detail: brief(detail) };
+    pub fn load(
+        runtime: &'static Runtime,
+        artefact: &Artefact,
+        manifest: &Manifest,
+    ) -> Result<Self, ModelError> {
+        let refused =
+            |detail: &str| ModelError::Refused { path: artefact.path().to_owned(), detail: brief(detail) };
         // Reading the types of exotic graphs can panic in the binding; that must not end the worker.
         let inner = catch_unwind(AssertUnwindSafe(|| open(runtime, artefact)))
             .map_err(|_| refused("it has inputs or outputs of an unknown type"))?
@@ -182,7 +187,9 @@ impl Session {
                 terminator.terminate();
             }
         });
-        let result = self.invoke(1, |outputs, _, _| Ok(outputs.iter().map(|(name, value)| values::returned(name, &value)).collect()));
+        let result = self.invoke(1, |outputs, _, _| {
+            Ok(outputs.iter().map(|(name, value)| values::returned(name, &value)).collect())
+        });
         drop(done);
         if let Ok(guard) = guard {
             // It only waits for the line above.
@@ -289,7 +296,10 @@ impl Session {
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session").field("plan", &self.plan).field("batch_max", &self.batch_max).finish_non_exhaustive()
+        f.debug_struct("Session")
+            .field("plan", &self.plan)
+            .field("batch_max", &self.batch_max)
+            .finish_non_exhaustive()
     }
 }
 
@@ -301,7 +311,9 @@ fn open(runtime: &Runtime, artefact: &Artefact) -> ort::Result<ort::session::Ses
     // The number of rows changes from run to run, a memory pattern would be made for each.
     let builder = builder.with_memory_pattern(false)?.with_log_level(ort::logging::LogLevel::Error)?;
     let mut builder = match artefact.weights_folder() {
-        Some(folder) => builder.with_config_entry("session.model_external_initializers_file_folder_path", folder)?,
+        Some(folder) => {
+            builder.with_config_entry("session.model_external_initializers_file_folder_path", folder)?
+        }
         None => builder,
     };
     builder.commit_from_memory(artefact.bytes())
@@ -311,5 +323,8 @@ fn brief(message: &str) -> String {
     if message.chars().count() <= MESSAGE_CHARS_MAX {
         return message.to_owned();
     }
-    message.chars().take(MESSAGE_CHARS_MAX).chain("…".chars()).collect()
+    // The head says what failed, the tail says why.
+    let (head, tail) = (MESSAGE_CHARS_MAX / 3, MESSAGE_CHARS_MAX * 2 / 3);
+    let skipped = message.chars().count() - tail;
+    message.chars().take(head).chain(" … ".chars()).chain(message.chars().skip(skipped)).collect()
 }

@@ -112,7 +112,12 @@ fn values<T: Copy>(
 }
 
 /// `rows` as the numbers of their symbols.
-fn numbers<T>(feed: &Feed, rows: &[Row<'_>], to: &mut Vec<T>, cast: impl Fn(i64) -> Option<T>) -> Result<(), RunError> {
+fn numbers<T>(
+    feed: &Feed,
+    rows: &[Row<'_>],
+    to: &mut Vec<T>,
+    cast: impl Fn(i64) -> Option<T>,
+) -> Result<(), RunError> {
     let Source::SymbolIds(ids) = &feed.source else { return Err(mismatch(feed)) };
     to.clear();
     for (i, row) in rows.iter().enumerate() {
@@ -163,12 +168,20 @@ mod tests {
 
     #[test]
     fn a_value_that_is_not_finite_or_becomes_so_is_refused_with_its_row() {
-        for (element, bad) in [(Element::F32, f64::NAN), (Element::F32, 1e300), (Element::F64, f64::INFINITY), (Element::F16, 1e6)] {
+        for (element, bad) in [
+            (Element::F32, f64::NAN),
+            (Element::F32, 1e300),
+            (Element::F64, f64::INFINITY),
+            (Element::F16, 1e6),
+        ] {
             let mut staging = Staging::new(feed(element, &[1], 1), 2);
             // What the input does not read may be anything.
             staging.fill(&[row(&[f64::NAN, 1.0])]).unwrap();
             let error = staging.fill(&[row(&[0.0, 1.0]), row(&[0.0, bad])]).unwrap_err();
-            assert!(matches!(&error, RunError::Row { row: 1, detail } if detail.contains("feature 1")), "{error}");
+            assert!(
+                matches!(&error, RunError::Row { row: 1, detail } if detail.contains("feature 1")),
+                "{error}"
+            );
         }
     }
 

@@ -4,7 +4,9 @@ use super::RunError;
 use crate::predict::signature::{Element, OutputPlan, Port, Read, Shape};
 use half::f16;
 use ort::session::SessionOutputs;
-use ort::value::{DynMapValueType, DynValue, Outlet, PrimitiveTensorElementType, TensorElementType, ValueRef, ValueType};
+use ort::value::{
+    DynMapValueType, DynValue, Outlet, PrimitiveTensorElementType, TensorElementType, ValueRef, ValueType,
+};
 
 fn element(ty: TensorElementType) -> Element {
     match ty {
@@ -23,7 +25,9 @@ fn shape(dtype: &ValueType) -> Shape {
     match dtype {
         ValueType::Tensor { ty, shape, .. } => Shape::Tensor(element(*ty), shape.iter().copied().collect()),
         ValueType::Sequence(inner) => match **inner {
-            ValueType::Map { key, value: TensorElementType::Float32 } => Shape::Maps(element(key), Vec::new()),
+            ValueType::Map { key, value: TensorElementType::Float32 } => {
+                Shape::Maps(element(key), Vec::new())
+            }
             _ => Shape::Other(dtype.to_string()),
         },
         _ => Shape::Other(dtype.to_string()),
@@ -120,7 +124,8 @@ impl Table<'_> {
         value: &DynValue,
         cast: impl Fn(T) -> f64,
     ) -> Result<(), RunError> {
-        let (shape, data) = value.try_extract_tensor::<T>().map_err(|e| self.wrong(e.message().to_owned()))?;
+        let (shape, data) =
+            value.try_extract_tensor::<T>().map_err(|e| self.wrong(e.message().to_owned()))?;
         let columns = self.read.columns;
         // What came back counts, not what is declared.
         let by_row = self.rows == 1 || shape.first() == Some(&(self.rows as i64));
@@ -144,13 +149,16 @@ impl Table<'_> {
         }
         let keys = &self.read.keys;
         for (row, map) in maps.iter().enumerate() {
-            let pairs = map.try_extract_key_values::<K, f32>().map_err(|e| self.wrong(e.message().to_owned()))?;
+            let pairs =
+                map.try_extract_key_values::<K, f32>().map_err(|e| self.wrong(e.message().to_owned()))?;
             let at = row * self.stride + self.read.at;
             let complete = pairs.len() == keys.len();
             for (column, key) in keys.iter().enumerate() {
                 let same_place = pairs.get(column).filter(|(k, _)| k.is(key));
                 let pair = same_place.or_else(|| pairs.iter().find(|(k, _)| k.is(key))).filter(|_| complete);
-                let (_, value) = pair.ok_or_else(|| self.wrong(format!("row {row} has other classes than {}", keys.join(", "))))?;
+                let (_, value) = pair.ok_or_else(|| {
+                    self.wrong(format!("row {row} has other classes than {}", keys.join(", ")))
+                })?;
                 self.values[at + column] = f64::from(*value);
             }
         }

@@ -61,7 +61,8 @@ pub fn plan_inputs(manifest: &Manifest, inputs: &[Port]) -> Result<InputPlan, Si
     if inputs.is_empty() {
         return Err(SignatureError("the graph has no input: it cannot depend on the features".to_owned()));
     }
-    if let Some(spec) = manifest.inputs.iter().find(|spec| !inputs.iter().any(|port| port.name == spec.name)) {
+    if let Some(spec) = manifest.inputs.iter().find(|spec| !inputs.iter().any(|port| port.name == spec.name))
+    {
         return Err(SignatureError(format!(
             "`[[input]]` names `{}`, the graph has {}: correct the name",
             spec.name,
@@ -86,7 +87,8 @@ fn plan_input(
     spec: Option<&InputSpec>,
     batch_max: &mut usize,
 ) -> Result<Feed, SignatureError> {
-    let wrong = |detail: String| SignatureError(format!("input `{}`, declared {}: {detail}", port.name, port.shape));
+    let wrong =
+        |detail: String| SignatureError(format!("input `{}`, declared {}: {detail}", port.name, port.shape));
     let Shape::Tensor(element, dims) = &port.shape else {
         return Err(wrong("only tensors can be fed: export without it".to_owned()));
     };
@@ -130,7 +132,11 @@ fn plan_input(
 }
 
 /// What an input without an `[[input]]` table reads: the feature of its name, or everything.
-fn implied_columns(manifest: &Manifest, inputs: &[Port], port: &Port) -> Result<Option<Vec<usize>>, SignatureError> {
+fn implied_columns(
+    manifest: &Manifest,
+    inputs: &[Port],
+    port: &Port,
+) -> Result<Option<Vec<usize>>, SignatureError> {
     let named = manifest.features.names().iter().position(|feature| **feature == *port.name);
     if let Some(position) = named.filter(|_| inputs.len() > 1 || manifest.features.len() == 1) {
         return Ok(Some(vec![position]));
@@ -173,7 +179,8 @@ fn tail(dims: &[i64], window: usize, width: usize) -> Result<Vec<usize>, String>
              in their order"
         )),
         _ => {
-            let expected = if window == 1 { vec![-1, width as i64] } else { vec![-1, window as i64, width as i64] };
+            let expected =
+                if window == 1 { vec![-1, width as i64] } else { vec![-1, window as i64, width as i64] };
             Err(format!("its rank does not fit {}", Dims(&expected)))
         }
     }

@@ -115,7 +115,10 @@ impl Candidate<'_> {
 pub fn plan_outputs(manifest: &Manifest, outputs: &[Port]) -> Result<OutputPlan, SignatureError> {
     let wanted = manifest.output.value.as_deref();
     if let Some(name) = wanted.filter(|name| !outputs.iter().any(|port| port.name == *name)) {
-        return Err(SignatureError(format!("`[output] value` is `{name}`, the graph has {}", names(outputs))));
+        return Err(SignatureError(format!(
+            "`[output] value` is `{name}`, the graph has {}",
+            names(outputs)
+        )));
     }
     let mut candidates = Vec::new();
     for (output, port) in outputs.iter().enumerate() {
@@ -147,7 +150,10 @@ pub fn plan_outputs(manifest: &Manifest, outputs: &[Port]) -> Result<OutputPlan,
         });
     }
     if names.len() > VALUES_MAX {
-        return Err(SignatureError(format!("the outputs have {} values a row, at most {VALUES_MAX} are taken", names.len())));
+        return Err(SignatureError(format!(
+            "the outputs have {} values a row, at most {VALUES_MAX} are taken",
+            names.len()
+        )));
     }
     plan.values_per_row = names.len();
     if names.len() > 1 {
@@ -194,7 +200,11 @@ fn candidate(output: usize, port: &Port, needed: bool) -> Result<Option<Candidat
 }
 
 /// Which candidate, and which of its columns, is the prediction. The first `floats` of them are not labels.
-fn choose(manifest: &Manifest, all: &[Candidate<'_>], floats: usize) -> Result<(usize, usize), SignatureError> {
+fn choose(
+    manifest: &Manifest,
+    all: &[Candidate<'_>],
+    floats: usize,
+) -> Result<(usize, usize), SignatureError> {
     let asked = &manifest.output;
     if let Some(name) = &asked.value {
         // It is there: what is named and cannot be read was refused before.
@@ -205,9 +215,12 @@ fn choose(manifest: &Manifest, all: &[Candidate<'_>], floats: usize) -> Result<(
     let float = &all[..floats];
     let single = |index: usize| Ok((index, column(manifest, &all[index])?));
     let ambiguous = || {
-        let listed: Vec<String> = all.iter().map(|c| format!("`{}` ({} a row)", c.port.name, c.columns)).collect();
+        let listed: Vec<String> =
+            all.iter().map(|c| format!("`{}` ({} a row)", c.port.name, c.columns)).collect();
         let listed = listed.join(", ");
-        SignatureError(format!("several outputs could be the prediction: {listed}; write [output] value = \"…\" (and column)"))
+        SignatureError(format!(
+            "several outputs could be the prediction: {listed}; write [output] value = \"…\" (and column)"
+        ))
     };
     match all {
         [] => return Err(SignatureError("no output holds a number for each row".to_owned())),
@@ -225,7 +238,9 @@ fn choose(manifest: &Manifest, all: &[Candidate<'_>], floats: usize) -> Result<(
     if floats == 1 {
         return single(0);
     }
-    let named = |names: &[&str]| float.iter().position(|c| names.contains(&c.port.name.to_ascii_lowercase().as_str()));
+    let named = |names: &[&str]| {
+        float.iter().position(|c| names.contains(&c.port.name.to_ascii_lowercase().as_str()))
+    };
     if let Some(index) = named(&["variable", "prediction", "predictions", "output"]) {
         return single(index);
     }
@@ -252,7 +267,10 @@ fn column(manifest: &Manifest, c: &Candidate<'_>) -> Result<usize, SignatureErro
         if column < c.columns {
             return Ok(column);
         }
-        return Err(SignatureError(format!("`[output] column` is {column}, output `{name}` has {} (from 0)", c.columns)));
+        return Err(SignatureError(format!(
+            "`[output] column` is {column}, output `{name}` has {} (from 0)",
+            c.columns
+        )));
     }
     match c.columns {
         1 => Ok(0),

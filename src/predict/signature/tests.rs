@@ -37,7 +37,9 @@ fn inputs_of_real_exports_are_fed() {
         assert_eq!((&plan.feeds[0].tail, plan.batch_max), (&tail, batch_max), "{dims:?}");
         assert_eq!(plan.feeds[0].source, all);
     }
-    for (dims, tail) in [(&[-1, 8, 3][..], vec![8, 3]), (&[-1, 24], vec![24]), (&[-1, -1, 3], vec![8, 3]), (&[], vec![8, 3])] {
+    for (dims, tail) in
+        [(&[-1, 8, 3][..], vec![8, 3]), (&[-1, 24], vec![24]), (&[-1, -1, 3], vec![8, 3]), (&[], vec![8, 3])]
+    {
         let plan = plan_inputs(&manifest(ABC, "window = 8"), &[tensor("x", Element::F64, dims)]).unwrap();
         assert_eq!(plan.feeds[0].tail, tail, "{dims:?}");
     }
@@ -84,7 +86,11 @@ fn inputs_that_cannot_be_fed_are_refused_with_what_to_do() {
         ("window = 4", &[f32s("x", &[-1, 4, 5])], "takes 5"),
         ("[[input]]\nname = \"z\"", &[f32s("x", &[-1, 3])], "`x`"),
         ("[[input]]\nname = \"x\"\nsymbol_ids = { A = 0 }", &[f32s("x", &[-1])], "int64"),
-        ("[[input]]\nname = \"x\"\nsymbol_ids = { A = 0 }", &[tensor("x", Element::I64, &[-1])], "no input takes features"),
+        (
+            "[[input]]\nname = \"x\"\nsymbol_ids = { A = 0 }",
+            &[tensor("x", Element::I64, &[-1])],
+            "no input takes features",
+        ),
         ("", &[Port { name: "x".into(), shape: Shape::Other("sequence".into()) }], "only tensors"),
     ];
     for (tail, inputs, expected) in cases {
@@ -114,8 +120,18 @@ fn outputs_of_real_exports_are_read() {
         ("", &[i64s("label", &[1]), f32s("probabilities", &[1, 2])], 1, "p_0,p_1,label"),
         ("", &[i64s("label", &[1]), f32s("probabilities", &[1, 3])], 2, "p_0,p_1,p_2,label"),
         ("", &[f32s("probabilities", &[1, 2]), i64s("label", &[1])], 1, "p_0,p_1,label"),
-        ("", &[i64s("output_label", &[1]), maps("output_probability", Element::I64, &["0", "1"])], 1, "p_0,p_1,label"),
-        ("", &[texts("output_label"), maps("output_probability", Element::Text, &["down", "up"])], 1, "p_0,p_1"),
+        (
+            "",
+            &[i64s("output_label", &[1]), maps("output_probability", Element::I64, &["0", "1"])],
+            1,
+            "p_0,p_1,label",
+        ),
+        (
+            "",
+            &[texts("output_label"), maps("output_probability", Element::Text, &["down", "up"])],
+            1,
+            "p_0,p_1",
+        ),
         ("[output]\nclass = \"down\"", &[maps("p", Element::Text, &["down", "up"])], 0, "p_0,p_1"),
         ("[output]\nclass = -1", &[maps("p", Element::I64, &["-1", "1"])], 0, "p_0,p_1"),
         ("[output]\nclass = 0", &[f32s("probabilities", &[1, 2])], 0, "p_0,p_1"),
@@ -127,7 +143,12 @@ fn outputs_of_real_exports_are_read() {
         ("", &[f32s("prob_down", &[1, 1]), f32s("prob_up", &[1, 1])], 1, "prob_down,prob_up"),
         ("", &[f32s("scale", &[1, 1]), f32s("prediction", &[1, 1])], 1, "scale,prediction"),
         ("", &[i64s("label", &[1, 1]), f32s("scores", &[1, 1])], 0, "scores,label"),
-        ("[output]\nvalue = \"b\"\ncolumn = 2", &[f32s("a", &[1, 2]), f32s("b", &[1, 3])], 4, "a_0,a_1,b_0,b_1,b_2"),
+        (
+            "[output]\nvalue = \"b\"\ncolumn = 2",
+            &[f32s("a", &[1, 2]), f32s("b", &[1, 3])],
+            4,
+            "a_0,a_1,b_0,b_1,b_2",
+        ),
         ("[output]\nvalue = \"label\"", &[i64s("label", &[1]), f32s("scores", &[1, 1])], 1, "scores,label"),
         // A recurrent network's hidden state is no value of the row.
         ("", &[f32s("prediction", &[1, 1]), f32s("h", &[2, 1, 8]), f32s("attention", &[1, 4, 4])], 0, ""),

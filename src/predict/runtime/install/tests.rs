@@ -36,7 +36,9 @@ fn left(cache: &Path) -> Vec<String> {
     for entry in fs::read_dir(cache).unwrap().flatten() {
         let name = entry.file_name().into_string().unwrap();
         if name == PINNED_VERSION {
-            names.extend(fs::read_dir(entry.path()).unwrap().flatten().map(|e| e.file_name().into_string().unwrap()));
+            names.extend(
+                fs::read_dir(entry.path()).unwrap().flatten().map(|e| e.file_name().into_string().unwrap()),
+            );
         } else if name != ".lock" {
             names.push(name);
         }
@@ -51,6 +53,8 @@ fn the_library_alone_arrives_and_a_second_call_asks_nobody() {
     let pin = wheel(&source);
     let cache = root.path().join("cache");
     let good = python(root.path(), &format!("cp {} {WHEEL}", source.display()));
+    // Somebody was killed here.
+    fs::create_dir_all(cache.join(".installing-1-2/x")).unwrap();
     let mut seen = Vec::new();
     let path = install_into(&cache, &pin, &good, &mut |p| seen.push(p)).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), "the library");
@@ -73,7 +77,8 @@ fn a_failure_says_what_to_do_and_leaves_nothing() {
     ];
     for (script, expected) in cases {
         let cache = root.path().join("cache");
-        let error = install_into(&cache, &pin, &python(root.path(), script), &mut |_| ()).unwrap_err().to_string();
+        let error =
+            install_into(&cache, &pin, &python(root.path(), script), &mut |_| ()).unwrap_err().to_string();
         assert!(error.contains(expected) && error.contains("ORT_DYLIB_PATH"), "{script}: {error}");
         assert!(left(&cache).is_empty(), "{script}: {:?}", left(&cache));
     }
@@ -88,7 +93,10 @@ fn two_at_once_install_one() {
     let source = root.path().join("source.whl");
     let pin = wheel(&source);
     let cache = root.path().join("cache");
-    let slow = python(root.path(), &format!("echo x >> {}/runs; sleep 0.3; cp {} {WHEEL}", root.path().display(), source.display()));
+    let slow = python(
+        root.path(),
+        &format!("echo x >> {}/runs; sleep 0.3; cp {} {WHEEL}", root.path().display(), source.display()),
+    );
     thread::scope(|scope| {
         for _ in 0..3 {
             scope.spawn(|| install_into(&cache, &pin, &slow, &mut |_| ()).unwrap());
