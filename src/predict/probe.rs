@@ -1,9 +1,9 @@
 //! In which batches a model answers with the same bits as alone.
 //!
-//! Batches form by chance; a replay must not depend on chance. Most graphs treat each row by itself, some do not: a
-//! vectorised `exp` rounds the last rows of a batch otherwise, dynamic quantisation takes its scale from the whole
-//! batch. So a model is asked the same rows alone and together when it is loaded, and only sizes that were tried and
-//! gave the same bits are ever used.
+//! Batches form by chance; a replay must not depend on chance. Most graphs treat each row by itself, some do
+//! not: a vectorised `exp` rounds the last rows of a batch otherwise, dynamic quantisation takes its scale
+//! from the whole batch. So a model is asked the same rows alone and together when it is loaded, and only
+//! sizes that were tried and gave the same bits are ever used.
 
 use super::manifest::{BatchingPolicy, Manifest};
 use super::session::{Row, RunError, Session};
@@ -144,7 +144,8 @@ fn largest_difference(values: &[f64], alone: &[u64]) -> f64 {
     pairs.map(|(v, bits)| (v - f64::from_bits(*bits)).abs()).fold(0.0, f64::max)
 }
 
-/// Rows whose scales differ, because a model's own scaling is not known: where all saturate, no difference shows.
+/// Rows whose scales differ, because a model's own scaling is not known: where all saturate, no difference
+/// shows.
 fn pseudo_rows(row_len: usize, features: usize) -> Vec<Vec<f64>> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     // SplitMix64: fixed seed, the same rows in every process.

@@ -1,5 +1,8 @@
 //! Every model of the zoo: the good ones give what Python's ONNX Runtime gave, the broken ones a clear error.
 
+// A test that cannot go on has failed; the helpers here are no `#[test]` themselves.
+#![allow(clippy::unwrap_used)]
+
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -384,4 +387,35 @@ fn weights_beside_the_model_are_found_and_count_for_its_hash() {
     assert_ne!(seen[0].0, seen[1].0);
     assert_ne!(seen[0].1, seen[1].1);
     assert_eq!(seen[0].1[0], features.len() as f64 * 0.5);
+}
+
+/// A protobuf field that holds bytes.
+fn field(number: u8, content: &[u8]) -> Vec<u8> {
+    [&[number << 3 | 2, content.len() as u8], content].concat()
+}
+
+#[test]
+fn a_graph_of_half_precision_is_fed_and_read() {
+    // `y = Identity(x)`, both float16 (element type 10) of [N, 2].
+    let port = |name: &[u8]| {
+        let dims = [field(1, &field(2, b"N")), field(1, &[1 << 3, 2])].concat();
+        let tensor = [vec![1 << 3, 10], field(2, &dims)].concat();
+        [field(1, name), field(2, &field(1, &tensor))].concat()
+    };
+    let node = [field(1, b"x"), field(2, b"y"), field(4, b"Identity")].concat();
+    let graph = [field(1, &node), field(2, b"g"), field(11, &port(b"x")), field(12, &port(b"y"))].concat();
+    let model = [vec![1 << 3, 8], field(7, &graph), field(8, &[2 << 3, 17])].concat();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.onnx");
+    std::fs::write(&path, model).unwrap();
+    let text =
+        "symbol = \"*\"\ntimeframe = \"1m\"\nhorizon = 1\nfeatures = [\"a\", \"b\"]\n[output]\ncolumn = 0\n";
+    let manifest = Manifest::parse(text, Path::new("model.toml")).unwrap();
+    let mut session = Session::load(runtime(), &Artefact::read(&path).unwrap(), &manifest).unwrap();
+    // 0.1 has no exact half; 2049 lies between two and goes to the even one.
+    let row = (vec![0.1, 2049.0], String::new());
+    assert_eq!(run(&mut session, &[row.clone(), row])[..2], [0.0999755859375, 2048.0]);
+    let large = Row { window: &[0.0, 70_000.0], symbol: "" };
+    let error = session.run(&[large], &mut Vec::new()).unwrap_err().to_string();
+    assert!(error.contains("feature 1 is 70000"), "{error}");
 }

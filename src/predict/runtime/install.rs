@@ -89,7 +89,10 @@ pub fn install(progress: &mut dyn FnMut(InstallProgress)) -> Result<PathBuf, Run
     let cache = cache_folder().ok_or_else(|| failed("neither VELA_CACHE_DIR nor HOME is set: set one"))?;
     let pin = pin().ok_or_else(|| {
         let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
-        failed(format!("there is no pinned library for {os} on {arch}: install ONNX Runtime 1.17 or newer by hand and set ORT_DYLIB_PATH"))
+        failed(format!(
+            "there is no pinned library for {os} on {arch}: install ONNX Runtime 1.17 or newer by hand \
+             and set ORT_DYLIB_PATH"
+        ))
     })?;
     install_into(&cache, pin, Path::new("python3"), progress)
 }

@@ -137,8 +137,8 @@ impl Session {
     /// Loads `artefact` and runs it once, which settles what it really returns.
     ///
     /// # Errors
-    /// A file that ONNX Runtime refuses, inputs and outputs that do not go together with the manifest, a first run
-    /// that fails or takes more than ten seconds.
+    /// A file that ONNX Runtime refuses, inputs and outputs that do not go together with the manifest, a first
+    /// run that fails or takes more than ten seconds.
     pub fn load(
         runtime: &'static Runtime,
         artefact: &Artefact,
@@ -198,8 +198,8 @@ impl Session {
         result
     }
 
-    /// Runs `rows` at once and writes `rows * values_per_row` values to `out`, row after row; `out` is emptied
-    /// first. Values that are not finite are passed on as they are.
+    /// Runs `rows` at once and writes `rows * values_per_row` values to `out`, row after row; `out` is
+    /// emptied first. Values that are not finite are passed on as they are.
     ///
     /// # Errors
     /// As [`RunError`] lists; `out` is empty then.
