@@ -1,5 +1,3 @@
-//! Everything that speaks through public types: one binary, so that ONNX Runtime's loader is linked once.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+//! The one integration test binary: a module for each thing that is tested from outside.
 
-mod config;
-mod link;
+mod zoo_sessions;
