@@ -6,7 +6,7 @@ use crate::engine::{Engine, Overrides};
 use crate::observe::log::{self, LogOptions};
 use crossbeam::channel::RecvTimeoutError;
 use std::io::Write as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often a source that ended by itself is noticed.
 const TICK: Duration = Duration::from_millis(500);
@@ -42,17 +42,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     tracing::info!(models, version = env!("CARGO_PKG_VERSION"), "started");
     writeln!(std::io::stderr(), "vela runs with {models} models; Ctrl-C or SIGTERM stops it cleanly")?;
     let has_source = engine.settings().source.kind != SourceKind::None;
-    let mut next_report = std::time::Instant::now() + interval;
-    loop {
-        match stop.recv_timeout(TICK) {
-            Err(RecvTimeoutError::Timeout) => {}
-            Ok(()) | Err(RecvTimeoutError::Disconnected) => break,
-        }
+    let mut next_report = Instant::now() + interval;
+    while let Err(RecvTimeoutError::Timeout) = stop.recv_timeout(TICK) {
         if has_source && engine.wait_source(Duration::ZERO) {
             // A source that follows never ends by itself, but by an error.
             break;
         }
-        if std::time::Instant::now() >= next_report {
+        if Instant::now() >= next_report {
             next_report += interval;
             log_performance(&engine);
         }

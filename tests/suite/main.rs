@@ -1,3 +1,7 @@
-//! The one integration test binary: a module for each thing that is tested from outside.
+//! Everything that speaks through public types: one binary, so that ONNX Runtime's loader is linked once.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod config;
+mod link;
+mod tidy;
 mod zoo_sessions;
