@@ -2,4 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 mod config;
+mod kill;
 mod link;
+mod service;
+mod service_support;
