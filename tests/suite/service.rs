@@ -204,12 +204,14 @@ fn a_store_that_cannot_be_made_is_refused_with_its_path() {
 #[test]
 fn a_full_disk_is_told_and_nothing_is_lost() {
     let home = Home::new();
-    home.configure("source.path = \"bars.db\"\nlog.path = \"\"\n");
+    home.configure("source.path = \"bars.db\"\n");
     let all = market(2, 600);
     Table::create(&home.path("bars.db")).feed(&all);
     // As a full disk: no file may grow beyond 128 KiB, which is told as an error of writing.
-    let script =
-        format!("trap '' XFSZ; ulimit -f 256; exec {} run --config vela.toml", env!("CARGO_BIN_EXE_vela"));
+    let script = format!(
+        "trap '' XFSZ; ulimit -f 256; exec {} run --config vela.toml --set log.path=",
+        env!("CARGO_BIN_EXE_vela")
+    );
     let mut command = Command::new("sh");
     let vela = home.vela(&[]);
     command.args(["-c", &script]).current_dir(home.path(""));
