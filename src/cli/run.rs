@@ -79,6 +79,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     ));
     match report.source_error {
         Some(error) => Err(CliError::Failed(error)),
+        None if report.unsaved > 0 => Err(CliError::Failed(format!(
+            "{} outcomes were not stored (the log says why): the next start predicts their bars again",
+            report.unsaved
+        ))),
         None => Ok(()),
     }
 }
