@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod config;
+mod kill;
 mod link;
+mod service;
+mod service_support;
 mod tidy;
 mod zoo_sessions;
