@@ -1,5 +1,9 @@
 //! Everything that speaks through public types: one binary, so that ONNX Runtime's loader is linked once.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
+mod accounting;
 mod config;
+mod determinism;
 mod link;
+mod support;
+mod zoo_replay;
