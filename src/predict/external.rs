@@ -1,8 +1,8 @@
 //! Which other files an ONNX file takes its weights from: the model's own bytes name them.
 //!
-//! ONNX Runtime reads them itself. They are looked up beforehand because its versions differ in how strictly they
-//! keep such a path inside the model's folder, and because two models with the same graph and other weights are not
-//! the same model.
+//! ONNX Runtime reads them itself. They are looked up beforehand because its versions differ in how
+//! strictly they keep such a path inside the model's folder, and because two models with the same graph and
+//! other weights are not the same model.
 
 use std::collections::BTreeSet;
 

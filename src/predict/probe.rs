@@ -1,9 +1,9 @@
 //! In which batches a model answers with the same bits as alone.
 //!
-//! Batches form by chance; a replay must not depend on chance. Most graphs treat each row by itself, some do not: a
-//! vectorised `exp` rounds the last rows of a batch otherwise, dynamic quantisation takes its scale from the whole
-//! batch. So a model is asked the same rows alone and together when it is loaded, and only sizes that were tried and
-//! gave the same bits are ever used.
+//! Batches form by chance; a replay must not depend on chance. Most graphs treat each row by itself, some do
+//! not: a vectorised `exp` rounds the last rows of a batch otherwise, dynamic quantisation takes its scale
+//! from the whole batch. So a model is asked the same rows alone and together when it is loaded, and only
+//! sizes that were tried and gave the same bits are ever used.
 
 use super::manifest::{BatchingPolicy, Manifest};
 use super::session::{Row, RunError, Session};
@@ -83,13 +83,17 @@ fn decide(
     let start = Instant::now();
     let mut alone: Vec<Vec<u64>> = Vec::with_capacity(ROWS_MAX);
     // A third of the time for the rows alone, the rest for the batches.
+    let mut one = Duration::MAX;
     while alone.len() < ROWS_MAX && (alone.len() < 2 || start.elapsed() < budget / 3) {
-        match run(&mut wrap(alone.len(), 1)) {
+        let before = start.elapsed();
+        let result = run(&mut wrap(alone.len(), 1));
+        // The fastest: on a busy machine the mean says more about the neighbours.
+        one = one.min(start.elapsed() - before);
+        match result {
             Ok(values) => alone.push(bits(&values)),
             Err(e) => return failed(1, e),
         }
     }
-    let one = start.elapsed() / alone.len() as u32;
     let known = alone.len();
     let mut sizes = vec![1];
     let ladder = LADDER.into_iter().chain([batch_max]);
@@ -98,9 +102,11 @@ fn decide(
         if size > batch_max.min(fixed) || sizes.contains(&size) {
             continue;
         }
-        // At most what the rows cost alone: a batch is never slower than that by much.
-        if start.elapsed() + one * size as u32 > budget {
-            if sizes.len() == 1 {
+        // A batch costs at most what its rows cost alone. The first is tried even where the time is over.
+        let first = sizes.len() == 1;
+        let spent = if first { Duration::ZERO } else { start.elapsed() };
+        if spent + one.saturating_mul(size as u32) > budget {
+            if first {
                 return Batching::single(format!(
                     "too slow to compare: {:.1} ms a row",
                     one.as_secs_f64() * 1e3
@@ -138,7 +144,8 @@ fn largest_difference(values: &[f64], alone: &[u64]) -> f64 {
     pairs.map(|(v, bits)| (v - f64::from_bits(*bits)).abs()).fold(0.0, f64::max)
 }
 
-/// Rows whose scales differ, because a model's own scaling is not known: where all saturate, no difference shows.
+/// Rows whose scales differ, because a model's own scaling is not known: where all saturate, no difference
+/// shows.
 fn pseudo_rows(row_len: usize, features: usize) -> Vec<Vec<f64>> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     // SplitMix64: fixed seed, the same rows in every process.

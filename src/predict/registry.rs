@@ -212,8 +212,8 @@ fn check_version(root: &Path, folder: &Path) -> Result<(), (PathBuf, String)> {
     Ok(())
 }
 
-/// Which of `manifests` serve `symbol` over `timeframe`, as positions: for each horizon those that name the symbol,
-/// and where none does, those for any symbol.
+/// Which of `manifests` serve `symbol` over `timeframe`, as positions: for each horizon those that name the
+/// symbol, and where none does, those for any symbol.
 pub fn serving<'a>(
     manifests: impl IntoIterator<Item = &'a Manifest>,
     symbol: &str,

@@ -1,5 +1,5 @@
 //! Everything that speaks through public types: one binary, so that ONNX Runtime's loader is linked once.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod accounting;
 mod config;
@@ -7,3 +7,4 @@ mod determinism;
 mod link;
 mod support;
 mod zoo_replay;
+mod zoo_sessions;

@@ -87,7 +87,7 @@ fn fault<T>(value: &Spanned<T>, detail: impl Into<String>) -> Fault {
 pub(super) fn parse(text: &str) -> Result<Manifest, Fault> {
     let raw: RawManifest = toml::from_str(text).map_err(|e| Fault {
         at: e.span().map(|span| span.start),
-        detail: e.message().trim().replace('\n', ", "),
+        detail: explain(text, e.span().map(|span| span.start), e.message()),
     })?;
     let symbols = symbols(&raw.symbol)?;
     let timeframe: Timeframe =
@@ -141,6 +141,17 @@ pub(super) fn parse(text: &str) -> Result<Manifest, Fault> {
             RawBatching::Off => BatchingPolicy::Off,
         },
     })
+}
+
+/// The parser's message, with the key of the line where it does not name one.
+fn explain(text: &str, at: Option<usize>, message: &str) -> String {
+    let message = message.trim().replace('\n', ", ").replace("expected i64", "expected a whole number");
+    let before = at.and_then(|at| text.get(..at)).unwrap_or_default();
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    match line.split_once('=') {
+        Some((key, _)) => format!("`{}`: {message}", key.trim()),
+        None => message,
+    }
 }
 
 fn within(value: &Spanned<i64>, key: &str, max: i64) -> Result<i64, Fault> {

@@ -66,7 +66,7 @@ fn any_symbol_means_any_that_has_a_number() {
 fn faults_name_the_line_the_key_the_value_and_what_is_allowed() {
     let cases: &[(&str, &str, usize, &[&str])] = &[
         ("horizon = 5", "horizon = 0", 3, &["`horizon` is 0", "1 to 10000"]),
-        ("horizon = 5", "horizon = \"5\"", 3, &["string", "integer"]),
+        ("horizon = 5", "horizon = \"5\"", 3, &["`horizon`", "string", "whole number"]),
         ("horizon = 5", "horizon = 5\nwindow = 5000", 4, &["`window` is 5000", "4096"]),
         ("horizon = 5", "horizon = 5\nhorizn = 1", 4, &["horizn", "horizon"]),
         ("\"1m\"", "\"1M\"", 2, &["1M", "4h"]),

@@ -15,8 +15,6 @@ use std::time::{Duration, Instant, SystemTime};
 const DOWNLOAD_LIMIT: Duration = Duration::from_secs(900);
 /// How long to wait for another process that is installing.
 const WAIT_LIMIT: Duration = Duration::from_secs(1200);
-/// After this, what a killed process left in the cache is removed.
-const LEFTOVER_AGE: Duration = Duration::from_secs(24 * 3600);
 /// What the unpacked library may weigh at most, in bytes.
 const LIBRARY_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Temporary folders inside the cache begin with this.
@@ -91,7 +89,10 @@ pub fn install(progress: &mut dyn FnMut(InstallProgress)) -> Result<PathBuf, Run
     let cache = cache_folder().ok_or_else(|| failed("neither VELA_CACHE_DIR nor HOME is set: set one"))?;
     let pin = pin().ok_or_else(|| {
         let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
-        failed(format!("there is no pinned library for {os} on {arch}: install ONNX Runtime 1.17 or newer by hand and set ORT_DYLIB_PATH"))
+        failed(format!(
+            "there is no pinned library for {os} on {arch}: install ONNX Runtime 1.17 or newer by hand \
+             and set ORT_DYLIB_PATH"
+        ))
     })?;
     install_into(&cache, pin, Path::new("python3"), progress)
 }
@@ -165,11 +166,10 @@ fn lock(path: &Path, progress: &mut dyn FnMut(InstallProgress)) -> io::Result<Fi
     }
 }
 
+/// What killed processes left; the lock says that none of them is alive.
 fn remove_leftovers(cache: &Path) {
     for entry in fs::read_dir(cache).into_iter().flatten().flatten() {
-        let ours = entry.file_name().to_string_lossy().starts_with(WORK_PREFIX);
-        let age = entry.metadata().and_then(|m| m.modified()).map(|at| at.elapsed().unwrap_or_default());
-        if ours && age.is_ok_and(|age| age > LEFTOVER_AGE) {
+        if entry.file_name().to_string_lossy().starts_with(WORK_PREFIX) {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
@@ -185,6 +185,8 @@ fn download(
     command.args(["-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]);
     // Without its cache pip writes into TMPDIR, where the bytes can be counted as they come.
     command.args(["--no-cache-dir", "--progress-bar", "off"]).env("TMPDIR", work).current_dir(work);
+    // Nothing is installed into any Python: a rule for that does not apply.
+    command.env("PIP_REQUIRE_VIRTUALENV", "0");
     // The same wheel whatever Python is installed: only the library inside is used.
     command.args([
         "--no-deps",

@@ -124,7 +124,8 @@ pub(super) fn cache_folder() -> Option<PathBuf> {
     let cache = variable("VELA_CACHE_DIR")
         .or_else(|| Some(variable("XDG_CACHE_HOME")?.join("vela")))
         .or_else(|| Some(variable("HOME")?.join(".cache/vela")))?;
-    Some(cache.join("onnxruntime"))
+    // Absolute, because programs are asked from other folders.
+    std::path::absolute(cache.join("onnxruntime")).ok()
 }
 
 fn system_folders() -> Vec<PathBuf> {
@@ -146,6 +147,9 @@ fn system_folders() -> Vec<PathBuf> {
     folders.retain(|folder| seen.insert(folder.clone()));
     folders
 }
+
+/// Gives the folders of a place, or why it has none; asked only when the search comes to it.
+type Folders<'a> = &'a dyn Fn() -> Result<Vec<PathBuf>, String>;
 
 fn survey(configured: Option<&Path>, around: &Surroundings, all: bool) -> Status {
     let mut status = Status { places: Vec::new(), chosen: None, error: None };
@@ -170,7 +174,7 @@ fn survey(configured: Option<&Path>, around: &Surroundings, all: bool) -> Status
             return status;
         }
     }
-    let places: [(PlaceKind, &dyn Fn() -> Result<Vec<PathBuf>, String>); 4] = [
+    let places: [(PlaceKind, Folders<'_>); 4] = [
         (PlaceKind::BesideExecutable, &|| {
             let folder = around.executable_folder.clone().ok_or("the executable's path is not known")?;
             Ok(vec![folder.join("lib"), folder])
@@ -313,96 +317,4 @@ fn ask_python(python: Option<&Path>) -> Result<Vec<PathBuf>, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn nowhere() -> Surroundings {
-        Surroundings { variable: None, executable_folder: None, cache: None, python: None, system: vec![] }
-    }
-
-    fn library(folder: &Path, name: &str) -> PathBuf {
-        fs::create_dir_all(folder).unwrap();
-        let path = folder.join(name);
-        fs::write(&path, b"xxVERS_1.24.3\0yy").unwrap();
-        path
-    }
-
-    #[test]
-    fn the_first_place_that_has_one_wins() {
-        let root = tempfile::tempdir().unwrap();
-        let at = |name: &str| root.path().join(name);
-        let configured = library(&at("c"), "my.so");
-        let beside = library(&at("exe"), "libonnxruntime.so");
-        let cached = library(&at("cache").join(PINNED_VERSION), "libonnxruntime.so.1.32.0");
-        let system = library(&at("system"), "libonnxruntime.so.1.20.1");
-        let mut around = Surroundings {
-            variable: Some(at("c").join("my.so").into_os_string()),
-            executable_folder: Some(at("exe")),
-            cache: Some(at("cache")),
-            python: None,
-            system: vec![at("none"), at("system")],
-        };
-        let chosen = |around: &Surroundings, path| survey(path, around, false).chosen.unwrap().path;
-        assert_eq!(chosen(&around, Some(&system)), system);
-        assert_eq!(chosen(&around, None), configured);
-        around.variable = None;
-        assert_eq!(chosen(&around, None), beside);
-        around.executable_folder = None;
-        assert_eq!(chosen(&around, None), cached);
-        around.cache = None;
-        assert_eq!(chosen(&around, None), system);
-        let status = survey(None, &around, true);
-        assert_eq!(status.places.len(), 6);
-        assert_eq!(status.chosen.unwrap().version.as_deref(), Some("1.20.1"));
-        assert_eq!(version_of(&beside).as_deref(), Some("1.24.3"));
-    }
-
-    #[test]
-    fn a_named_path_that_is_wrong_is_an_error_and_no_fall_through() {
-        let root = tempfile::tempdir().unwrap();
-        let mut around = nowhere();
-        around.system = vec![root.path().to_owned()];
-        library(root.path(), "libonnxruntime.so");
-        let error = survey(Some(Path::new("/no/such.so")), &around, true).error.unwrap().to_string();
-        assert!(error.contains("runtime.library") && error.contains("/no/such.so"), "{error}");
-        around.variable = Some("/no/such.so".into());
-        let status = survey(None, &around, false);
-        assert!(status.chosen.is_none());
-        assert!(status.error.unwrap().to_string().contains("ORT_DYLIB_PATH"));
-    }
-
-    #[test]
-    fn one_that_is_too_old_is_passed_over_and_said_so() {
-        let root = tempfile::tempdir().unwrap();
-        let mut around = nowhere();
-        library(&root.path().join("old"), "libonnxruntime.so.1.16.3");
-        around.system = vec![root.path().join("old")];
-        let status = survey(None, &around, true);
-        assert!(matches!(status.error, Some(RuntimeError::NotFound)));
-        let place = status.places.last().unwrap();
-        assert!(place.problem.as_deref().unwrap().contains("1.16"), "{place:?}");
-        let newer = library(&root.path().join("new"), "libonnxruntime.so.1.17.0");
-        around.system.push(root.path().join("new"));
-        assert_eq!(survey(None, &around, false).chosen.unwrap().path, newer);
-    }
-
-    #[test]
-    fn the_newest_file_of_a_folder_is_taken_and_providers_are_not() {
-        let root = tempfile::tempdir().unwrap();
-        for name in [
-            "libonnxruntime.so.1.9.0",
-            "libonnxruntime.so.1.20.1",
-            "libonnxruntime_providers_shared.so",
-            "libonnxruntime.so.bak",
-        ] {
-            fs::write(root.path().join(name), b"").unwrap();
-        }
-        assert_eq!(library_in(root.path()), Some(root.path().join("libonnxruntime.so.1.20.1")));
-    }
-
-    #[test]
-    fn a_python_that_hangs_fails_or_is_missing_is_only_a_note() {
-        assert!(ask_python(Some(Path::new("/no/such/python"))).unwrap_err().contains("no python3"));
-        assert!(ask_python(Some(Path::new("false"))).unwrap_err().contains("failed"));
-    }
-}
+mod tests;

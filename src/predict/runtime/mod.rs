@@ -143,7 +143,8 @@ impl Runtime {
         self.version.as_deref()
     }
 
-    pub(super) fn environment(&self) -> &ort::environment::Environment {
+    /// The one environment of this process: for sessions made by hand, beside those of the pool.
+    pub fn environment(&self) -> &ort::environment::Environment {
         &self.environment
     }
 }

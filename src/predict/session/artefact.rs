@@ -22,7 +22,8 @@ impl Artefact {
     /// Reads the ONNX file at `path` and looks at the files with weights that it names.
     ///
     /// # Errors
-    /// When it cannot be read or is empty, or when a file with weights is missing or outside the model's folder.
+    /// When it cannot be read or is empty, or when a file with weights is missing or outside the model's
+    /// folder.
     pub fn read(path: &Path) -> Result<Self, ModelError> {
         let unread = |source| ModelError::Read { path: path.to_owned(), source };
         let wrong = |detail: String| ModelError::File { path: path.to_owned(), detail };

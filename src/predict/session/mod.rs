@@ -137,8 +137,8 @@ impl Session {
     /// Loads `artefact` and runs it once, which settles what it really returns.
     ///
     /// # Errors
-    /// A file that ONNX Runtime refuses, inputs and outputs that do not go together with the manifest, a first run
-    /// that fails or takes more than ten seconds.
+    /// A file that ONNX Runtime refuses, inputs and outputs that do not go together with the manifest, a first
+    /// run that fails or takes more than ten seconds.
     pub fn load(
         runtime: &'static Runtime,
         artefact: &Artefact,
@@ -198,8 +198,8 @@ impl Session {
         result
     }
 
-    /// Runs `rows` at once and writes `rows * values_per_row` values to `out`, row after row; `out` is emptied
-    /// first. Values that are not finite are passed on as they are.
+    /// Runs `rows` at once and writes `rows * values_per_row` values to `out`, row after row; `out` is
+    /// emptied first. Values that are not finite are passed on as they are.
     ///
     /// # Errors
     /// As [`RunError`] lists; `out` is empty then.
@@ -323,5 +323,8 @@ fn brief(message: &str) -> String {
     if message.chars().count() <= MESSAGE_CHARS_MAX {
         return message.to_owned();
     }
-    message.chars().take(MESSAGE_CHARS_MAX).chain("…".chars()).collect()
+    // The head says what failed, the tail says why.
+    let (head, tail) = (MESSAGE_CHARS_MAX / 3, MESSAGE_CHARS_MAX * 2 / 3);
+    let skipped = message.chars().count() - tail;
+    message.chars().take(head).chain(" … ".chars()).chain(message.chars().skip(skipped)).collect()
 }

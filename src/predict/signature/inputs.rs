@@ -55,8 +55,8 @@ pub struct InputPlan {
 /// Decides how `inputs`, with their declared shapes, are fed.
 ///
 /// # Errors
-/// An input type that cannot be fed, a width that does not fit the features, an input nobody feeds or feeding one
-/// that is not there.
+/// An input type that cannot be fed, a width that does not fit the features, an input nobody feeds or
+/// feeding one that is not there.
 pub fn plan_inputs(manifest: &Manifest, inputs: &[Port]) -> Result<InputPlan, SignatureError> {
     if inputs.is_empty() {
         return Err(SignatureError("the graph has no input: it cannot depend on the features".to_owned()));

@@ -1,7 +1,8 @@
 //! How a graph is fed and read: decided from what it declares, what it returns, and what its manifest says.
 //!
-//! Exporters agree on little: see the tests for the shapes that real ones write. What cannot be decided is refused,
-//! with the keys of `model.toml` that would decide it. Nothing here knows the library that runs the graph.
+//! Exporters agree on little: see the tests for the shapes that real ones write. What cannot be decided is
+//! refused, with the keys of `model.toml` that would decide it. Nothing here knows the library that runs
+//! the graph.
 
 mod inputs;
 mod outputs;
@@ -63,8 +64,8 @@ impl fmt::Display for Element {
 /// The type of an input or output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// A tensor: its element type and dimensions, -1 for one that varies. No dimension at all: a scalar or, where
-    /// it is declared, an unknown rank.
+    /// A tensor: its element type and dimensions, -1 for one that varies. No dimension at all: a scalar or,
+    /// where it is declared, an unknown rank.
     Tensor(Element, Vec<i64>),
     /// One map for each row (ZipMap): the type of its keys and, where it was returned, the keys.
     Maps(Element, Vec<String>),

@@ -53,6 +53,8 @@ fn the_library_alone_arrives_and_a_second_call_asks_nobody() {
     let pin = wheel(&source);
     let cache = root.path().join("cache");
     let good = python(root.path(), &format!("cp {} {WHEEL}", source.display()));
+    // Somebody was killed here.
+    fs::create_dir_all(cache.join(".installing-1-2/x")).unwrap();
     let mut seen = Vec::new();
     let path = install_into(&cache, &pin, &good, &mut |p| seen.push(p)).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), "the library");
