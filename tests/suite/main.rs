@@ -1,10 +1,13 @@
 //! Everything that speaks through public types: one binary, so that ONNX Runtime's loader is linked once.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod accounting;
 mod config;
 mod kill;
 mod link;
 mod service;
 mod service_support;
+mod support;
 mod tidy;
+mod zoo_replay;
 mod zoo_sessions;
