@@ -3,6 +3,7 @@
 
 mod accounting;
 mod config;
+mod determinism;
 mod kill;
 mod link;
 mod service;
