@@ -16,7 +16,7 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -44,6 +44,9 @@ pub enum EngineError {
     /// Threads or room are missing.
     #[error("{0}")]
     Topology(#[from] TopologyError),
+    /// It was stopped before.
+    #[error("the engine has stopped: it takes no more bars")]
+    Stopped,
 }
 
 /// What an engine is started with instead of what its settings name; `None` leaves it to them.
@@ -103,6 +106,7 @@ pub struct Engine {
     topology: Arc<Topology>,
     models: Models,
     intake: Arc<Intake>,
+    gate: Gate,
     process: ProcessProbe,
     started: Instant,
     source: Mutex<Option<SourceThread>>,
@@ -117,6 +121,45 @@ struct Intake {
     topology: Arc<Topology>,
     next_seq: AtomicU64,
     bars: AtomicU64,
+}
+
+/// Lets callers in until the engine stops, and knows of those who are inside: what they put in is drained.
+#[derive(Default)]
+struct Gate {
+    closed: AtomicBool,
+    inside: AtomicUsize,
+}
+
+struct Inside<'a>(&'a Gate);
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        self.0.inside.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Gate {
+    fn enter(&self) -> Option<Inside<'_>> {
+        // Counted before it is asked whether the gate is closed, so that nobody slips in unseen.
+        self.inside.fetch_add(1, Ordering::SeqCst);
+        let inside = Inside(self);
+        (!self.closed.load(Ordering::SeqCst)).then_some(inside)
+    }
+
+    fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether everybody has left before `deadline`.
+    fn empties(&self, deadline: Instant) -> bool {
+        while self.inside.load(Ordering::SeqCst) > 0 {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        true
+    }
 }
 
 struct SourceThread {
@@ -239,6 +282,7 @@ impl Engine {
             topology,
             models,
             intake,
+            gate: Gate::default(),
             process: ProcessProbe::default(),
             started: Instant::now(),
             source: Mutex::new(source),
@@ -252,7 +296,7 @@ impl Engine {
     /// Whether the bar is good is decided there: what is refused becomes an outcome with its reason.
     ///
     /// # Errors
-    /// When the symbol is no symbol, or the series is new and `series_max` is reached.
+    /// When the symbol is no symbol, the series is new and `series_max` is reached, or the engine was stopped.
     pub fn ingest(&self, symbol: &str, timeframe: Timeframe, bar: Bar) -> Result<(), EngineError> {
         let series = SeriesKey::new(symbol, timeframe).map_err(|error| {
             EngineError::Source(SourceError::Row { place: "ingest".into(), problem: error.to_string() })
@@ -263,8 +307,9 @@ impl Engine {
     /// [`Engine::ingest`] for a caller that keeps the series' key: nothing is allocated for its name.
     ///
     /// # Errors
-    /// When the series is new and `series_max` is reached.
+    /// When the series is new and `series_max` is reached, or the engine was stopped.
     pub fn ingest_series(&self, series: &Arc<SeriesKey>, bar: Bar) -> Result<(), EngineError> {
+        let _inside = self.gate.enter().ok_or(EngineError::Stopped)?;
         Ok(self.intake.take(series, bar, Origin::Live)?)
     }
 
@@ -279,13 +324,16 @@ impl Engine {
         let series = SeriesKey::new(symbol, timeframe);
         let ask = Ask { horizon: Some(horizon), reply: Arc::new(answer) };
         let reply = Arc::clone(&ask.reply);
-        let known = series.as_ref().is_ok_and(|series| self.topology.put_ask(series, ask, arrived()));
+        let inside = self.gate.enter();
+        let known = inside.is_some()
+            && series.as_ref().is_ok_and(|series| self.topology.put_ask(series, ask, arrived()));
         if !known {
-            let detail = match &series {
-                Ok(series) => format!("no bar of {series} has been taken yet"),
-                Err(error) => error.to_string(),
+            let refusal = match &series {
+                _ if inside.is_none() => Refusal::new(Reason::Stopping, "the engine has stopped"),
+                Ok(series) => Refusal::new(Reason::NoBar, format!("no bar of {series} has been taken yet")),
+                Err(error) => Refusal::new(Reason::NoBar, error.to_string()),
             };
-            reply(&unknown_series(symbol, timeframe, horizon, detail));
+            reply(&unanswerable(symbol, timeframe, horizon, refusal));
         }
         Pending { receiver }
     }
@@ -421,12 +469,14 @@ impl Engine {
         }
         let source = self.source.lock().take();
         let source_error = source.and_then(SourceThread::stop);
+        self.gate.close();
+        let drain = |deadline| self.gate.empties(deadline) && self.topology.drain(deadline);
         let deadline = Instant::now() + DRAIN_MAX;
-        let drained = self.topology.drain(Instant::now() + STORE_PATIENCE) || {
+        let drained = drain(Instant::now() + STORE_PATIENCE) || {
             // A store that is away is asked once more and then left: the watermarks stand before what it
             // did not take, so that the next start predicts it again.
             self.patience.lock().take();
-            self.topology.drain(deadline)
+            drain(deadline)
         };
         self.patience.lock().take();
         let undrained = if drained { 0 } else { self.topology.read().iter().map(|s| s.depth).sum() };
@@ -478,7 +528,7 @@ impl SourceThread {
     }
 }
 
-fn unknown_series(symbol: &str, timeframe: Timeframe, horizon: u32, detail: String) -> Outcome {
+fn unanswerable(symbol: &str, timeframe: Timeframe, horizon: u32, refusal: Refusal) -> Outcome {
     Outcome {
         series: Arc::new(SeriesKey { symbol: Arc::from(symbol), timeframe }),
         horizon,
@@ -486,7 +536,7 @@ fn unknown_series(symbol: &str, timeframe: Timeframe, horizon: u32, detail: Stri
         place: crate::domain::Place::default(),
         origin: Origin::Asked,
         stamps: arrived(),
-        result: Err(Refusal::new(Reason::NoBar, detail)),
+        result: Err(refusal),
         reply: None,
     }
 }
