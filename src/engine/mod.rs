@@ -1,5 +1,6 @@
 //! The engine: the library's face.
 
+mod gate;
 mod intake;
 mod snapshot;
 
@@ -12,6 +13,7 @@ use crate::source::{self, History, Source, SourceError};
 use crate::store::{self, Store, StoreError};
 use crate::topology::{Parts, Topology, TopologyError};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use gate::Gate;
 use intake::{Intake, SourceThread, arrived};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -42,6 +44,9 @@ pub enum EngineError {
     /// Threads or room are missing.
     #[error("{0}")]
     Topology(#[from] TopologyError),
+    /// It was stopped before.
+    #[error("the engine has stopped: it takes no more bars")]
+    Stopped,
 }
 
 /// What an engine is started with instead of what its settings name; `None` leaves it to them.
@@ -101,6 +106,7 @@ pub struct Engine {
     topology: Arc<Topology>,
     models: Models,
     intake: Arc<Intake>,
+    gate: Gate,
     process: ProcessProbe,
     started: Instant,
     source: Mutex<Option<SourceThread>>,
@@ -180,6 +186,7 @@ impl Engine {
             topology,
             models,
             intake,
+            gate: Gate::default(),
             process: ProcessProbe::default(),
             started: Instant::now(),
             source: Mutex::new(source),
@@ -193,7 +200,7 @@ impl Engine {
     /// Whether the bar is good is decided there: what is refused becomes an outcome with its reason.
     ///
     /// # Errors
-    /// When the symbol is no symbol, or the series is new and `series_max` is reached.
+    /// When the symbol is no symbol, the series is new and `series_max` is reached, or the engine was stopped.
     pub fn ingest(&self, symbol: &str, timeframe: Timeframe, bar: Bar) -> Result<(), EngineError> {
         let series = SeriesKey::new(symbol, timeframe).map_err(|error| {
             EngineError::Source(SourceError::Row { place: "ingest".into(), problem: error.to_string() })
@@ -204,8 +211,9 @@ impl Engine {
     /// [`Engine::ingest`] for a caller that keeps the series' key: nothing is allocated for its name.
     ///
     /// # Errors
-    /// When the series is new and `series_max` is reached.
+    /// When the series is new and `series_max` is reached, or the engine was stopped.
     pub fn ingest_series(&self, series: &Arc<SeriesKey>, bar: Bar) -> Result<(), EngineError> {
+        let _inside = self.gate.enter().ok_or(EngineError::Stopped)?;
         Ok(self.intake.take(series, bar, Origin::Live)?)
     }
 
@@ -220,13 +228,16 @@ impl Engine {
         let series = SeriesKey::new(symbol, timeframe);
         let ask = Ask { horizon: Some(horizon), reply: Arc::new(answer) };
         let reply = Arc::clone(&ask.reply);
-        let known = series.as_ref().is_ok_and(|series| self.topology.put_ask(series, ask, arrived()));
+        let inside = self.gate.enter();
+        let known = inside.is_some()
+            && series.as_ref().is_ok_and(|series| self.topology.put_ask(series, ask, arrived()));
         if !known {
-            let detail = match &series {
-                Ok(series) => format!("no bar of {series} has been taken yet"),
-                Err(error) => error.to_string(),
+            let refusal = match &series {
+                _ if inside.is_none() => Refusal::new(Reason::Stopping, "the engine has stopped"),
+                Ok(series) => Refusal::new(Reason::NoBar, format!("no bar of {series} has been taken yet")),
+                Err(error) => Refusal::new(Reason::NoBar, error.to_string()),
             };
-            reply(&unknown_series(symbol, timeframe, horizon, detail));
+            reply(&unanswerable(symbol, timeframe, horizon, refusal));
         }
         Pending { receiver }
     }
@@ -300,12 +311,14 @@ impl Engine {
         }
         let source = self.source.lock().take();
         let source_error = source.and_then(SourceThread::stop);
+        self.gate.close();
+        let drain = |deadline| self.gate.empties(deadline) && self.topology.drain(deadline);
         let deadline = Instant::now() + DRAIN_MAX;
-        let drained = self.topology.drain(Instant::now() + STORE_PATIENCE) || {
+        let drained = drain(Instant::now() + STORE_PATIENCE) || {
             // A store that is away is asked once more and then left: the watermarks stand before what it
             // did not take, so that the next start predicts it again.
             self.patience.lock().take();
-            self.topology.drain(deadline)
+            drain(deadline)
         };
         self.patience.lock().take();
         let undrained = if drained { 0 } else { self.topology.read().iter().map(|s| s.depth).sum() };
@@ -325,7 +338,7 @@ impl Drop for Engine {
     }
 }
 
-fn unknown_series(symbol: &str, timeframe: Timeframe, horizon: u32, detail: String) -> Outcome {
+fn unanswerable(symbol: &str, timeframe: Timeframe, horizon: u32, refusal: Refusal) -> Outcome {
     Outcome {
         series: Arc::new(SeriesKey { symbol: Arc::from(symbol), timeframe }),
         horizon,
@@ -333,7 +346,7 @@ fn unknown_series(symbol: &str, timeframe: Timeframe, horizon: u32, detail: Stri
         place: crate::domain::Place::default(),
         origin: Origin::Asked,
         stamps: arrived(),
-        result: Err(Refusal::new(Reason::NoBar, detail)),
+        result: Err(refusal),
         reply: None,
     }
 }

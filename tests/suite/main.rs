@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod accounting;
+mod cli;
 mod config;
 mod determinism;
+mod engine;
 mod kill;
 mod link;
 mod service;
