@@ -79,14 +79,23 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let stop = signals::stop_requests()?;
     let mut settings = arguments.options.load()?.settings;
     settings.models.path = arguments.models.clone();
+    if let (Some(from), Some(to)) = (arguments.from, arguments.to)
+        && from > to
+    {
+        return Err(CliError::Failed(format!("--from {from} is after --to {to}: no bar lies between")));
+    }
     let source = Replay::open(&arguments.bars, arguments.from, arguments.to)?;
     let bars_total = source.bars_total_hint();
     let models = super::runtime::open_models(&settings)?;
     for problem in models.catalogue.problems() {
         let _ = writeln!(std::io::stderr(), "warning: {problem}");
     }
+    if models.catalogue.models().is_empty() {
+        let folder = settings.models.path.display();
+        let _ = writeln!(std::io::stderr(), "warning: no model in {folder} has a promoted version");
+    }
     // All sessions first: their outputs are the columns of the file.
-    models.pool.preload();
+    models.pool.preload_all();
     let (store, completion) = store_of(&arguments.store, arguments.out.as_deref(), &models)?;
     let begin = Instant::now();
     let overrides = Overrides {

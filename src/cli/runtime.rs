@@ -74,6 +74,7 @@ fn place_line(place: &Place) -> String {
         (Some(found), None) => {
             format!("{} (version {})", found.path.display(), found.version.as_deref().unwrap_or("unknown"))
         }
+        (None, None) if place.looked_at.is_empty() => "not set".to_owned(),
         (None, None) => format!("nothing in {}", place.looked_at),
     };
     format!("{:<30}{found}", place.kind.label())

@@ -57,6 +57,8 @@ pub struct Demand {
     pub horizon: u32,
     /// The model's dense number within one run: where its work goes.
     pub model: u32,
+    /// The model's name.
+    pub name: Arc<str>,
     /// The features it reads.
     pub features: FeatureSet,
     /// How many bars, the newest included, it reads them over; 1 for a model without memory.

@@ -153,7 +153,11 @@ impl Engine {
         let Overrides { source, store, models, accept_future } = overrides;
         let models = match models {
             Some(models) => models,
-            None => Models::open(&settings, &mut |_| {})?,
+            None => {
+                let models = Models::open(&settings, &mut |_| {})?;
+                models.pool.preload_some();
+                models
+            }
         };
         for problem in models.catalogue.problems() {
             tracing::warn!(%problem, "a model cannot serve");

@@ -59,7 +59,7 @@ impl FeatureKey {
         let mut rows_max = 1;
         let demanded = demands.iter().cloned().map(|mut demand| {
             if let Err(error) = Plan::new(demand.features.names()) {
-                let refusal = Refusal::new(Reason::ModelUnavailable, error.to_string());
+                let refusal = Refusal::of_model(&demand.name, Reason::ModelUnavailable, error.to_string());
                 demand.unusable.get_or_insert(refusal);
             }
             let usable: &[Arc<str>] = if demand.unusable.is_some() { &[] } else { demand.features.names() };
@@ -141,7 +141,7 @@ impl SeriesState {
         let taken = self.count;
         let ago = if bars_ago == 0 { String::new() } else { format!(" {bars_ago} bars ago") };
         let detail = format!("{name} is undefined{ago}; {taken} bars of the series were taken so far");
-        Refusal::new(Reason::UndefinedFeature, detail)
+        Refusal::of_model(&demand.name, Reason::UndefinedFeature, detail)
     }
 }
 

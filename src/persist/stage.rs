@@ -130,13 +130,17 @@ impl Stage for PersistStage {
             state.watermarks.drain().filter(|(series, _)| !behind.contains(series)).collect();
         let store = &mut *state.store;
         let result = self.write(store, outcomes, &watermarks);
+        let stored = result.is_ok();
         if result.as_ref().is_err_and(|error| !error.retryable) && outcomes.len() > 1 {
             // Something in the batch can never be written: the rest must not be lost with it.
             for outcome in outcomes {
-                if let Err(error) = self.write(store, std::slice::from_ref(outcome), &[]) {
+                let alone = std::slice::from_ref(outcome);
+                if let Err(error) = self.write(store, alone, &[]) {
                     self.unsaved.fetch_add(1, Ordering::Relaxed);
                     behind.insert(Arc::clone(&outcome.series));
                     tracing::error!(%error, ?outcome, "an outcome cannot be stored");
+                } else {
+                    self.ledger.note(alone, clock::now_ns());
                 }
             }
             watermarks.retain(|(series, _)| !behind.contains(series));
@@ -148,7 +152,9 @@ impl Stage for PersistStage {
             self.unsaved.fetch_add(outcomes.len() as u64, Ordering::Relaxed);
             tracing::error!(%error, outcomes = outcomes.len(), "outcomes were not stored");
         }
-        self.ledger.note(outcomes, clock::now_ns());
+        if stored {
+            self.ledger.note(outcomes, clock::now_ns());
+        }
         self.outlets.publish(outcomes);
         for outcome in outcomes {
             if let Some(reply) = &outcome.reply {

@@ -51,7 +51,9 @@ impl Catalogue {
     pub fn read(folder: &Path) -> Result<Self, String> {
         if let Err(error) = std::fs::read_dir(folder) {
             let folder = folder.display();
-            return Err(format!("the models folder {folder} cannot be read ({error}): correct models.path"));
+            return Err(format!(
+                "the models folder {folder} cannot be read ({error}): correct --models, or models.path in the configuration"
+            ));
         }
         let Registry { models, problems } = Registry::scan(folder);
         let mut catalogue = Self { problems, ..Self::default() };
@@ -117,10 +119,11 @@ impl Catalogue {
         let mut serving = serving(manifests, &series.symbol, series.timeframe);
         serving.sort_by_key(|number| self.models[*number].manifest.horizon);
         let demands = serving.into_iter().map(|number| {
-            let manifest = &self.models[number].manifest;
+            let CatalogueModel { name, manifest, .. } = &self.models[number];
             Demand {
                 horizon: manifest.horizon,
                 model: number as u32,
+                name: Arc::clone(name),
                 features: manifest.features.clone(),
                 window: manifest.window,
                 unusable: None,

@@ -97,8 +97,17 @@ impl Pool {
 
     /// Loads every artefact once, so that what is wrong shows and the names of all outputs are known. Where
     /// there are more than the pool holds, the first ones go again.
-    pub fn preload(&self) {
-        for artefact in 0..self.slots.len() {
+    pub fn preload_all(&self) {
+        self.preload(self.slots.len());
+    }
+
+    /// Loads as many artefacts as the pool holds, so that their first bar does not wait for it.
+    pub fn preload_some(&self) {
+        self.preload(self.sessions_max);
+    }
+
+    fn preload(&self, count: usize) {
+        for artefact in 0..self.slots.len().min(count) {
             // What fails stays failed, with its reason for every row.
             let _ = self.with(artefact, |_| ());
         }

@@ -3,7 +3,7 @@
 use crate::service_support::{
     Fed, Home, OUTCOMES_PER_BAR, Random, Service, Table, assert_same, eventually, market,
 };
-use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam::channel::{Receiver, Sender, bounded};
 use std::time::{Duration, Instant};
 
 const KILLS: usize = 50;
@@ -104,7 +104,7 @@ fn play(bars: &[Fed], outcomes: usize, kills: usize, seed: u64) -> [Vec<String>;
     let (before, live_bars) = bars.split_at(MINUTES_BEFORE * SYMBOLS);
     table.feed(before);
     let watched = Table::watch(&home.database());
-    let (permits, allowed) = unbounded();
+    let (permits, allowed) = bounded(kills + 2);
     let (done, fed) = bounded(kills + 1);
     let mut random = Random(seed);
     let begin = Instant::now();

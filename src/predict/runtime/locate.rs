@@ -159,7 +159,7 @@ fn survey(configured: Option<&Path>, around: &Surroundings, all: bool) -> Status
     ];
     for (kind, origin, path) in named {
         let place = match &path {
-            None => Place { kind, looked_at: "not set".to_owned(), found: None, problem: None },
+            None => Place { kind, looked_at: String::new(), found: None, problem: None },
             Some(path) => look_at_named(kind, path),
         };
         // A path that somebody named is meant: where it is wrong, another library must not serve silently.
