@@ -41,7 +41,8 @@ impl Alone {
     fn new(runtime: &Runtime) -> Self {
         let builder = SessionBuilder::new(runtime.environment()).unwrap();
         let builder = builder.with_intra_threads(1).unwrap().with_inter_threads(1).unwrap();
-        let mut builder = builder.with_intra_op_spinning(false).unwrap().with_inter_op_spinning(false).unwrap();
+        let mut builder =
+            builder.with_intra_op_spinning(false).unwrap().with_inter_op_spinning(false).unwrap();
         let session = builder.commit_from_file(Path::new(MODEL).join("2/model.onnx")).unwrap();
         let width = session.inputs()[0].dtype().tensor_shape().unwrap()[1] as usize;
         Self { session, row: vec![0.1; width] }
@@ -108,7 +109,11 @@ fn copy(from: &Path, to: &Path) {
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         let target = to.join(entry.file_name());
-        if entry.path().is_dir() { copy(&entry.path(), &target) } else { drop(std::fs::copy(entry.path(), target)) }
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target)
+        } else {
+            drop(std::fs::copy(entry.path(), target))
+        }
     }
 }
 
@@ -136,7 +141,8 @@ impl Idle {
         // A price that moves, so that every feature is defined.
         let close = 100.0 + (self.minute as f64 * 0.7).sin() * 3.0 + (self.minute % 7) as f64 * 0.1;
         let ts = Timestamp::from_secs(1_700_000_040 + self.minute * 60);
-        let bar = Bar { ts, open: close - 0.2, high: close + 0.5, low: close - 0.6, close, volume: 10.0 + close };
+        let bar =
+            Bar { ts, open: close - 0.2, high: close + 0.5, low: close - 0.6, close, volume: 10.0 + close };
         self.engine.ingest_series(&self.series, bar).unwrap();
     }
 

@@ -46,8 +46,11 @@ fn write(bars: &Path, plan: &Plan, out: &Path) -> Result<u64, CliError> {
     if let Some(folder) = out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(failed)?;
     }
-    let mut file = BufWriter::new(File::create(out).map_err(failed)?);
     let mut reader = CsvReader::open(bars)?;
+    // Under another name until it is whole: what a bad line ended must not be taken for all.
+    let mut partial = out.to_owned().into_os_string();
+    partial.push(".partial");
+    let mut file = BufWriter::new(File::create(&partial).map_err(failed)?);
     let mut state = plan.state();
     let mut values = vec![0.0; plan.names().len()];
     writeln!(file, "ts,{}", plan.names().join(",")).map_err(failed)?;
@@ -67,5 +70,6 @@ fn write(bars: &Path, plan: &Plan, out: &Path) -> Result<u64, CliError> {
         rows += 1;
     }
     file.flush().map_err(failed)?;
+    std::fs::rename(&partial, out).map_err(failed)?;
     Ok(rows)
 }

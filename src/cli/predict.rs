@@ -2,7 +2,7 @@
 
 use super::{CliError, settings::ConfigOptions};
 use crate::config::CatchUp;
-use crate::domain::{Outcome, SeriesKey, Timeframe};
+use crate::domain::{Outcome, Reason, SeriesKey, Timeframe};
 use crate::engine::{Engine, Overrides};
 use crate::link::clock;
 use crate::source::{History, OneSeries, open as open_source};
@@ -55,6 +55,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         return Err(CliError::Failed(error));
     }
     let outcome = outcome.ok_or_else(|| CliError::Failed(format!("no answer within {PATIENCE:?}")))?;
+    if let Err(refusal) = &outcome.result
+        && refusal.reason == Reason::NoBar
+    {
+        let path = engine.settings().source.path.display();
+        return Err(CliError::Failed(format!(
+            "no prediction: {refusal}; bars are read from {path} (source.path): check it, and how the symbol is spelled"
+        )));
+    }
     print(&outcome, arguments.json)
 }
 

@@ -7,7 +7,7 @@ use crate::domain::Timestamp;
 use crate::engine::{Engine, Overrides};
 use crate::predict::Models;
 use crate::source::{Replay, Source};
-use crate::store::{CsvStore, Null, SqliteStore, Store, Tee};
+use crate::store::{Completion, CsvStore, Null, SqliteStore, Store, Tee};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -43,17 +43,24 @@ pub(super) struct Arguments {
     options: ConfigOptions,
 }
 
-/// The store of a replay: the one that was asked for, and the CSV beside it.
-fn store_of(url: &str, out: Option<&Path>, models: &Models) -> Result<Box<dyn Store>, CliError> {
+/// The store of a replay: the one that was asked for, and the CSV beside it, with its last step.
+fn store_of(
+    url: &str,
+    out: Option<&Path>,
+    models: &Models,
+) -> Result<(Box<dyn Store>, Option<Completion>), CliError> {
     let url: StoreUrl = url.parse().map_err(|error| CliError::Failed(format!("--store: {error}")))?;
     let mut stores: Vec<Box<dyn Store>> = Vec::new();
     if let StoreUrl::Sqlite(path) = &url {
         stores.push(Box::new(SqliteStore::open(path)?));
     }
+    let mut completion = None;
     if let Some(out) = out {
-        stores.push(Box::new(CsvStore::create(out, models.pool.output_names())?));
+        let mut csv = CsvStore::create(out, models.pool.output_names())?;
+        completion = Some(csv.completion());
+        stores.push(Box::new(csv));
     }
-    Ok(if stores.is_empty() { Box::new(Null) } else { Box::new(Tee(stores)) })
+    Ok((if stores.is_empty() { Box::new(Null) } else { Box::new(Tee(stores)) }, completion))
 }
 
 fn progress_bar(total: u64, quiet: bool) -> ProgressBar {
@@ -80,7 +87,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     }
     // All sessions first: their outputs are the columns of the file.
     models.pool.preload();
-    let store = store_of(&arguments.store, arguments.out.as_deref(), &models)?;
+    let (store, completion) = store_of(&arguments.store, arguments.out.as_deref(), &models)?;
     let begin = Instant::now();
     let overrides = Overrides {
         source: Some(Box::new(source) as Box<dyn Source>),
@@ -101,12 +108,23 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let report = engine.stop()?;
     bar.finish_and_clear();
     let report = Report { metrics: engine.metrics(), stop: report, wall: begin.elapsed() };
+    let stop = &report.stop;
+    let whole = !interrupted && stop.source_error.is_none() && stop.undrained == 0 && stop.unsaved == 0;
+    let mut predictions = arguments.out.clone();
+    if let Some(completion) = completion {
+        // What an interrupted or failed run wrote must not be taken for all.
+        if whole {
+            completion.complete()?;
+        } else {
+            predictions = Some(completion.partial().to_owned());
+        }
+    }
     let mut out = std::io::stdout().lock();
     if arguments.json {
         writeln!(out, "{}", report.json())?;
     } else {
         write!(out, "{}", report.text())?;
-        if let Some(path) = &arguments.out {
+        if let Some(path) = &predictions {
             writeln!(out, "predictions: {}", path.display())?;
         }
     }

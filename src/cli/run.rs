@@ -6,7 +6,7 @@ use crate::engine::{Engine, Overrides};
 use crate::observe::log::{self, LogOptions};
 use crossbeam::channel::RecvTimeoutError;
 use std::io::Write as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often a source that ended by itself is noticed.
 const TICK: Duration = Duration::from_millis(500);
@@ -31,6 +31,11 @@ pub(super) fn start_log(settings: &Settings) -> Result<log::LogGuard, CliError> 
     .map_err(|error| CliError::Failed(format!("the log {}: {error}", path.display())))
 }
 
+/// A line for whoever started it. A service goes on when nobody reads what it says.
+fn say(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let stop = signals::stop_requests()?;
     let settings = arguments.options.load()?.settings;
@@ -40,19 +45,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let engine = Engine::start_with(settings, Overrides { models: Some(models), ..Overrides::default() })?;
     let models = engine.catalogue().models().len();
     tracing::info!(models, version = env!("CARGO_PKG_VERSION"), "started");
-    writeln!(std::io::stderr(), "vela runs with {models} models; Ctrl-C or SIGTERM stops it cleanly")?;
+    say(format_args!("vela runs with {models} models; Ctrl-C or SIGTERM stops it cleanly"));
     let has_source = engine.settings().source.kind != SourceKind::None;
-    let mut next_report = std::time::Instant::now() + interval;
-    loop {
-        match stop.recv_timeout(TICK) {
-            Err(RecvTimeoutError::Timeout) => {}
-            Ok(()) | Err(RecvTimeoutError::Disconnected) => break,
-        }
+    let mut next_report = Instant::now() + interval;
+    while let Err(RecvTimeoutError::Timeout) = stop.recv_timeout(TICK) {
         if has_source && engine.wait_source(Duration::ZERO) {
             // A source that follows never ends by itself, but by an error.
             break;
         }
-        if std::time::Instant::now() >= next_report {
+        if Instant::now() >= next_report {
             next_report += interval;
             log_performance(&engine);
         }
@@ -68,15 +69,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         unsaved = report.unsaved,
         "stopped"
     );
-    writeln!(
-        std::io::stderr(),
+    say(format_args!(
         "stopped: {} bars in, {} predictions stored, {} items left",
-        performance.total_bars,
-        performance.total_predictions,
-        report.undrained
-    )?;
+        performance.total_bars, performance.total_predictions, report.undrained
+    ));
     match report.source_error {
         Some(error) => Err(CliError::Failed(error)),
+        None if report.unsaved > 0 => Err(CliError::Failed(format!(
+            "{} outcomes were not stored (the log says why): the next start predicts their bars again",
+            report.unsaved
+        ))),
         None => Ok(()),
     }
 }

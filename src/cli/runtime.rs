@@ -88,6 +88,8 @@ fn status(options: &super::settings::ConfigOptions) -> Result<(), CliError> {
     }
     if let Some(chosen) = &status.chosen {
         let version = chosen.version.as_deref().unwrap_or("unknown");
+        // A file of that name need not be a library: only loading it tells.
+        runtime::Runtime::load(&chosen.path)?;
         writeln!(out, "used: {} (version {version})", chosen.path.display())?;
     }
     match status.error {

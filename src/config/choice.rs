@@ -11,7 +11,10 @@ pub(super) const LANES: &[&str] = &["high", "normal", "low"];
 const SQLITE: &str = "sqlite:";
 
 macro_rules! choice {
-    ($($(#[doc = $doc:literal])+ $Name:ident { $($(#[doc = $word_doc:literal])+ $Word:ident = $word:literal,)+ })+) => { $(
+    ($(
+        $(#[doc = $doc:literal])+
+        $Name:ident { $($(#[doc = $word_doc:literal])+ $Word:ident = $word:literal,)+ }
+    )+) => { $(
         $(#[doc = $doc])+
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum $Name { $($(#[doc = $word_doc])+ $Word,)+ }

@@ -83,7 +83,7 @@ impl FeatureKey {
         Self { series, id, demands, state: Mutex::new(state), emit, refuse }
     }
 
-    fn outcome(&self, item: &Item, horizon: u32, ordinal: u16, of: u16, refusal: Refusal) -> Outcome {
+    fn outcome(&self, item: &Item, horizon: u32, (ordinal, of): (u16, u16), refusal: Refusal) -> Outcome {
         Outcome {
             series: Arc::clone(&self.series),
             horizon,
@@ -159,7 +159,7 @@ impl FeatureStage {
             let ordinal = ordinal as u16;
             let horizon = demand.horizon;
             if let Some(refusal) = &demand.unusable {
-                (key.refuse)(key.outcome(item, horizon, ordinal, of, refusal.clone()));
+                (key.refuse)(key.outcome(item, horizon, (ordinal, of), refusal.clone()));
                 continue;
             }
             let cache_key = CacheKey {
@@ -171,7 +171,7 @@ impl FeatureStage {
             let vector = self.cache.get_or_compute(cache_key, || state.collect(columns, demand.window));
             if let Some(index) = vector.undefined {
                 let refusal = state.why_undefined(demand, index);
-                (key.refuse)(key.outcome(item, horizon, ordinal, of, refusal));
+                (key.refuse)(key.outcome(item, horizon, (ordinal, of), refusal));
                 continue;
             }
             (key.emit)(Task {
@@ -200,7 +200,7 @@ impl FeatureStage {
         };
         let horizon = ask.horizon.unwrap_or(0);
         let refuse = |reason, detail: String| {
-            (key.refuse)(key.outcome(&item, horizon, 0, 1, Refusal::new(reason, detail)));
+            (key.refuse)(key.outcome(&item, horizon, (0, 1), Refusal::new(reason, detail)));
         };
         let of_horizon = |d: &&Demanded| d.demand.horizon == horizon;
         let wanted: Vec<&Demanded> = match ask.horizon {
@@ -247,7 +247,7 @@ impl Stage for FeatureStage {
                         Item { ts: bar.ts, origin: *origin, place: *place, stamps: *stamps, reply: None };
                     if key.demands.is_empty() {
                         let refusal = Refusal::new(Reason::NoModel, "no promoted model for this series");
-                        (key.refuse)(key.outcome(&item, 0, 0, 1, refusal));
+                        (key.refuse)(key.outcome(&item, 0, (0, 1), refusal));
                     }
                     self.fan_out(key, &state, &item, key.demands.iter());
                 }
@@ -273,7 +273,7 @@ impl Stage for FeatureStage {
             }
         };
         if item.origin != Origin::WarmUp {
-            (key.refuse)(key.outcome(&item, horizon, 0, 1, refusal));
+            (key.refuse)(key.outcome(&item, horizon, (0, 1), refusal));
         }
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use tracing::Level;
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::Layer as _;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -31,7 +31,15 @@ pub struct LogOptions<'a> {
 
 /// Keeps the log's thread; what is buffered is written when this is dropped.
 #[must_use]
-pub struct LogGuard(Option<WorkerGuard>);
+pub struct LogGuard {
+    _writer: Option<WorkerGuard>,
+}
+
+/// What passes: `VELA_LOG` says it module by module (`warn,vela::predict=debug`), else `level` does.
+fn filter(level: Level) -> EnvFilter {
+    let otherwise = EnvFilter::new(level.as_str());
+    EnvFilter::try_from_env("VELA_LOG").unwrap_or(otherwise)
+}
 
 /// Starts the process's log. Workers never write to the file themselves: a thread of the log's does.
 ///
@@ -43,11 +51,11 @@ pub fn start(options: &LogOptions<'_>) -> std::io::Result<LogGuard> {
         .with_target(false)
         .without_time()
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .with_filter(LevelFilter::from_level(options.terminal_level));
+        .with_filter(filter(options.terminal_level));
     let Some(path) = options.file else {
         // A second start (tests, an embedding program) leaves the first one's log in place.
         let _ = tracing_subscriber::registry().with(terminal).try_init();
-        return Ok(LogGuard(None));
+        return Ok(LogGuard { _writer: None });
     };
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
@@ -69,7 +77,7 @@ pub fn start(options: &LogOptions<'_>) -> std::io::Result<LogGuard> {
     let file = tracing_subscriber::fmt::layer()
         .with_writer(writer)
         .with_ansi(false)
-        .with_filter(LevelFilter::from_level(options.level));
+        .with_filter(filter(options.level));
     let _ = tracing_subscriber::registry().with(terminal).with(file).try_init();
-    Ok(LogGuard(Some(guard)))
+    Ok(LogGuard { _writer: Some(guard) })
 }

@@ -3,6 +3,7 @@
 use crate::domain::Outcome;
 use arc_swap::ArcSwap;
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -81,7 +82,13 @@ impl Outlets {
                         }
                     }
                 }
-                Outlet::Callback(callback) => outcomes.iter().for_each(callback),
+                Outlet::Callback(callback) => {
+                    // Whatever a subscriber does, the outcomes are stored and counted once.
+                    let call = AssertUnwindSafe(|| outcomes.iter().for_each(callback));
+                    if catch_unwind(call).is_err() {
+                        tracing::error!("a subscriber's callback panicked; it missed the rest of a batch");
+                    }
+                }
             }
         }
         if !gone.is_empty() {

@@ -6,13 +6,17 @@ use crate::link::{Stage, clock};
 use crate::store::{Store, StoreError};
 use crossbeam::channel::{Receiver, RecvTimeoutError};
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// How many outcomes go into one transaction at most: beyond this a larger batch is no cheaper by row.
 const BATCH_MAX: usize = 1024;
+
+/// How often a store may panic over the same rows before they count as never to be written.
+const PANICS_MAX: u32 = 3;
 
 /// Stage 4.
 pub struct PersistStage {
@@ -31,6 +35,8 @@ struct State {
     store: Box<dyn Store>,
     progress: Progress,
     watermarks: HashMap<Arc<SeriesKey>, Timestamp>,
+    /// Series of which an outcome was not stored: a watermark behind it would hide it from the next start.
+    behind: HashSet<Arc<SeriesKey>>,
 }
 
 /// The stage has one key, and keeps nothing for it.
@@ -44,7 +50,12 @@ impl PersistStage {
         outlets: Arc<Outlets>,
         give_up: Receiver<()>,
     ) -> Self {
-        let state = State { store, progress: Progress::default(), watermarks: HashMap::new() };
+        let state = State {
+            store,
+            progress: Progress::default(),
+            watermarks: HashMap::new(),
+            behind: HashSet::new(),
+        };
         Self { state: Mutex::new(state), give_up, unsaved: AtomicU64::new(0), ledger, outlets }
     }
 
@@ -70,9 +81,16 @@ impl PersistStage {
         watermarks: &[(Arc<SeriesKey>, Timestamp)],
     ) -> Result<(), StoreError> {
         for attempt in 1.. {
-            let error = match store.write(outcomes, watermarks) {
-                Ok(()) => return Ok(()),
-                Err(error) => error,
+            // A store of the caller's own may panic: that is a failure like others, and costs no outcome.
+            let written = catch_unwind(AssertUnwindSafe(|| store.write(outcomes, watermarks)));
+            let error = match written {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(error)) => error,
+                Err(_) => StoreError {
+                    store: "store".to_owned(),
+                    problem: "it panicked".to_owned(),
+                    retryable: attempt < PANICS_MAX,
+                },
             };
             if !error.retryable {
                 return Err(error);
@@ -107,20 +125,26 @@ impl Stage for PersistStage {
                 state.watermarks.insert(Arc::clone(&outcome.series), watermark);
             }
         }
-        let watermarks: Vec<_> = state.watermarks.drain().collect();
+        let behind = &mut state.behind;
+        let mut watermarks: Vec<_> =
+            state.watermarks.drain().filter(|(series, _)| !behind.contains(series)).collect();
         let store = &mut *state.store;
-        let mut result = self.write(store, outcomes, &watermarks);
+        let result = self.write(store, outcomes, &watermarks);
         if result.as_ref().is_err_and(|error| !error.retryable) && outcomes.len() > 1 {
             // Something in the batch can never be written: the rest must not be lost with it.
             for outcome in outcomes {
                 if let Err(error) = self.write(store, std::slice::from_ref(outcome), &[]) {
                     self.unsaved.fetch_add(1, Ordering::Relaxed);
+                    behind.insert(Arc::clone(&outcome.series));
                     tracing::error!(%error, ?outcome, "an outcome cannot be stored");
                 }
             }
-            result = self.write(store, &[], &watermarks);
-        }
-        if let Err(error) = result {
+            watermarks.retain(|(series, _)| !behind.contains(series));
+            if let Err(error) = self.write(store, &[], &watermarks) {
+                tracing::error!(%error, "the watermarks were not stored; the next ones say as much");
+            }
+        } else if let Err(error) = result {
+            behind.extend(outcomes.iter().map(|outcome| Arc::clone(&outcome.series)));
             self.unsaved.fetch_add(outcomes.len() as u64, Ordering::Relaxed);
             tracing::error!(%error, outcomes = outcomes.len(), "outcomes were not stored");
         }

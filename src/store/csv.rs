@@ -15,7 +15,8 @@ const FLUSH_BYTES: usize = 64 * 1024;
 ///
 /// An outcome waits until those of all bars before it are there, so every bar with a place must yield all its
 /// outcomes, or what follows is held until the end. Refusals have their place in the order but no row. The file
-/// has the ending `.partial` until `finish` gives it its name: an interrupted run leaves none that looks complete.
+/// has the ending `.partial` until `finish` gives it its name, or whoever took [`CsvStore::completion`] does:
+/// an interrupted run leaves none that looks complete.
 pub struct CsvStore {
     path: PathBuf,
     partial: PathBuf,
@@ -29,6 +30,42 @@ pub struct CsvStore {
     /// Rows in order that are not in the file yet.
     ready: Vec<u8>,
     unknown_output_told: bool,
+    /// Somebody else gives it its name.
+    held: bool,
+}
+
+/// The last step of a [`CsvStore`], for a caller that knows whether the run came to its end. Dropped, it leaves
+/// the file with the ending `.partial`.
+#[must_use]
+pub struct Completion {
+    path: PathBuf,
+    partial: PathBuf,
+}
+
+impl Completion {
+    /// The file that there is until then.
+    pub fn partial(&self) -> &Path {
+        &self.partial
+    }
+
+    /// Gives the file its name, once the store has finished.
+    ///
+    /// # Errors
+    /// When the file cannot be renamed.
+    pub fn complete(self) -> Result<(), StoreError> {
+        rename(&self.partial, &self.path).map_err(|error| failed(&self.path, "complete", &error))
+    }
+}
+
+fn rename(partial: &Path, path: &Path) -> io::Result<()> {
+    std::fs::rename(partial, path)?;
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    // The new name is on the disk when its folder is; not every file system can tell.
+    let _ = File::open(folder).and_then(|folder| folder.sync_all());
+    Ok(())
 }
 
 struct Waiting {
@@ -63,7 +100,14 @@ impl CsvStore {
             waiting: BTreeMap::new(),
             ready,
             unknown_output_told: false,
+            held: false,
         })
+    }
+
+    /// Takes the last step out of `finish`: the file gets its name when the caller completes it.
+    pub fn completion(&mut self) -> Completion {
+        self.held = true;
+        Completion { path: self.path.clone(), partial: self.partial.clone() }
     }
 
     /// How many outcomes wait for an earlier one.
@@ -147,13 +191,9 @@ impl CsvStore {
     fn complete(&mut self) -> io::Result<()> {
         if let Some(file) = &self.file {
             file.sync_all()?;
-            std::fs::rename(&self.partial, &self.path)?;
-            let folder = match self.path.parent() {
-                Some(folder) if !folder.as_os_str().is_empty() => folder,
-                _ => Path::new("."),
-            };
-            // The new name is on the disk when its folder is; not every file system can tell.
-            let _ = File::open(folder).and_then(|folder| folder.sync_all());
+            if !self.held {
+                rename(&self.partial, &self.path)?;
+            }
         }
         self.file = None;
         Ok(())

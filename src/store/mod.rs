@@ -8,7 +8,7 @@ mod tee;
 #[cfg(test)]
 mod testing;
 
-pub use csv::CsvStore;
+pub use csv::{Completion, CsvStore};
 pub use memory::MemoryStore;
 pub use null::Null;
 pub use sqlite::SqliteStore;

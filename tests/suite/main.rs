@@ -2,9 +2,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod accounting;
+mod cli;
 mod config;
 mod determinism;
+mod engine;
+mod kill;
 mod link;
+mod service;
+mod service_support;
 mod support;
+mod tidy;
 mod zoo_replay;
 mod zoo_sessions;

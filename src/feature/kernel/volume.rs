@@ -28,7 +28,8 @@ impl Obv {
 }
 
 /// `mfi_N`, 0 to 100: `100 * up / (up + down)`, the sums of `tp * volume` over those of the last `n` bars whose
-/// typical price rose, or fell, by more than rounding noise; 0 when no money flowed. Defined from bar n. Source: TA-Lib `MFI` 0.8.1.
+/// typical price rose, or fell, by more than rounding noise; 0 when no money flowed. Defined from bar n.
+/// Source: TA-Lib `MFI` 0.8.1.
 #[derive(Clone, Copy, Debug)]
 pub struct Mfi {
     previous: Option<f64>,

@@ -11,7 +11,8 @@
 //!         └── slot 1 ──┘    +    └ block ┘        n = 6, after 2 items of the block
 //! ```
 //!
-//! Cost: O(1) a bar, plus O(n) at the end of each block. An item that left the window has left every sum as well, be it an
+//! Cost: O(1) a bar, plus O(n) at the end of each block. An item
+//! that left the window has left every sum as well, be it an
 //! outlier of 1e300 or a NaN, and a sum of zeros is exactly 0. (Known as two-stack aggregation; for minima and
 //! maxima as the algorithm of van Herk, 1992, and Gil and Werman, 1993.)
 

@@ -1,7 +1,8 @@
 //! Follows a folder of growing `SYMBOL_TIMEFRAME.csv` files: what is there at the start, then every line that
 //! is added.
 //!
-//! Each poll asks the system for the size of every file (about a microsecond each), so no notification service is needed.
+//! Each poll asks the system for the size of every file (about a microsecond each), so no
+//! notification service is needed.
 
 mod file;
 #[cfg(test)]

@@ -1,23 +1,23 @@
 //! The engine: the library's face.
 
+mod gate;
+mod intake;
+mod snapshot;
+
 use crate::config::Settings;
-use crate::domain::{Ask, Bar, Incoming, Origin, Outcome, Reason, Refusal, SeriesKey, Stamps, Timeframe};
-use crate::link::clock;
-use crate::observe::{
-    CacheMetrics, Metrics, ModelMetrics, ModelPoolMetrics, Performance, ProcessProbe, Quantiles,
-    StageMetrics, SystemMetrics,
-};
-use crate::persist::{Subscription, Tally};
+use crate::domain::{Ask, Bar, Origin, Outcome, Reason, Refusal, SeriesKey, Timeframe};
+use crate::observe::ProcessProbe;
+use crate::persist::Subscription;
 use crate::predict::{Catalogue, Models};
-use crate::source::{self, History, Poll, Source, SourceBar, SourceError};
+use crate::source::{self, History, Source, SourceError};
 use crate::store::{self, Store, StoreError};
-use crate::topology::{Parts, STAGES, Topology, TopologyError};
+use crate::topology::{Parts, Topology, TopologyError};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use gate::Gate;
+use intake::{Intake, SourceThread, arrived};
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How long a stop waits for what is on its way, before it says what was left.
@@ -44,6 +44,9 @@ pub enum EngineError {
     /// Threads or room are missing.
     #[error("{0}")]
     Topology(#[from] TopologyError),
+    /// It was stopped before.
+    #[error("the engine has stopped: it takes no more bars")]
+    Stopped,
 }
 
 /// What an engine is started with instead of what its settings name; `None` leaves it to them.
@@ -103,6 +106,7 @@ pub struct Engine {
     topology: Arc<Topology>,
     models: Models,
     intake: Arc<Intake>,
+    gate: Gate,
     process: ProcessProbe,
     started: Instant,
     source: Mutex<Option<SourceThread>>,
@@ -110,21 +114,6 @@ pub struct Engine {
     patience: Mutex<Option<Sender<()>>>,
     /// Set once it has stopped.
     report: Mutex<Option<StopReport>>,
-}
-
-/// Numbers bars and hands them to the topology; shared with the source's thread.
-struct Intake {
-    topology: Arc<Topology>,
-    next_seq: AtomicU64,
-    bars: AtomicU64,
-}
-
-struct SourceThread {
-    handle: JoinHandle<Result<(), SourceError>>,
-    /// Dropped to end the thread.
-    stop: Sender<()>,
-    /// Ends when the source has ended by itself.
-    ended: Receiver<()>,
 }
 
 /// A prediction that was asked for.
@@ -143,48 +132,6 @@ impl Pending {
     pub fn try_wait(&self) -> Option<Outcome> {
         self.receiver.try_recv().ok()
     }
-}
-
-impl Intake {
-    fn take(&self, series: &Arc<SeriesKey>, bar: Bar, origin: Origin) -> Result<(), TopologyError> {
-        self.topology.put_bar(series, origin, || {
-            // Bars that only warm features up have no outcome, and so no place in the order of outcomes.
-            let numbered = origin != Origin::WarmUp;
-            let seq = if numbered { self.next_seq.fetch_add(1, Ordering::Relaxed) } else { 0 };
-            Incoming::Bar { bar, origin, seq, stamps: arrived() }
-        })?;
-        self.bars.fetch_add(1, Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// The source's thread: reads until the source ends or the engine stops.
-    fn follow(&self, mut source: Box<dyn Source>, stop: &Receiver<()>) -> Result<(), SourceError> {
-        let mut bars: Vec<SourceBar> = Vec::with_capacity(1024);
-        let mut refused = 0_u64;
-        loop {
-            let poll = source.poll(&mut bars)?;
-            for SourceBar { series, bar, origin } in bars.drain(..) {
-                if let Err(error) = self.take(&series, bar, origin) {
-                    refused += 1;
-                    if refused.is_power_of_two() {
-                        tracing::error!(%error, refused, "a bar was not taken");
-                    }
-                }
-            }
-            let pause = match poll {
-                Poll::Ready => Duration::ZERO,
-                Poll::Idle(pause) => pause,
-                Poll::End => return Ok(()),
-            };
-            if stop.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
-                return Ok(());
-            }
-        }
-    }
-}
-
-fn arrived() -> Stamps {
-    Stamps { arrived_ns: clock::now_ns(), ..Stamps::default() }
 }
 
 impl Engine {
@@ -239,6 +186,7 @@ impl Engine {
             topology,
             models,
             intake,
+            gate: Gate::default(),
             process: ProcessProbe::default(),
             started: Instant::now(),
             source: Mutex::new(source),
@@ -252,7 +200,7 @@ impl Engine {
     /// Whether the bar is good is decided there: what is refused becomes an outcome with its reason.
     ///
     /// # Errors
-    /// When the symbol is no symbol, or the series is new and `series_max` is reached.
+    /// When the symbol is no symbol, the series is new and `series_max` is reached, or the engine was stopped.
     pub fn ingest(&self, symbol: &str, timeframe: Timeframe, bar: Bar) -> Result<(), EngineError> {
         let series = SeriesKey::new(symbol, timeframe).map_err(|error| {
             EngineError::Source(SourceError::Row { place: "ingest".into(), problem: error.to_string() })
@@ -263,8 +211,9 @@ impl Engine {
     /// [`Engine::ingest`] for a caller that keeps the series' key: nothing is allocated for its name.
     ///
     /// # Errors
-    /// When the series is new and `series_max` is reached.
+    /// When the series is new and `series_max` is reached, or the engine was stopped.
     pub fn ingest_series(&self, series: &Arc<SeriesKey>, bar: Bar) -> Result<(), EngineError> {
+        let _inside = self.gate.enter().ok_or(EngineError::Stopped)?;
         Ok(self.intake.take(series, bar, Origin::Live)?)
     }
 
@@ -279,13 +228,16 @@ impl Engine {
         let series = SeriesKey::new(symbol, timeframe);
         let ask = Ask { horizon: Some(horizon), reply: Arc::new(answer) };
         let reply = Arc::clone(&ask.reply);
-        let known = series.as_ref().is_ok_and(|series| self.topology.put_ask(series, ask, arrived()));
+        let inside = self.gate.enter();
+        let known = inside.is_some()
+            && series.as_ref().is_ok_and(|series| self.topology.put_ask(series, ask, arrived()));
         if !known {
-            let detail = match &series {
-                Ok(series) => format!("no bar of {series} has been taken yet"),
-                Err(error) => error.to_string(),
+            let refusal = match &series {
+                _ if inside.is_none() => Refusal::new(Reason::Stopping, "the engine has stopped"),
+                Ok(series) => Refusal::new(Reason::NoBar, format!("no bar of {series} has been taken yet")),
+                Err(error) => Refusal::new(Reason::NoBar, error.to_string()),
             };
-            reply(&unknown_series(symbol, timeframe, horizon, detail));
+            reply(&unanswerable(symbol, timeframe, horizon, refusal));
         }
         Pending { receiver }
     }
@@ -347,68 +299,6 @@ impl Engine {
         self.topology.drain(Instant::now() + timeout)
     }
 
-    /// Everything at this moment.
-    pub fn metrics(&self) -> Metrics {
-        let ledger = self.topology.ledger().read();
-        let latency = self.topology.ledger().latency().read().queue_wait;
-        let cache = self.topology.cache().read();
-        let pool = self.models.pool.read();
-        let (memory_usage_mb, cpu_usage_percent) = self.process.look();
-        let share = |part: u64, whole: u64| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
-        let hit_rate = share(cache.hits, cache.hits + cache.misses);
-        let stages = self.topology.read().into_iter().map(|stage| {
-            let meter = stage.meter;
-            let metrics = StageMetrics {
-                queue_wait: Quantiles::of(&meter.queue_wait),
-                service: Quantiles::of(&meter.service),
-                workers: stage.workers,
-                depth: stage.depth,
-                items: meter.items,
-                batch_avg: share(meter.items, meter.turns),
-                panics: meter.panics,
-            };
-            (stage.name, metrics)
-        });
-        let total = ledger.total;
-        Metrics {
-            performance: Performance {
-                total_predictions: total.predictions,
-                total_bars: self.intake.bars.load(Ordering::Relaxed),
-                avg_latency_ms: total.latency_avg_ms(),
-                max_latency_ms: total.latency_max_ns as f64 / 1e6,
-                latency: Quantiles::of(&latency),
-                late_predictions: ledger.late,
-                error_rate: share(total.refusals, total.predictions + total.refusals),
-                cache_hit_rate: hit_rate,
-                unsaved: self.topology.unsaved(),
-                uptime_s: self.started.elapsed().as_secs_f64(),
-            },
-            system: SystemMetrics {
-                memory_usage_mb,
-                cpu_usage_percent,
-                models_loaded: pool.loaded,
-                last_health_check: None,
-            },
-            model_pool: ModelPoolMetrics {
-                total_models: self.models.catalogue.models().len(),
-                max_size: self.settings.model_pool_size,
-                loads: pool.loads,
-                evictions: pool.evictions,
-                failures: pool.failures,
-                models: by_name(&ledger.models),
-            },
-            feature_cache: CacheMetrics {
-                total_entries: cache.entries,
-                hit_rate_percent: hit_rate * 100.0,
-                ttl_seconds: self.settings.cache_ttl_seconds,
-            },
-            stages: stages.collect(),
-            stage_order: STAGES.to_vec(),
-            reasons: ledger.reasons,
-            symbols: by_name(&ledger.symbols),
-        }
-    }
-
     /// Stops: no more bars from the source, what is on its way is predicted and stored, then the workers
     /// end. Nothing that was taken in is lost.
     ///
@@ -421,12 +311,14 @@ impl Engine {
         }
         let source = self.source.lock().take();
         let source_error = source.and_then(SourceThread::stop);
+        self.gate.close();
+        let drain = |deadline| self.gate.empties(deadline) && self.topology.drain(deadline);
         let deadline = Instant::now() + DRAIN_MAX;
-        let drained = self.topology.drain(Instant::now() + STORE_PATIENCE) || {
+        let drained = drain(Instant::now() + STORE_PATIENCE) || {
             // A store that is away is asked once more and then left: the watermarks stand before what it
             // did not take, so that the next start predicts it again.
             self.patience.lock().take();
-            self.topology.drain(deadline)
+            drain(deadline)
         };
         self.patience.lock().take();
         let undrained = if drained { 0 } else { self.topology.read().iter().map(|s| s.depth).sum() };
@@ -446,39 +338,7 @@ impl Drop for Engine {
     }
 }
 
-impl SourceThread {
-    fn start(source: Box<dyn Source>, intake: Arc<Intake>) -> Self {
-        let (stop, stopped) = bounded(0);
-        let (alive, ended) = bounded(0);
-        let follow = move || {
-            let _alive: Sender<()> = alive;
-            let result = intake.follow(source, &stopped);
-            if let Err(error) = &result {
-                tracing::error!(%error, "the source ended");
-            }
-            result
-        };
-        // The one thread that an engine has beside its pools; without it there is nothing to do.
-        #[allow(clippy::expect_used)]
-        let handle = std::thread::Builder::new()
-            .name("vela-source".into())
-            .spawn(follow)
-            .expect("the system gives no thread for the source");
-        Self { handle, stop, ended }
-    }
-
-    /// Ends the thread; why it ended, where that was an error.
-    fn stop(self) -> Option<String> {
-        drop(self.stop);
-        match self.handle.join() {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(_) => Some("the source panicked; the log has the message".into()),
-        }
-    }
-}
-
-fn unknown_series(symbol: &str, timeframe: Timeframe, horizon: u32, detail: String) -> Outcome {
+fn unanswerable(symbol: &str, timeframe: Timeframe, horizon: u32, refusal: Refusal) -> Outcome {
     Outcome {
         series: Arc::new(SeriesKey { symbol: Arc::from(symbol), timeframe }),
         horizon,
@@ -486,17 +346,7 @@ fn unknown_series(symbol: &str, timeframe: Timeframe, horizon: u32, detail: Stri
         place: crate::domain::Place::default(),
         origin: Origin::Asked,
         stamps: arrived(),
-        result: Err(Refusal::new(Reason::NoBar, detail)),
+        result: Err(refusal),
         reply: None,
     }
-}
-
-fn by_name(tallies: &BTreeMap<Arc<str>, Tally>) -> BTreeMap<String, ModelMetrics> {
-    let metrics = |tally: &Tally| ModelMetrics {
-        predictions_count: tally.predictions,
-        errors_count: tally.refusals,
-        avg_latency_ms: tally.latency_avg_ms(),
-        max_latency_ms: tally.latency_max_ns as f64 / 1e6,
-    };
-    tallies.iter().map(|(name, tally)| (name.to_string(), metrics(tally))).collect()
 }

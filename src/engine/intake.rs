@@ -1,0 +1,108 @@
+//! How bars get in: numbered, stamped and put into the first stage; and the thread that reads the source.
+
+use crate::domain::{Bar, Incoming, Origin, SeriesKey, Stamps};
+use crate::link::clock;
+use crate::source::{Poll, Source, SourceBar, SourceError};
+use crate::topology::{Topology, TopologyError};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Numbers bars and hands them to the topology; shared with the source's thread.
+pub(super) struct Intake {
+    pub(super) topology: Arc<Topology>,
+    pub(super) next_seq: AtomicU64,
+    pub(super) bars: AtomicU64,
+}
+
+/// The thread that reads the source.
+pub(super) struct SourceThread {
+    handle: JoinHandle<Result<(), SourceError>>,
+    /// Dropped to end the thread.
+    stop: Sender<()>,
+    /// Ends when the source has ended by itself.
+    pub(super) ended: Receiver<()>,
+}
+
+/// The stamps of what comes in now.
+pub(super) fn arrived() -> Stamps {
+    Stamps { arrived_ns: clock::now_ns(), ..Stamps::default() }
+}
+
+impl Intake {
+    /// Puts one bar in.
+    pub(super) fn take(
+        &self,
+        series: &Arc<SeriesKey>,
+        bar: Bar,
+        origin: Origin,
+    ) -> Result<(), TopologyError> {
+        self.topology.put_bar(series, origin, || {
+            // Bars that only warm features up have no outcome, and so no place in the order of outcomes.
+            let numbered = origin != Origin::WarmUp;
+            let seq = if numbered { self.next_seq.fetch_add(1, Ordering::Relaxed) } else { 0 };
+            Incoming::Bar { bar, origin, seq, stamps: arrived() }
+        })?;
+        self.bars.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The source's thread: reads until the source ends or the engine stops.
+    fn follow(&self, mut source: Box<dyn Source>, stop: &Receiver<()>) -> Result<(), SourceError> {
+        let mut bars: Vec<SourceBar> = Vec::with_capacity(1024);
+        let mut refused = 0_u64;
+        loop {
+            let poll = source.poll(&mut bars)?;
+            for SourceBar { series, bar, origin } in bars.drain(..) {
+                if let Err(error) = self.take(&series, bar, origin) {
+                    refused += 1;
+                    if refused.is_power_of_two() {
+                        tracing::error!(%error, refused, "a bar was not taken");
+                    }
+                }
+            }
+            let pause = match poll {
+                Poll::Ready => Duration::ZERO,
+                Poll::Idle(pause) => pause,
+                Poll::End => return Ok(()),
+            };
+            if stop.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl SourceThread {
+    pub(super) fn start(source: Box<dyn Source>, intake: Arc<Intake>) -> Self {
+        let (stop, stopped) = bounded(0);
+        let (alive, ended) = bounded(0);
+        let follow = move || {
+            let _alive: Sender<()> = alive;
+            let result = intake.follow(source, &stopped);
+            if let Err(error) = &result {
+                tracing::error!(%error, "the source ended");
+            }
+            result
+        };
+        // The one thread that an engine has beside its pools; without it there is nothing to do.
+        #[allow(clippy::expect_used)]
+        let handle = std::thread::Builder::new()
+            .name("vela-source".into())
+            .spawn(follow)
+            .expect("the system gives no thread for the source");
+        Self { handle, stop, ended }
+    }
+
+    /// Ends the thread; why it ended, where that was an error.
+    pub(super) fn stop(self) -> Option<String> {
+        drop(self.stop);
+        match self.handle.join() {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some("the source panicked; the log has the message".into()),
+        }
+    }
+}

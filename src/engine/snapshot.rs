@@ -1,0 +1,86 @@
+//! The engine's metrics: what every part reads, put together.
+
+use super::Engine;
+use crate::observe::{
+    CacheMetrics, Metrics, ModelMetrics, ModelPoolMetrics, Performance, Quantiles, StageMetrics,
+    SystemMetrics,
+};
+use crate::persist::Tally;
+use crate::topology::STAGES;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+impl Engine {
+    /// Everything at this moment.
+    pub fn metrics(&self) -> Metrics {
+        let ledger = self.topology.ledger().read();
+        let latency = self.topology.ledger().latency().read().queue_wait;
+        let cache = self.topology.cache().read();
+        let pool = self.models.pool.read();
+        let (memory_usage_mb, cpu_usage_percent) = self.process.look();
+        let share = |part: u64, whole: u64| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
+        let hit_rate = share(cache.hits, cache.hits + cache.misses);
+        let stages = self.topology.read().into_iter().map(|stage| {
+            let meter = stage.meter;
+            let metrics = StageMetrics {
+                queue_wait: Quantiles::of(&meter.queue_wait),
+                service: Quantiles::of(&meter.service),
+                workers: stage.workers,
+                depth: stage.depth,
+                items: meter.items,
+                batch_avg: share(meter.items, meter.turns),
+                panics: meter.panics,
+            };
+            (stage.name, metrics)
+        });
+        let total = ledger.total;
+        Metrics {
+            performance: Performance {
+                total_predictions: total.predictions,
+                total_bars: self.intake.bars.load(Ordering::Relaxed),
+                avg_latency_ms: total.latency_avg_ms(),
+                max_latency_ms: total.latency_max_ns as f64 / 1e6,
+                latency: Quantiles::of(&latency),
+                late_predictions: ledger.late,
+                error_rate: share(total.refusals, total.predictions + total.refusals),
+                cache_hit_rate: hit_rate,
+                unsaved: self.topology.unsaved(),
+                uptime_s: self.started.elapsed().as_secs_f64(),
+            },
+            system: SystemMetrics {
+                memory_usage_mb,
+                cpu_usage_percent,
+                models_loaded: pool.loaded,
+                last_health_check: None,
+            },
+            model_pool: ModelPoolMetrics {
+                total_models: self.models.catalogue.models().len(),
+                max_size: self.settings.model_pool_size,
+                loads: pool.loads,
+                evictions: pool.evictions,
+                failures: pool.failures,
+                models: by_name(&ledger.models),
+            },
+            feature_cache: CacheMetrics {
+                total_entries: cache.entries,
+                hit_rate_percent: hit_rate * 100.0,
+                ttl_seconds: self.settings.cache_ttl_seconds,
+            },
+            stages: stages.collect(),
+            stage_order: STAGES.to_vec(),
+            reasons: ledger.reasons,
+            symbols: by_name(&ledger.symbols),
+        }
+    }
+}
+
+fn by_name(tallies: &BTreeMap<Arc<str>, Tally>) -> BTreeMap<String, ModelMetrics> {
+    let metrics = |tally: &Tally| ModelMetrics {
+        predictions_count: tally.predictions,
+        errors_count: tally.refusals,
+        avg_latency_ms: tally.latency_avg_ms(),
+        max_latency_ms: tally.latency_max_ns as f64 / 1e6,
+    };
+    tallies.iter().map(|(name, tally)| (name.to_string(), metrics(tally))).collect()
+}
