@@ -5,7 +5,7 @@
 
 demo/README.md has the whole chain.
 
-Reads  SYMBOL_1m.csv (ts,open,high,low,close,volume) and, of the same name, ts,<feature names>.
+Reads  SYMBOL_1m.csv (ts,open,high,low,close,volume) and SYMBOL_1m.features.csv (ts,<feature names>).
 Writes demo/models/NAME/{promoted,VERSION/{model.onnx,model.toml,golden.csv}} and prints how well each
 model does on bars it was not trained on.
 
@@ -109,7 +109,7 @@ def read_all(bars, features, names):
         sys.exit(f"{bars}: there is no SYMBOL_1m.csv")
     series = []
     for file in files:
-        other = features if features.is_file() else features / file.name
+        other = features if features.is_file() else features / f"{file.stem}.features.csv"
         if features.is_file() and len(files) > 1:
             sys.exit(f"{features} is one file, but {bars} holds {len(files)} series: give a folder")
         if not other.exists():
@@ -420,7 +420,7 @@ def train(model, all_series, first, cut, out):
 def main():
     parser = argparse.ArgumentParser(description="Trains the demo's models and exports them to ONNX.")
     parser.add_argument("--bars", type=Path, help="folder with SYMBOL_1m.csv")
-    parser.add_argument("--features", type=Path, help="folder with features, one file a series")
+    parser.add_argument("--features", type=Path, help="folder with SYMBOL_1m.features.csv")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "models", help="default: %(default)s")
     parser.add_argument("--list-features", action="store_true", help="print the names that are needed, and end")
     arguments = parser.parse_args()

@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 const MS_PER_DAY: i64 = 86_400_000;
+/// What RFC 3339 can write: years 0000 to 9999.
+const WRITABLE_MS: std::ops::Range<i64> = -62_167_219_200_000..253_402_300_800_000;
 
 /// A point in time: milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -173,7 +175,9 @@ fn parse(mut text: &[u8]) -> Option<Timestamp> {
     }
     let days = days_from_civil(year, month, day);
     let seconds = days * 86_400 + hour * 3600 + (minute - offset_minutes) * 60 + second;
-    Some(Timestamp(seconds * 1000 + milli))
+    // An offset may lead out of the years that four digits can write.
+    let ms = seconds * 1000 + milli;
+    WRITABLE_MS.contains(&ms).then_some(Timestamp(ms))
 }
 
 impl FromStr for Timestamp {
@@ -198,6 +202,8 @@ mod tests {
             ("1969-12-31T23:59:59Z", -1000),
             ("2000-03-01T00:00:00Z", 951_868_800_000),
             ("2026-11-23T18:46:00.250Z", 1_795_459_560_250),
+            ("0000-01-01T00:00:00Z", WRITABLE_MS.start),
+            ("9999-12-31T23:59:59.999Z", WRITABLE_MS.end - 1),
         ] {
             assert_eq!(text.parse::<Timestamp>().map(Timestamp::as_millis), Ok(ms), "{text}");
             assert_eq!(Timestamp::from_millis(ms).to_string(), text);
@@ -232,6 +238,8 @@ mod tests {
             "2024-06-01T00:00:00.Z",
             "2024-06-01T00:00:00+25:00",
             "20240601T000000Z",
+            "0000-01-01T00:00:00+00:01",
+            "9999-12-31T23:59:59.999-00:01",
             "\u{20ac}",
         ] {
             assert!(text.parse::<Timestamp>().is_err(), "{text}");

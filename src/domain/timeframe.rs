@@ -53,16 +53,22 @@ impl Timeframe {
         if self.seconds as i64 % (7 * DAY_S) == 0 { MONDAY_OFFSET_S * 1000 } else { 0 }
     }
 
+    /// Milliseconds from the open of the bar that covers `ts` to `ts`.
+    const fn since_open_ms(self, ts: Timestamp) -> i64 {
+        // Remainders first: whatever time a caller hands in, nothing overflows.
+        let length = self.as_millis();
+        (ts.as_millis().rem_euclid(length) - self.origin_ms()).rem_euclid(length)
+    }
+
     /// The open time of the bar that covers `ts`: minutes, hours and days count from the epoch in UTC,
-    /// weeks from Monday.
+    /// weeks from Monday. The first time there is where the bar would open before it.
     pub const fn open_of(self, ts: Timestamp) -> Timestamp {
-        let since = ts.as_millis() - self.origin_ms();
-        Timestamp::from_millis(ts.as_millis() - since.rem_euclid(self.as_millis()))
+        ts.plus_millis(-self.since_open_ms(ts))
     }
 
     /// Whether a bar may open at `ts`.
-    pub fn is_aligned(self, ts: Timestamp) -> bool {
-        self.open_of(ts) == ts
+    pub const fn is_aligned(self, ts: Timestamp) -> bool {
+        self.since_open_ms(ts) == 0
     }
 }
 
@@ -137,5 +143,16 @@ mod tests {
         assert_eq!(tf("1w").open_of(at("2024-06-01T12:34:56Z")), at("2024-05-27T00:00:00Z"));
         assert!(tf("1d").is_aligned(at("1969-12-30T00:00:00Z")));
         assert!(!tf("1h").is_aligned(at("2024-06-01T12:30:00Z")));
+    }
+
+    #[test]
+    fn the_grid_reaches_to_the_ends_of_time() {
+        let (first, last) = (Timestamp::from_millis(i64::MIN), Timestamp::from_millis(i64::MAX));
+        for text in ["1s", "1m", "7h", "1d", "1w", "52w"] {
+            let timeframe: Timeframe = text.parse().unwrap();
+            assert_eq!(timeframe.open_of(first), first, "{text}");
+            assert!(!timeframe.is_aligned(first) && !timeframe.is_aligned(last), "{text}");
+            assert!(timeframe.is_aligned(timeframe.open_of(last)), "{text}");
+        }
     }
 }

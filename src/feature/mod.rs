@@ -9,7 +9,7 @@
 //!
 //! - it depends on bars that have closed, the current one included, and on nothing else: windows count bars,
 //!   not time;
-//! - undefined (still warming up, a ratio of nothing) is NaN, never 0;
+//! - undefined (still warming up, a ratio of nothing, too large for an f64) is NaN, never 0 or infinity;
 //! - the same bars give the same bits, whether streamed, replayed or exported, and whatever else is in the
 //!   plan.
 //!

@@ -40,7 +40,9 @@ impl Shared {
     #[inline]
     fn scatter(&self, kernel: usize, values: &super::kernel::Values, out: &mut [f64]) {
         for column in &self.columns[self.readers[kernel].clone()] {
-            out[column.at] = column.read.of(values);
+            let value = column.read.of(values);
+            // What is too large for an f64 is no number: undefined, like a ratio of nothing.
+            out[column.at] = if value.is_infinite() { f64::NAN } else { value };
         }
     }
 }

@@ -140,3 +140,22 @@ fn a_wrong_name_refuses_the_whole_plan() {
     assert_eq!(catalogue::set("other"), None);
     assert!(Plan::new(&[""; 0]).unwrap().is_empty());
 }
+
+#[test]
+fn what_is_too_large_for_a_number_is_undefined() {
+    let plan = Plan::new(&many()).unwrap();
+    let mut state = plan.state();
+    let mut peeked = vec![0.0; plan.len()];
+    for (i, mut bar) in Market::new(8, 1.0).take(300).enumerate() {
+        // Valid bars, however absurd: ranges of 400 decades, closes next to nothing, volumes next to everything.
+        (bar.high, bar.low) = (1e200, 1e-200);
+        (bar.open, bar.close) = if i % 2 == 0 { (1e-200, 1e200) } else { (1e200, 1e-200) };
+        bar.volume = 1e300;
+        state.peek(&bar, &mut peeked);
+        state.update(&bar);
+        for (name, value) in plan.names().iter().zip(state.values()) {
+            assert!(!value.is_infinite(), "bar {i}: {name} is {value}");
+        }
+        assert_eq!(bits(&peeked), bits(state.values()), "bar {i}");
+    }
+}

@@ -238,7 +238,7 @@ impl Service {
         self.child.wait().unwrap();
     }
 
-    /// Waits for its end. No end and no output is one of a panic.
+    /// Waits for its end, which must come, and without a panic.
     pub fn ended(mut self) -> Ended {
         let deadline = Instant::now() + LIMIT;
         let code = loop {
