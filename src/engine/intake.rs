@@ -96,9 +96,13 @@ impl SourceThread {
         Self { handle, stop, ended }
     }
 
-    /// Ends the thread; why it ended, where that was an error.
-    pub(super) fn stop(self) -> Option<String> {
+    /// Ends the thread; why it ended, where that was an error. It may be waiting for room: `give_up` is
+    /// called after `patience`, and must make some.
+    pub(super) fn stop(self, patience: Duration, give_up: impl FnOnce()) -> Option<String> {
         drop(self.stop);
+        if self.ended.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
+            give_up();
+        }
         match self.handle.join() {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(error.to_string()),

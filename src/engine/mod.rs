@@ -314,7 +314,8 @@ impl Engine {
             return Ok(report.clone());
         }
         let source = self.source.lock().take();
-        let source_error = source.and_then(SourceThread::stop);
+        let give_up = || drop(self.patience.lock().take());
+        let source_error = source.and_then(|source| source.stop(STORE_PATIENCE, give_up));
         self.gate.close();
         let drain = |deadline| self.gate.empties(deadline) && self.topology.drain(deadline);
         let deadline = Instant::now() + DRAIN_MAX;

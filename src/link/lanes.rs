@@ -29,6 +29,7 @@ pub(super) enum Wake {
 pub(super) struct Lanes<K> {
     lanes: [(Sender<K>, Receiver<K>); 3],
     wakes: (Sender<Wake>, Receiver<Wake>),
+    workers_max: usize,
     takings: AtomicU64,
 }
 
@@ -39,6 +40,7 @@ impl<K> Lanes<K> {
             lanes: Lane::ALL.map(|_| bounded(keys_max)),
             // Room for a token for every announcement, and a nudge or a stop for every worker.
             wakes: bounded(keys_max + 2 * workers_max),
+            workers_max,
             takings: AtomicU64::new(0),
         }
     }
@@ -52,10 +54,14 @@ impl<K> Lanes<K> {
         debug_assert!(woken.is_ok());
     }
 
-    /// Wakes `count` parked workers to look around. Where the channel is full they are not parked.
+    /// Wakes `count` parked workers to look around; one caller at a time. Where as much waits as there can be
+    /// workers none of them is parked, and further nudges would take the room of announcements: a worker that
+    /// announces its own key would wait for a worker to come, which may be nobody but itself.
     pub(super) fn nudge(&self, count: usize) {
         for _ in 0..count {
-            let _ = self.wakes.0.try_send(Wake::Nudge);
+            if self.wakes.0.len() < self.workers_max {
+                let _ = self.wakes.0.try_send(Wake::Nudge);
+            }
         }
     }
 
@@ -111,6 +117,21 @@ mod tests {
             taken[lanes.take() as usize] += 1;
         }
         assert_eq!(taken, [120, 30, 10]);
+    }
+
+    #[test]
+    fn nudges_that_nobody_takes_leave_room_for_every_announcement_and_stop() {
+        let (keys_max, workers_max) = (3, 4);
+        let lanes = Lanes::new(keys_max, workers_max);
+        for _ in 0..100 {
+            lanes.nudge(workers_max - 1);
+        }
+        let room = lanes.wakes.0.capacity().unwrap() - lanes.wakes.0.len();
+        assert!(room >= keys_max + workers_max, "{room}");
+        for key in 0..keys_max {
+            lanes.announce(key, Lane::Normal);
+        }
+        lanes.stop(workers_max);
     }
 
     #[test]

@@ -7,12 +7,13 @@
 
 use super::manifest::{BatchingPolicy, Manifest};
 use super::session::{Row, RunError, Session};
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 /// How long probing one model may take.
 const BUDGET: Duration = Duration::from_millis(30);
-/// The most rows that are asked alone.
-const ROWS_MAX: usize = 64;
+/// The most rows that are asked alone. Many, because few show a difference: with a softmax, one in twenty.
+const ROWS_MAX: usize = 512;
 /// Sizes that are tried first; what time is left goes to those between.
 const LADDER: [usize; 8] = [2, 4, 8, 16, 32, 64, 96, 128];
 
@@ -42,13 +43,20 @@ impl Batching {
 
 /// Finds out in which batches of at most `batch_max` rows `session` answers as it does alone.
 pub fn probe(session: &mut Session, manifest: &Manifest, batch_max: usize) -> Batching {
-    let rows = pseudo_rows(session.row_len(), manifest.features.len());
+    let mut more = pseudo_rows(session.row_len(), manifest.features.len());
+    let mut rows: Vec<Vec<f64>> = Vec::new();
     let symbols = session.symbols().to_vec();
     let fixed = session.batch_max();
     let mut out = Vec::new();
     let run = |range: &mut dyn Iterator<Item = usize>| {
         let symbol = |i: usize| if symbols.is_empty() { "" } else { symbols[i % symbols.len()].as_str() };
-        let batch: Vec<Row<'_>> = range.map(|i| Row { window: &rows[i], symbol: symbol(i) }).collect();
+        let range: Vec<usize> = range.collect();
+        // Made when they are asked for: rows of a long window are large, and few of them are run.
+        while range.iter().any(|i| *i >= rows.len()) {
+            rows.extend(more.next());
+        }
+        let batch: Vec<Row<'_>> =
+            range.iter().map(|i| Row { window: &rows[*i], symbol: symbol(*i) }).collect();
         session.run(&batch, &mut out).map(|()| out.clone())
     };
     decide(manifest.batching, batch_max, fixed, BUDGET, run)
@@ -62,7 +70,6 @@ fn decide(
     budget: Duration,
     mut run: impl FnMut(&mut dyn Iterator<Item = usize>) -> Result<Vec<f64>, RunError>,
 ) -> Batching {
-    let wrap = |from: usize, n: usize| (from..from + n).map(|i| i % ROWS_MAX);
     let failed = |size: usize, e: RunError| Batching::single(format!("a batch of {size} fails: {e}"));
     match policy {
         BatchingPolicy::Off => return Batching::single("the manifest says batching = \"off\""),
@@ -71,7 +78,7 @@ fn decide(
         BatchingPolicy::Approximate => {
             // Not compared, but it must work.
             for size in [2, batch_max.min(fixed)] {
-                if let Err(e) = run(&mut wrap(0, size)) {
+                if let Err(e) = run(&mut (0..size).map(|i| i % 2)) {
                     return failed(size, e);
                 }
             }
@@ -86,7 +93,7 @@ fn decide(
     let mut one = Duration::MAX;
     while alone.len() < ROWS_MAX && (alone.len() < 2 || start.elapsed() < budget / 3) {
         let before = start.elapsed();
-        let result = run(&mut wrap(alone.len(), 1));
+        let result = run(&mut std::iter::once(alone.len()));
         // The fastest: on a busy machine the mean says more about the neighbours.
         one = one.min(start.elapsed() - before);
         match result {
@@ -95,6 +102,21 @@ fn decide(
         }
     }
     let known = alone.len();
+    // Every batch has other rows, in turn.
+    let compared = Cell::new(0);
+    let mut same = |size: usize| {
+        let from = compared.replace(compared.get() + size);
+        let row = |i: usize| (from + i) % known;
+        let values = run(&mut (0..size).map(row)).map_err(|e| format!("a batch of {size} fails: {e}"))?;
+        let width = values.len() / size;
+        match (0..size).find(|i| bits(&values[i * width..(i + 1) * width]) != alone[row(*i)]) {
+            None => Ok(()),
+            Some(i) => {
+                let by = largest_difference(&values[i * width..(i + 1) * width], &alone[row(i)]);
+                Err(format!("in a batch of {size} a row's result differs by {by:.1e} from alone"))
+            }
+        }
+    };
     let mut sizes = vec![1];
     let ladder = LADDER.into_iter().chain([batch_max]);
     let between = 2..=batch_max;
@@ -114,22 +136,19 @@ fn decide(
             }
             continue;
         }
-        let rows = |i: usize| (size + i) % known;
-        let values = match run(&mut (0..size).map(rows)) {
-            Ok(values) => values,
-            Err(e) => return failed(size, e),
-        };
-        let width = values.len() / size;
-        let differs = (0..size).find(|i| bits(&values[i * width..(i + 1) * width]) != alone[rows(*i)]);
-        if let Some(row) = differs {
-            let by = largest_difference(&values[row * width..(row + 1) * width], &alone[rows(row)]);
-            return Batching::single(format!(
-                "in a batch of {size} a row's result differs by {by:.1e} from alone"
-            ));
+        if let Err(why) = same(size) {
+            return Batching::single(why);
         }
         sizes.push(size);
     }
     sizes.sort_unstable();
+    // Where few sizes were to be tried, few rows have been in a batch by now.
+    let widest = sizes[sizes.len() - 1];
+    while compared.get() < known && start.elapsed() < budget {
+        if let Err(why) = same(widest) {
+            return Batching::single(why);
+        }
+    }
     let reason =
         format!("{} sizes up to {} give the same bits as alone", sizes.len(), sizes[sizes.len() - 1]);
     Batching { sizes, reason }
@@ -146,7 +165,7 @@ fn largest_difference(values: &[f64], alone: &[u64]) -> f64 {
 
 /// Rows whose scales differ, because a model's own scaling is not known: where all saturate, no difference
 /// shows.
-fn pseudo_rows(row_len: usize, features: usize) -> Vec<Vec<f64>> {
+fn pseudo_rows(row_len: usize, features: usize) -> impl Iterator<Item = Vec<f64>> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     // SplitMix64: fixed seed, the same rows in every process.
     let mut uniform = move || {
@@ -156,13 +175,12 @@ fn pseudo_rows(row_len: usize, features: usize) -> Vec<Vec<f64>> {
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
     };
-    let rows = (0..ROWS_MAX).map(|row| {
-        let scale = 10_f64.powi(row as i32 % 6 - 4);
+    (0_i32..).map(move |row| {
+        let scale = 10_f64.powi(row % 6 - 4);
         let centres: Vec<f64> =
             (0..features).map(|_| if row % 2 == 0 { 0.0 } else { 100.0 * uniform() * scale }).collect();
         (0..row_len).map(|i| centres[i % features] + scale * (2.0 * uniform() - 1.0)).collect()
-    });
-    rows.collect()
+    })
 }
 
 #[cfg(test)]
@@ -198,6 +216,18 @@ mod tests {
         });
         assert_eq!(batching.sizes, [1]);
         assert!(batching.reason.contains("batch of 37"), "{}", batching.reason);
+    }
+
+    #[test]
+    fn a_rare_difference_shows_also_where_batches_are_small() {
+        for max in 2..=20 {
+            let batching = auto(max, |rows| {
+                let rows: Vec<usize> = rows.collect();
+                let in_batch = if rows.len() > 1 { f64::EPSILON } else { 0.0 };
+                Ok(rows.iter().map(|i| if *i == ROWS_MAX - 1 { 1.0 + in_batch } else { 1.0 }).collect())
+            });
+            assert_eq!(batching.sizes, [1], "{max}");
+        }
     }
 
     #[test]
@@ -239,8 +269,8 @@ mod tests {
 
     #[test]
     fn the_rows_are_the_same_in_every_process_and_finite() {
-        let rows = pseudo_rows(6, 3);
-        assert_eq!(rows, pseudo_rows(6, 3));
+        let rows: Vec<_> = pseudo_rows(6, 3).take(ROWS_MAX).collect();
+        assert!(pseudo_rows(6, 3).take(ROWS_MAX).eq(rows.iter().cloned()));
         assert!(rows.iter().flatten().all(|v| v.is_finite() && v.abs() < 1e4));
     }
 }

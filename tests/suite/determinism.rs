@@ -5,6 +5,7 @@ use crate::support::zoo::good_models;
 use crate::support::{DEMO_MODELS, Random, put_demo_models, put_model, reference};
 use crossbeam::channel::{Receiver, RecvTimeoutError, bounded};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use vela::config::SourceKind;
 use vela::domain::Timeframe;
@@ -18,11 +19,11 @@ use vela::{Engine, Settings};
 
 const RUNS: u64 = 20;
 /// Bars of each series.
-const BARS: usize = 1000;
+const BARS: usize = 700;
 /// The longest time for which the stages keep their widths.
 const WIDTHS_LAST_US_MAX: usize = 400;
 const WORKERS_MAX: usize = 8;
-const RUN_LASTS_MAX: Duration = Duration::from_secs(60);
+const RUN_LASTS_MAX: Duration = Duration::from_secs(40);
 /// Four series that trade at the same time, one of them in longer bars.
 const SERIES: [&str; 4] = ["DASHBTC_1m", "ETHBTC_1m", "XLMBTC_1m", "ETHBTC_5m"];
 /// Exports of several kinds, among them ones whose answers depend on the rows beside a row.
@@ -163,33 +164,41 @@ impl Variant {
             models: Some(models),
             accept_future: true,
         };
-        let engine = Engine::start_with(settings, overrides).unwrap();
+        let engine = Arc::new(Engine::start_with(settings, overrides).unwrap());
         let (running, ended) = bounded(0);
-        std::thread::scope(|scope| {
-            let changes = scope.spawn(|| self.change_widths(&engine, &ended));
-            assert!(engine.wait_source(RUN_LASTS_MAX), "{self:?}");
-            let report = engine.stop().unwrap();
-            assert_eq!((report.undrained, report.unsaved), (0, 0), "{self:?}");
-            assert_eq!(report.source_error, None, "{self:?}");
-            drop(running);
-            changes.join().unwrap()
-        })
+        let changes = {
+            let (engine, seed, workers_max) = (Arc::clone(&engine), self.seed, self.workers_max);
+            std::thread::spawn(move || change_widths(&engine, seed, workers_max, &ended))
+        };
+        if !engine.wait_source(RUN_LASTS_MAX) {
+            let stages = engine.metrics().stages;
+            let depths: Vec<_> = stages.iter().map(|(name, s)| (*name, s.depth, s.workers)).collect();
+            // It would wait for what stands still.
+            std::mem::forget(engine);
+            panic!("{self:?} stands still: stages, items in them, workers: {depths:?}");
+        }
+        let report = engine.stop().unwrap();
+        assert_eq!((report.undrained, report.unsaved), (0, 0), "{self:?}");
+        assert_eq!(report.source_error, None, "{self:?}");
+        drop(running);
+        changes.join().unwrap()
     }
+}
 
-    /// Sets random widths, of one stage after the other, until the run has ended.
-    fn change_widths(&self, engine: &Engine, ended: &Receiver<()>) -> u64 {
-        let mut random = Random(!self.seed);
-        let mut changes = 0;
-        loop {
-            let stage = STAGES[random.between(0, STAGES.len() - 1)];
-            let width = random.between(1, self.workers_max);
-            // A stage that has stopped has no workers.
-            assert!([Some(0), Some(width)].contains(&engine.set_workers(stage, width)), "{self:?}");
-            changes += 1;
-            let pause = Duration::from_micros(random.between(0, WIDTHS_LAST_US_MAX) as u64);
-            if ended.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
-                return changes;
-            }
+/// Sets random widths, of one stage after the other, until the run has ended; how often.
+fn change_widths(engine: &Engine, seed: u64, workers_max: usize, ended: &Receiver<()>) -> u64 {
+    let mut random = Random(!seed);
+    let mut changes = 0;
+    loop {
+        let stage = STAGES[random.between(0, STAGES.len() - 1)];
+        let width = random.between(1, workers_max);
+        let set = engine.set_workers(stage, width);
+        // A stage that has stopped has no workers.
+        assert!([Some(0), Some(width)].contains(&set), "{stage}: {set:?} for {width}");
+        changes += 1;
+        let pause = Duration::from_micros(random.between(0, WIDTHS_LAST_US_MAX) as u64);
+        if ended.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
+            return changes;
         }
     }
 }

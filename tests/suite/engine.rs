@@ -363,6 +363,34 @@ impl Source for Ends {
     }
 }
 
+/// A source that waits for room, because everything is full behind a store that is away, must not hold a stop up.
+#[test]
+fn a_stop_does_not_wait_for_ever_where_everything_is_full_behind_a_store_that_is_away() {
+    let bars = market(2, 200);
+    let mut settings = settings();
+    settings.ingest.queue_bars_max = 10;
+    settings.feature.queue_bars_max = 10;
+    settings.predict.queue_rows_max = 10;
+    settings.persist.queue_rows_max = 10;
+    let overrides = Overrides {
+        source: Some(Box::new(Ends(None, bars.clone()))),
+        store: Some(Box::new(Trouble { kept: MemoryStore::new(), each: |_: &[Outcome]| Err(trouble(true)) })),
+        ..Overrides::default()
+    };
+    let engine = Arc::new(Engine::start_with(settings, overrides).unwrap());
+    eventually("everything is full", || (engine.metrics().stages["ingest"].depth == 10).then_some(()));
+    let (ended, wait) = crossbeam::channel::bounded(1);
+    let stopping = Arc::clone(&engine);
+    std::thread::spawn(move || ended.send(stopping.stop().unwrap()));
+    let Ok(report) = wait.recv_timeout(SOON) else {
+        // It would be waited for again when it is dropped.
+        std::mem::forget(engine);
+        panic!("the stop does not end");
+    };
+    assert_eq!((report.undrained, report.source_error), (0, None));
+    assert_eq!(report.unsaved, (bars.len() * OUTCOMES_PER_BAR) as u64, "what was taken in is accounted for");
+}
+
 #[test]
 fn a_source_that_ends_is_told_and_what_it_gave_is_stored() {
     for (how, said) in [(None, None), (Some(false), Some("here: made up")), (Some(true), Some("panicked"))] {

@@ -84,6 +84,7 @@ type Npz = npyz::npz::NpzArchive<std::io::BufReader<std::fs::File>>;
 fn array(npz: &mut Npz, name: &str) -> Option<Array> {
     let array = npz.by_name(name).unwrap()?;
     let width = array.shape().iter().skip(1).product::<u64>() as usize;
+    assert!(width == 1 || array.order() == npyz::Order::C, "{name} is stored by columns");
     let descr = array.dtype().descr();
     let values = match descr.trim_matches('\'') {
         "<f4" => array.into_vec::<f32>().unwrap().into_iter().map(f64::from).collect(),
