@@ -156,7 +156,7 @@ impl Variant {
         let settings = self.settings(models);
         let models = Models::open(&settings, &mut |_| {}).unwrap();
         assert_eq!(models.catalogue.problems(), []);
-        models.pool.preload();
+        models.pool.preload_all();
         let store = CsvStore::create(out, models.pool.output_names()).unwrap();
         let overrides = Overrides {
             source: Some(Box::new(Replay::open(bars, None, None).unwrap())),
