@@ -188,7 +188,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         }
     }
     let report = engine.stop()?;
-    let report = Report { metrics: engine.metrics(), stop: report, wall: begin.elapsed() };
+    let report = Report {
+        metrics: engine.metrics(),
+        stop: report,
+        wall: begin.elapsed(),
+        at_full_speed: arguments.once,
+    };
     let mut out = std::io::stdout().lock();
     if arguments.json {
         writeln!(out, "{}", report.json())?;

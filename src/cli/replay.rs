@@ -116,7 +116,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     }
     let report = engine.stop()?;
     bar.finish_and_clear();
-    let report = Report { metrics: engine.metrics(), stop: report, wall: begin.elapsed() };
+    let report =
+        Report { metrics: engine.metrics(), stop: report, wall: begin.elapsed(), at_full_speed: true };
     let stop = &report.stop;
     let whole = !interrupted && stop.source_error.is_none() && stop.undrained == 0 && stop.unsaved == 0;
     let mut predictions = arguments.out.clone();

@@ -10,6 +10,8 @@ pub(super) struct Report {
     pub(super) metrics: Metrics,
     pub(super) stop: StopReport,
     pub(super) wall: Duration,
+    /// Bars came as fast as they were taken, not at the pace of a market.
+    pub(super) at_full_speed: bool,
 }
 
 /// A number with its thousands apart.
@@ -70,6 +72,12 @@ impl Report {
             let _ = writeln!(text, "  without a prediction, {reason}: {}", grouped(*count));
         }
         let _ = writeln!(text, "\n{}", stage_table(&self.metrics).trim_end());
+        if self.at_full_speed {
+            let _ = writeln!(
+                text,
+                "(at full speed: a wait is what a full queue holds, not what a live bar sees)"
+            );
+        }
         if self.stop.undrained > 0 {
             let _ = writeln!(text, "NOT FINISHED: {} items were still on their way", self.stop.undrained);
         }

@@ -91,7 +91,10 @@ fn decide(
     let mut alone: Vec<Vec<u64>> = Vec::with_capacity(ROWS_MAX);
     // A third of the time for the rows alone, the rest for the batches.
     let mut one = Duration::MAX;
-    while alone.len() < ROWS_MAX && (alone.len() < 2 || start.elapsed() < budget / 3) {
+    // The fastest row decides whether all are worth their time, not the clock: a verdict must not depend on
+    // how busy the machine was.
+    let affordable = |one: Duration| one.saturating_mul(ROWS_MAX as u32) < budget;
+    while alone.len() < ROWS_MAX && (alone.len() < 2 || affordable(one) || start.elapsed() < budget / 3) {
         let before = start.elapsed();
         let result = run(&mut std::iter::once(alone.len()));
         // The fastest: on a busy machine the mean says more about the neighbours.
@@ -144,7 +147,7 @@ fn decide(
     sizes.sort_unstable();
     // Where few sizes were to be tried, few rows have been in a batch by now.
     let widest = sizes[sizes.len() - 1];
-    while compared.get() < known && start.elapsed() < budget {
+    while compared.get() < known && (affordable(one) || start.elapsed() < budget) {
         if let Err(why) = same(widest) {
             return Batching::single(why);
         }
