@@ -12,8 +12,10 @@ use std::time::{Duration, Instant};
 
 /// Outcomes that may wait between two looks.
 const UNREAD_MAX: usize = 8192;
-/// Predictions shown.
-const SHOWN: usize = 12;
+/// Predictions shown: with the rest, they fit on a terminal of 24 lines.
+const SHOWN: usize = 6;
+/// Over how long the rate is taken: several minutes of the market, which come in bursts.
+const RATE_OVER: Duration = Duration::from_secs(5);
 const REDRAW: Duration = Duration::from_millis(500);
 const LINE_EVERY: Duration = Duration::from_secs(1);
 
@@ -24,7 +26,8 @@ pub(super) struct Screen {
     terminal: bool,
     drawn_lines: usize,
     drawn_at: Instant,
-    predictions_then: u64,
+    /// When there were how many predictions, over the last [`RATE_OVER`].
+    counts: VecDeque<(Instant, u64)>,
 }
 
 fn line(outcome: &Outcome) -> Option<String> {
@@ -50,7 +53,7 @@ impl Screen {
             terminal: std::io::stdout().is_terminal(),
             drawn_lines: 0,
             drawn_at: Instant::now(),
-            predictions_then: 0,
+            counts: VecDeque::from([(Instant::now(), 0)]),
         }
     }
 
@@ -69,14 +72,12 @@ impl Screen {
         self.drawn_at = Instant::now();
         let metrics = engine.metrics();
         let performance = &metrics.performance;
-        let rate = (performance.total_predictions - self.predictions_then) as f64 / since.as_secs_f64();
-        self.predictions_then = performance.total_predictions;
+        let rate = self.rate(performance.total_predictions);
         let head = format!(
-            "{} bars  {} predictions stored  {rate:.0}/s  {:.0} MiB  cache hits {:.0} %",
+            "{} bars  {} predictions stored  {rate:.0}/s  {:.0} MiB",
             grouped(performance.total_bars),
             grouped(performance.total_predictions),
             metrics.system.memory_usage_mb,
-            metrics.feature_cache.hit_rate_percent,
         );
         if !self.terminal {
             let latency = performance.latency;
@@ -99,6 +100,17 @@ impl Screen {
         write!(std::io::stdout(), "{text}")?;
         std::io::stdout().flush()?;
         Ok(())
+    }
+
+    /// Predictions a second.
+    fn rate(&mut self, predictions: u64) -> f64 {
+        let now = Instant::now();
+        self.counts.push_back((now, predictions));
+        while self.counts.len() > 2 && now - self.counts[1].0 >= RATE_OVER {
+            self.counts.pop_front();
+        }
+        let (then, before) = self.counts[0];
+        (predictions - before) as f64 / (now - then).as_secs_f64().max(1e-3)
     }
 
     /// Takes the drawn lines away again.
