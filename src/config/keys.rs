@@ -13,36 +13,40 @@ use std::path::PathBuf;
 settings! {
     /// The checked configuration, one field a key. What a key means stands at its field.
     Settings {
-        /// The time that a bar may take from its arrival to its stored prediction. The controller divides
-        /// it among the stages and tunes workers and batches to stay inside; it is a budget, not a cut-off.
+        /// The time that a bar may take from its arrival to its stored prediction: a budget, not a cut-off.
+        /// Predictions that take longer are stored all the same, and counted as late.
         max_latency_ms: u64 = 5000, Whole(1..=3_600_000), "ms", Restart;
 
         /// How often the system examines itself: stages that stand still, models that fail, a store that
-        /// is away.
+        /// is away. NOT IN EFFECT YET: it is checked, and takes effect with the health checks, which come
+        /// later.
         health_check_interval: u64 = 60, Whole(1..=86_400), "s", Restart;
 
         /// How long a computed feature vector may be served again. Older ones are computed anew.
         cache_ttl_seconds: u64 = 300, Whole(1..=86_400), "s", Restart;
 
         /// The memory of the process beyond which it drains, stores what it holds, and replaces itself by
-        /// a fresh copy. Counted as resident memory in MiB.
+        /// a fresh copy. Counted as resident memory in MiB. NOT IN EFFECT YET: it is checked, and takes
+        /// effect with the watchdog, which comes later.
         max_memory_mb: u64 = 2048, Whole(16..=1_048_576), "MiB", Restart;
 
-        /// The largest batch at start, before anything was measured. Must not exceed batch_size_max.
+        /// The largest batch at start, before anything was measured. Must not exceed batch_size_max. NOT IN
+        /// EFFECT YET: until the controller comes, batches go up to batch_size_max from the start.
         batch_size_initial: usize = 10, Whole(1..=4096), "rows", Restart;
 
-        /// The largest batch that the controller may allow. A batch is what has piled up: nothing ever
-        /// waits for one to fill.
+        /// The largest batch of rows that one run of a model takes. A batch is what has piled up: nothing
+        /// ever waits for one to fill.
         batch_size_max: usize = 100, Whole(1..=4096), "rows", Restart;
 
-        /// Workers of each stage at start, before anything was measured. Between workers_min and
-        /// workers_max.
+        /// Workers of each stage. Between workers_min and workers_max. The library changes them while
+        /// running (`Engine::set_workers`).
         workers_initial: usize = 2, Whole(1..=256), "workers", Restart;
 
         /// The most workers a stage may get. Their threads are made at start and parked while unused.
         workers_max: usize = 8, Whole(1..=256), "workers", Restart;
 
-        /// The fewest workers a stage keeps. Must not exceed workers_initial.
+        /// The fewest workers a stage keeps. Must not exceed workers_initial. NOT IN EFFECT YET: it binds
+        /// the controller, which comes later.
         workers_min: usize = 1, Whole(1..=256), "workers", Restart;
 
         /// The most models held in memory at once. Beyond it the one that was not used for longest goes,

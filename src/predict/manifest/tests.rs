@@ -111,3 +111,13 @@ fn a_file_that_is_missing_is_named() {
     let error = Manifest::read(Path::new("/no/such/model.toml")).unwrap_err().to_string();
     assert!(error.contains("/no/such/model.toml"), "{error}");
 }
+
+#[test]
+fn the_shipped_reference_has_every_key_and_parses() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/model.toml");
+    let manifest = Manifest::read(&file).unwrap();
+    assert_eq!((manifest.horizon, manifest.window, manifest.features.len()), (5, 32, 5));
+    assert_eq!(manifest.inputs.len(), 3);
+    assert_eq!(manifest.output.value.as_deref(), Some("prediction"));
+    assert!(manifest.accepts("BTCUSDT") && !manifest.accepts("DOGEUSDT"));
+}
