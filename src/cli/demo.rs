@@ -197,10 +197,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let mut out = std::io::stdout().lock();
     if arguments.json {
         writeln!(out, "{}", report.json())?;
-        return Ok(());
+    } else {
+        let database = database.display();
+        write!(out, "{}", report.text())?;
+        writeln!(out, "\nstored in {database}: try")?;
+        writeln!(out, "  sqlite3 {database} 'SELECT * FROM agentpreds ORDER BY ts DESC LIMIT 5'")?;
     }
-    write!(out, "{}", report.text())?;
-    writeln!(out, "\nstored in {}: try", database.display())?;
-    writeln!(out, "  sqlite3 {} 'SELECT * FROM agentpreds ORDER BY ts DESC LIMIT 5'", database.display())?;
-    Ok(())
+    report.stop.failure().map_or(Ok(()), |failure| Err(CliError::Failed(failure)))
 }

@@ -118,8 +118,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     bar.finish_and_clear();
     let report =
         Report { metrics: engine.metrics(), stop: report, wall: begin.elapsed(), at_full_speed: true };
-    let stop = &report.stop;
-    let whole = !interrupted && stop.source_error.is_none() && stop.undrained == 0 && stop.unsaved == 0;
+    let whole = !interrupted && report.stop.failure().is_none();
     let mut predictions = arguments.out.clone();
     if let Some(completion) = completion {
         // What an interrupted or failed run wrote must not be taken for all.
@@ -138,8 +137,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
             writeln!(out, "predictions: {}", path.display())?;
         }
     }
-    match report.stop.source_error {
-        Some(error) => Err(CliError::Failed(error)),
+    match report.stop.failure() {
+        Some(failure) => Err(CliError::Failed(failure)),
         None if interrupted => Err(CliError::Interrupted),
         None => Ok(()),
     }

@@ -74,14 +74,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         "stopped: {} bars in, {} predictions stored, {} items left",
         performance.total_bars, performance.total_predictions, report.undrained
     ));
-    match report.source_error {
-        Some(error) => Err(CliError::Failed(error)),
-        None if report.unsaved > 0 => Err(CliError::Failed(format!(
-            "{} outcomes were not stored (the log says why): the next start predicts their bars again",
-            report.unsaved
-        ))),
-        None => Ok(()),
-    }
+    report.failure().map_or(Ok(()), |failure| Err(CliError::Failed(failure)))
 }
 
 /// One line for everything, and one a symbol.

@@ -5,7 +5,7 @@ mod intake;
 mod snapshot;
 
 use crate::config::Settings;
-use crate::domain::{Ask, Bar, Origin, Outcome, Reason, Refusal, SeriesKey, Timeframe};
+use crate::domain::{Ask, Bar, Origin, Outcome, Reason, Refusal, SeriesKey, SymbolError, Timeframe};
 use crate::observe::ProcessProbe;
 use crate::persist::Subscription;
 use crate::predict::{Catalogue, Models};
@@ -44,6 +44,9 @@ pub enum EngineError {
     /// Threads or room are missing.
     #[error("{0}")]
     Topology(#[from] TopologyError),
+    /// What was handed in has a symbol that cannot be taken.
+    #[error("{0}")]
+    Symbol(#[from] SymbolError),
     /// It was stopped before.
     #[error("the engine has stopped: it takes no more bars")]
     Stopped,
@@ -72,6 +75,23 @@ pub struct StopReport {
     pub unsaved: u64,
     /// Why the source ended, where that was an error.
     pub source_error: Option<String>,
+}
+
+impl StopReport {
+    /// What went wrong, for a program to end with: `None` where everything that was taken in came out.
+    pub fn failure(&self) -> Option<String> {
+        let Self { undrained, unsaved, source_error } = self;
+        let again = "the next start predicts their bars again";
+        source_error
+            .clone()
+            .or_else(|| {
+                (*unsaved > 0)
+                    .then(|| format!("{unsaved} outcomes were not stored (the log says why): {again}"))
+            })
+            .or_else(|| {
+                (*undrained > 0).then(|| format!("{undrained} items were still on their way: {again}"))
+            })
+    }
 }
 
 /// A running pipeline: bars in, stored predictions out.
@@ -206,10 +226,7 @@ impl Engine {
     /// # Errors
     /// When the symbol is no symbol, the series is new and `series_max` is reached, or the engine was stopped.
     pub fn ingest(&self, symbol: &str, timeframe: Timeframe, bar: Bar) -> Result<(), EngineError> {
-        let series = SeriesKey::new(symbol, timeframe).map_err(|error| {
-            EngineError::Source(SourceError::Row { place: "ingest".into(), problem: error.to_string() })
-        })?;
-        self.ingest_series(&Arc::new(series), bar)
+        self.ingest_series(&Arc::new(SeriesKey::new(symbol, timeframe)?), bar)
     }
 
     /// [`Engine::ingest`] for a caller that keeps the series' key: nothing is allocated for its name.
@@ -322,10 +339,10 @@ impl Engine {
         let drained = drain(Instant::now() + STORE_PATIENCE) || {
             // A store that is away is asked once more and then left: the watermarks stand before what it
             // did not take, so that the next start predicts it again.
-            self.patience.lock().take();
+            give_up();
             drain(deadline)
         };
-        self.patience.lock().take();
+        give_up();
         let undrained = if drained { 0 } else { self.topology.read().iter().map(|s| s.depth).sum() };
         let stopped = StopReport { undrained, unsaved: self.topology.unsaved(), source_error };
         *report = Some(stopped.clone());

@@ -104,9 +104,9 @@ impl Ledger {
             }
             tallies.total.note(predicted, latency_ns);
             let symbol = &outcome.series.symbol;
-            for (map, key) in [(true, model), (false, Some(symbol))] {
+            let Tallies { models, symbols, .. } = &mut *tallies;
+            for (map, key) in [(models, model), (symbols, Some(symbol))] {
                 let Some(key) = key else { continue };
-                let map = if map { &mut tallies.models } else { &mut tallies.symbols };
                 match map.get_mut(key) {
                     Some(tally) => tally.note(predicted, latency_ns),
                     None => map.entry(Arc::clone(key)).or_default().note(predicted, latency_ns),
