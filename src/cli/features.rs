@@ -25,7 +25,6 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         Some(names) => names.iter().map(|name| name.to_string()).collect(),
         None => arguments.features.split(',').map(|name| name.trim().to_owned()).collect(),
     };
-    let plan = Plan::new(&names)?;
     let into_folder = arguments.bars.len() > 1 || arguments.out.is_dir();
     for path in &arguments.bars {
         let series = series_of(path)?;
@@ -35,6 +34,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         } else {
             arguments.out.clone()
         };
+        let plan = Plan::new(&names, series.timeframe)?;
         let rows = write(path, &plan, &out)?;
         writeln!(std::io::stdout(), "{}: {rows} rows of {} features", out.display(), names.len())?;
     }
