@@ -31,6 +31,8 @@ pub use plan::{Plan, PlanState};
 pub use stage::{FeatureKey, FeatureStage};
 
 #[cfg(test)]
+mod tests_core;
+#[cfg(test)]
 mod tests_drift;
 #[cfg(test)]
 mod tests_frames;
@@ -40,5 +42,7 @@ mod tests_golden;
 mod tests_plan;
 #[cfg(test)]
 mod tests_support;
+#[cfg(test)]
+mod tests_warm_up;
 #[cfg(test)]
 mod tests_windows;

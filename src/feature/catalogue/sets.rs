@@ -58,12 +58,14 @@ pub const DEFAULT: [&str; 44] = [
 /// | body, wick_up, wick_dn | `body_ratio`, `upper_wick`, `lower_wick` | the same formulas |
 /// | macd_hist over the close | `macd_hist_rel` | `macd_hist` is in units of the price |
 /// | rsi, -1 to 1 | `rsi_unit_N` | `rsi_N` is 0 to 100 |
-/// | stoch, cci, mfi, adx over 100 | `stoch_k_unit`, `stoch_d_unit`, `cci_unit_N`, `mfi_unit_N`, `adx_unit_N` | without `_unit` they are not divided |
+/// | stoch, over 100 | `stoch_k_unit`, `stoch_d_unit` | `stoch_k` is 0 to 100 |
+/// | cci, mfi, adx, over 100 | `cci_unit_N`, `mfi_unit_N`, `adx_unit_N` | without `_unit` they are not divided |
 /// | willr, 0 at the high to 1 | `willr_unit_N` | `willr_N` is 0 to -100 |
 /// | roc | `ret_10` | the same formula |
 /// | natr (a share) | `atr_rel_N` | `natr_N` is in percent |
 /// | rv (population) | `rv_pop_N`, `rv_ratio_FAST_SLOW` | `rv_N` is the sample's deviation |
-/// | dow (of the close) | `week_sin`, `week_cos` | `dow_sin` knows the weekday of the open time only; `tod_sin` and `hour_sin` differ likewise |
+/// | dow (of the close) | `week_sin`, `week_cos` | `dow_sin` is of the open time, and knows the weekday only |
+/// | tod (of the close) | `tod_sin`, `tod_cos` | `hour_sin` is of the open time |
 ///
 /// Two of them say the same: `rsi_unit_14` and `cmo_14` are one number wherever anything ever moved. Two depend on the
 /// unit of the volume, because they take `ln(1 + v)`: `vol_z_20` and `corr_rv_20`.

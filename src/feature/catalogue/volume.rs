@@ -8,8 +8,8 @@ use crate::feature::kernel::{Read, Spec};
 pub(super) const ROWS: &[Family] = &[
     family!("obv", "first v, then + v where c rose and - v where it fell", Volume, Endless,
             |_| (Spec::Obv, Read::Value(0))),
-    family!("obv_win", N from 1 as 20, "sum of v where c rose and - v where it fell, over sum(v), N bars; undefined when nothing was traded",
-            Ratio, Window, "N" = |a| a.n[0], |a| (Spec::Balance(a.n[0]), Read::Value(0))),
+    family!("obv_win", N from 1 as 20,
+            "sum of v where c rose and - v where it fell, over sum(v), of N bars; undefined when nothing was traded", Ratio, Window, "N" = |a| a.n[0], |a| (Spec::Balance(a.n[0]), Read::Value(0))),
     family!("mfi", N from 1 as 14, "100 * up / (up + down), sums of tp * v over N bars by the sign of tp's move; 0 when none flowed",
             Percent, Window, "N" = |a| a.n[0], |a| (Spec::Mfi(a.n[0]), Read::Value(0))),
     family!("mfi_unit", N from 1 as 14, "mfi / 100", Ratio, Window, "N" = |a| a.n[0],

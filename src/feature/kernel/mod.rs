@@ -82,8 +82,10 @@ pub enum Spec {
     Rsi(usize),
     /// [`wilder::Atr`]
     Atr(usize),
-    /// [`wilder::Directional`]
+    /// [`wilder::Directional`], as TA-Lib computes it
     Directional(usize),
+    /// [`wilder::Directional`], allowing for the prices' rounding
+    DirectionalUnit(usize),
     /// [`volume::Obv`]
     Obv,
     /// [`volume::Mfi`]
@@ -227,7 +229,8 @@ impl Kernel {
             Spec::Macd(periods) => Self::Macd(average::Macd::new(periods)),
             Spec::Rsi(n) => Self::Rsi(wilder::Rsi::new(n)),
             Spec::Atr(n) => Self::Atr(wilder::Atr::new(n)),
-            Spec::Directional(n) => Self::Directional(wilder::Directional::new(n)),
+            Spec::Directional(n) => Self::Directional(wilder::Directional::new(n, 0.0)),
+            Spec::DirectionalUnit(n) => Self::Directional(wilder::Directional::new(n, NOISE)),
             Spec::Obv => Self::Obv(volume::Obv::default()),
             Spec::Mfi(n) => Self::Mfi(volume::Mfi::new(n, layout)),
             Spec::Vwap(n) => Self::Vwap(volume::Vwap::new(n, layout)),

@@ -95,10 +95,14 @@ impl Atr {
 /// Directional movement and true range are summed over the first n - 1 moves, then `s += x - s / n`;
 /// `di = 100 * dm / tr`, `dx = 100 * |plus - minus| / (plus + minus)`, and `adx` is the smoothed `dx`, seeded
 /// with the mean of n. Where nothing moved, a DI is 0, `dx` adds nothing to the seed and leaves a running ADX
-/// as it is. DIs are defined from bar n, ADX from bar 2n - 1. Source: TA-Lib `ADX`, `PLUS_DI`, `MINUS_DI`.
+/// as it is. A bar that went up and down by the same amount moved in neither direction; whether it did TA-Lib decides by
+/// the last bit, and so do these. `adx_unit_N` and `di_diff_N` allow for the prices' rounding, `noise`: without it the same
+/// market in other units would be another one. DIs are defined from bar n, ADX from bar 2n - 1. Source: TA-Lib `ADX`, `PLUS_DI`, `MINUS_DI`.
 #[derive(Clone, Copy, Debug)]
 pub struct Directional {
     n: usize,
+    /// What two moves may differ by and still be the same, relative to the prices.
+    noise: f64,
     previous: Option<Bar>,
     /// Moves seen, counted up to n - 1: the length of the plain sums.
     moves: usize,
@@ -111,9 +115,9 @@ pub struct Directional {
 
 impl Directional {
     /// Period `n >= 1`.
-    pub fn new(n: usize) -> Self {
+    pub fn new(n: usize, noise: f64) -> Self {
         let index = Smooth::new(n);
-        Self { n, previous: None, moves: 0, plus: 0.0, minus: 0.0, range: 0.0, index, adx: f64::NAN }
+        Self { n, noise, previous: None, moves: 0, plus: 0.0, minus: 0.0, range: 0.0, index, adx: f64::NAN }
     }
 
     /// ADX, +DI, -DI, and the difference of the latter.
@@ -122,8 +126,9 @@ impl Directional {
         let Some(previous) = self.previous.replace(*bar) else { return UNDEFINED };
         let up = bar.high - previous.high;
         let down = previous.low - bar.low;
-        let plus = if up > 0.0 && up > down { up } else { 0.0 };
-        let minus = if down > 0.0 && down > up { down } else { 0.0 };
+        let noise = self.noise * (bar.high + previous.high);
+        let plus = if up > 0.0 && up - down > noise { up } else { 0.0 };
+        let minus = if down > 0.0 && down - up > noise { down } else { 0.0 };
         let range = true_range(bar, previous.close);
         if self.moves + 1 < self.n {
             self.moves += 1;
