@@ -51,7 +51,8 @@ impl Ema {
     #[inline]
     pub fn advance(&mut self, x: f64) -> f64 {
         let k = self.k;
-        self.mean.advance(x, |mean, x| (x - mean) * k + mean)
+        // Of one bar it is that bar, and not what is left of it after the difference was rounded.
+        self.mean.advance(x, |mean, x| if k == 1.0 { x } else { (x - mean) * k + mean })
     }
 
     /// `ema_N`, price units, and the close's distance from it, that `ema_dist_N` reads; defined from bar n - 1.

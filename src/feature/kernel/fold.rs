@@ -5,13 +5,8 @@
 //! about n for the third and fourth moment too, since an origin far off is itself the largest deviation), whatever the
 //! level, and a window that is flat gives exactly 0 without an epsilon.
 
+use super::not_negative;
 use super::window::{Fold, Sum};
-
-/// `x`, and 0 where rounding made it negative; NaN stays NaN.
-#[inline]
-fn not_negative(x: f64) -> f64 {
-    if x < 0.0 { 0.0 } else { x }
-}
 
 /// Sums of `W` quantities. Exactly 0 when every item is 0.
 #[derive(Clone, Copy, Debug)]

@@ -47,6 +47,12 @@ fn ratio(a: f64, b: f64) -> f64 {
     if b == 0.0 { f64::NAN } else { a / b }
 }
 
+/// `x`, and 0 where rounding made it negative; NaN stays NaN.
+#[inline]
+fn not_negative(x: f64) -> f64 {
+    if x < 0.0 { 0.0 } else { x }
+}
+
 /// Rounding noise, relative to the numbers that were added or averaged: what TA-Lib 0.8.1 treats as nothing.
 const NOISE: f64 = 1e-14;
 

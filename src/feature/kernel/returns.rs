@@ -6,7 +6,7 @@
 
 use super::fold::{Moments, Pairs, Powers, Sums};
 use super::window::{Layout, Window};
-use super::{NOISE, UNDEFINED, Values, ratio};
+use super::{NOISE, UNDEFINED, Values, not_negative, ratio};
 use crate::domain::Bar;
 
 /// Turns closes into log returns.
@@ -220,8 +220,9 @@ impl RangeVolatility {
         let body = ratio(bar.close, bar.open).ln();
         let Some(sums) = self.squares.advance([range * range, body * body], memory) else { return UNDEFINED };
         let [range, body] = sums.map(|sum| sum / self.squares.n() as f64);
-        // The body is within the range, so that the second is no less than 0.11 times the range's square.
-        [(range / (4.0 * LN_2)).sqrt(), (0.5 * range - (2.0 * LN_2 - 1.0) * body).sqrt(), f64::NAN, f64::NAN]
+        // The body is within the range: only rounding makes the second negative, of bars a few last bits high.
+        let both = not_negative(0.5 * range - (2.0 * LN_2 - 1.0) * body);
+        [(range / (4.0 * LN_2)).sqrt(), both.sqrt(), f64::NAN, f64::NAN]
     }
 
     /// Commits.
