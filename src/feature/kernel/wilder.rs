@@ -95,9 +95,11 @@ impl Atr {
 /// Directional movement and true range are summed over the first n - 1 moves, then `s += x - s / n`;
 /// `di = 100 * dm / tr`, `dx = 100 * |plus - minus| / (plus + minus)`, and `adx` is the smoothed `dx`, seeded
 /// with the mean of n. Where nothing moved, a DI is 0, `dx` adds nothing to the seed and leaves a running ADX
-/// as it is. A bar that went up and down by the same amount moved in neither direction; whether it did TA-Lib decides by
-/// the last bit, and so do these. `adx_unit_N` and `di_diff_N` allow for the prices' rounding, `noise`: without it the same
-/// market in other units would be another one. DIs are defined from bar n, ADX from bar 2n - 1. Source: TA-Lib `ADX`, `PLUS_DI`, `MINUS_DI`.
+/// as it is. DIs are defined from bar n, ADX from bar 2n - 1. Source: TA-Lib `ADX`, `PLUS_DI`, `MINUS_DI`.
+///
+/// A bar that went up and down by the same amount moved in neither direction. TA-Lib lets the last bit decide whether
+/// it did, and so do these; `adx_unit_N` and `di_diff_N` allow for the prices' rounding (`noise`), because the same
+/// market in other units would be another one without it.
 #[derive(Clone, Copy, Debug)]
 pub struct Directional {
     n: usize,
