@@ -241,13 +241,23 @@ impl Engine {
     /// Asks for the newest closed bar's prediction, `horizon` bars ahead. It is computed behind the bars of
     /// that series that were taken before, stored like any other, and ahead of other work.
     pub fn predict(&self, symbol: &str, timeframe: Timeframe, horizon: u32) -> Pending {
+        self.ask(symbol, timeframe, horizon, None)
+    }
+
+    /// Asks what would be predicted if a bar that has not closed yet closed as it is now. Nothing changes and
+    /// nothing is stored. The bar must be newer than the newest closed one of its series.
+    pub fn peek(&self, symbol: &str, timeframe: Timeframe, horizon: u32, bar: Bar) -> Pending {
+        self.ask(symbol, timeframe, horizon, Some(bar))
+    }
+
+    fn ask(&self, symbol: &str, timeframe: Timeframe, horizon: u32, provisional: Option<Bar>) -> Pending {
         let (sender, receiver) = bounded(1);
         let answer = move |outcome: &Outcome| {
             // Nobody may be waiting any more.
             let _ = sender.try_send(Outcome { reply: None, ..outcome.clone() });
         };
         let series = SeriesKey::new(symbol, timeframe);
-        let ask = Ask { horizon: Some(horizon), reply: Arc::new(answer) };
+        let ask = Ask { horizon: Some(horizon), provisional, reply: Arc::new(answer) };
         let reply = Arc::clone(&ask.reply);
         let inside = self.gate.enter();
         let known = inside.is_some()
@@ -365,6 +375,7 @@ fn unanswerable(symbol: &str, timeframe: Timeframe, horizon: u32, refusal: Refus
         series: Arc::new(SeriesKey { symbol: Arc::from(symbol), timeframe }),
         horizon,
         ts: crate::domain::Timestamp::default(),
+        revision: 0,
         place: crate::domain::Place::default(),
         origin: Origin::Asked,
         stamps: arrived(),
