@@ -133,13 +133,9 @@ impl Topology {
             options(settings.predict.queue_rows_max, pool.artefacts().max(1)),
             settings,
         )?;
-        let FeatureSettings { gaps, gap_bars_max, ref market_hours, warm_up: stability, .. } =
-            settings.feature;
-        let (hours, revision_bars) = (market_hours.clone(), settings.ingest.revision_bars);
-        let rules = FeatureRules { gaps, gap_bars_max, hours, stability, revision_bars };
         let feature = line(
             STAGES[1],
-            FeatureStage { cache: Arc::clone(&cache), rules },
+            FeatureStage { cache: Arc::clone(&cache), rules: feature_rules(settings) },
             options(settings.feature.queue_bars_max, settings.series_max),
             settings,
         )?;
@@ -149,7 +145,7 @@ impl Topology {
             IngestStage {
                 ranking: Arc::clone(&ranking),
                 clock_skew_ms_max: refuse_future.then_some(skew_ms),
-                revision_bars,
+                revision_bars: settings.ingest.revision_bars,
                 clamp_ohlc: settings.ingest.clamp_ohlc,
             },
             options(settings.ingest.queue_bars_max, settings.series_max),
@@ -333,6 +329,13 @@ impl Topology {
     pub fn series_count(&self) -> usize {
         self.series.read().len()
     }
+}
+
+/// What holds for features, as configured.
+pub fn feature_rules(settings: &Settings) -> FeatureRules {
+    let FeatureSettings { gaps, gap_bars_max, ref market_hours, warm_up, .. } = settings.feature;
+    let (hours, revision_bars) = (market_hours.clone(), settings.ingest.revision_bars);
+    FeatureRules { gaps, gap_bars_max, hours, stability: warm_up, revision_bars }
 }
 
 /// The way to the store, from any stage.

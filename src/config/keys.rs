@@ -79,8 +79,8 @@ settings! {
         /// half of it on average.
         poll_interval_ms: u64 = 5, Whole(1..=60_000), "ms", Restart;
 
-        /// How much history is read per series at start, so that features are defined from the first live
-        /// bar on. 0 reads all there is.
+        /// How much history is read per series at start, and at least what its models take to warm up, so that
+        /// features are defined from the first live bar on. 0 reads all there is.
         history_bars: usize = 10_000, Whole(0..=10_000_000), "bars per series", Restart;
 
         /// What happens to bars that closed while nobody watched and have no stored outcome. "all": every

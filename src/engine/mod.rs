@@ -9,11 +9,12 @@ use crate::domain::{Ask, Bar, Origin, Outcome, Reason, Refusal, SeriesKey, Symbo
 use crate::observe::ProcessProbe;
 use crate::persist::Subscription;
 use crate::predict::{Catalogue, Models};
-use crate::source::{self, History, Source, SourceError};
+use crate::source::{self, Source, SourceError};
 use crate::store::{self, Store, StoreError};
 use crate::topology::{Parts, Topology, TopologyError};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use gate::Gate;
+pub use intake::history;
 use intake::{Intake, SourceThread, arrived};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -188,7 +189,7 @@ impl Engine {
         };
         let source = match source {
             Some(source) => Some(source),
-            None => source::open(&settings.source, History::of(&settings.source), &watermarks)?,
+            None => source::open(&settings.source, history(&settings, &models.catalogue), &watermarks)?,
         };
         let (patience, give_up) = bounded(0);
         let parts = Parts {

@@ -35,6 +35,12 @@ impl FeatureRules {
         let Self { gaps, gap_bars_max, ref hours, .. } = *self;
         Grid { timeframe, policy: gaps, gap_bars_max, hours: hours.clone() }
     }
+
+    /// How many bars of a series a model takes until it may predict; 0 where its features do not exist.
+    pub fn warm_up_bars(&self, timeframe: Timeframe, demand: &Demand) -> u64 {
+        let plan = Plan::new(demand.features.names(), self.grid(timeframe));
+        plan.map_or(0, |plan| plan.warm_up_bars_max(self.stability) + demand.window as u64 - 1)
+    }
 }
 
 /// Stage 2.
