@@ -35,6 +35,8 @@ pub use series::SeriesFeatures;
 pub use stage::{FeatureKey, FeatureRules, FeatureStage};
 
 #[cfg(test)]
+mod tests_core;
+#[cfg(test)]
 mod tests_drift;
 #[cfg(test)]
 mod tests_frames;
@@ -46,5 +48,7 @@ mod tests_plan;
 mod tests_series;
 #[cfg(test)]
 mod tests_support;
+#[cfg(test)]
+mod tests_warm_up;
 #[cfg(test)]
 mod tests_windows;
