@@ -157,14 +157,34 @@ fn peers(bars: &[Bar]) {
         };
     }
     use quantedge::{
-        AdxConfig, AtrConfig, BbConfig, CciConfig, EmaConfig, IndicatorConfig as _, IndicatorConfigBuilder as _,
-        MacdConfig, ObvConfig, RsiConfig, SmaConfig, StochConfig, WillRConfig,
+        AdxConfig, AtrConfig, BbConfig, CciConfig, EmaConfig, MacdConfig, ObvConfig, RsiConfig, SmaConfig,
+        StochConfig, WillRConfig,
     };
-    let stoch = || StochConfig::builder().length(nz(14)).k_smooth(nz(3)).d_smooth(nz(3)).build();
+    let stoch = move || StochConfig::builder().length(nz(14)).k_smooth(nz(3)).d_smooth(nz(3)).build();
     let table: Vec<(&str, Vec<Contestant<'_>>)> = vec![
-        ("sma_20", vec![quantedge!(Sma, SmaConfig::close(nz(20)), |x| x), ta!(ta::indicators::SimpleMovingAverage::new(20)), yata!(SMA, 20)]),
-        ("sma_1000", vec![quantedge!(Sma, SmaConfig::close(nz(1000)), |x| x), ta!(ta::indicators::SimpleMovingAverage::new(1000))]),
-        ("ema_26", vec![quantedge!(Ema, EmaConfig::close(nz(26)), |x| x), ta!(ta::indicators::ExponentialMovingAverage::new(26)), yata!(EMA, 26)]),
+        (
+            "sma_20",
+            vec![
+                quantedge!(Sma, SmaConfig::close(nz(20)), |x| x),
+                ta!(ta::indicators::SimpleMovingAverage::new(20)),
+                yata!(SMA, 20),
+            ],
+        ),
+        (
+            "sma_1000",
+            vec![
+                quantedge!(Sma, SmaConfig::close(nz(1000)), |x| x),
+                ta!(ta::indicators::SimpleMovingAverage::new(1000)),
+            ],
+        ),
+        (
+            "ema_26",
+            vec![
+                quantedge!(Ema, EmaConfig::close(nz(26)), |x| x),
+                ta!(ta::indicators::ExponentialMovingAverage::new(26)),
+                yata!(EMA, 26),
+            ],
+        ),
         ("rsi_14", vec![quantedge!(Rsi, RsiConfig::close(nz(14)), |x| x)]),
         ("atr_14", vec![quantedge!(Atr, AtrConfig::builder().length(nz(14)).build(), |x| x)]),
         ("bb_upper_20_2", vec![quantedge!(Bb, BbConfig::close(nz(20)), |x| x.upper)]),
