@@ -30,7 +30,8 @@ mod stage;
 
 pub use cache::{CacheKey, CacheReading, FeatureCache};
 pub use error::FeatureError;
-pub use plan::{Plan, PlanState};
+pub use plan::{Plan, PlanState, WarmUp};
+pub use series::SeriesFeatures;
 pub use stage::{FeatureKey, FeatureRules, FeatureStage};
 
 #[cfg(test)]
