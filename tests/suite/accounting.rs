@@ -166,7 +166,7 @@ impl Feed {
     }
 }
 
-/// Four hours of bars, among them each fault that a bar can have.
+/// Five and a half hours of bars, so that all features settle; among them each fault that a bar can have.
 fn faulty_feed() -> Feed {
     let mut feed = Feed::default();
     // The n-th number of a bar, changed, and the reason it has then.
@@ -181,7 +181,7 @@ fn faulty_feed() -> Feed {
         (0, 500.0, Reason::OutsideRange),
         (3, 50.0, Reason::OutsideRange),
     ];
-    for minute in 0..240 {
+    for minute in 0..330 {
         match minute {
             100..=180 if minute % 10 == 0 => {
                 let (number, value, reason) = broken[(minute as usize - 100) / 10];
@@ -190,7 +190,7 @@ fn faulty_feed() -> Feed {
                 feed.refuse(&Feed::time(minute), numbers, reason);
             }
             // Missing: it comes late.
-            195 => {}
+            285 => {}
             _ => feed.take(minute),
         }
         match minute {
@@ -200,17 +200,17 @@ fn faulty_feed() -> Feed {
             194 => feed.refuse(&Feed::time(194), Feed::good(194), Reason::Duplicate),
             198 => feed.refuse(&Feed::time(170 + 1), Feed::good(171), Reason::Duplicate),
             // It goes in its place, and the newest bar is answered anew.
-            200 => {
-                feed.refuse(&Feed::time(195), Feed::good(195), Reason::Superseded);
-                feed.revised.push(Feed::time(200));
+            290 => {
+                feed.refuse(&Feed::time(285), Feed::good(285), Reason::Superseded);
+                feed.revised.push(Feed::time(290));
             }
             // Longer ago than bars are remembered.
             205 => feed.refuse(&Feed::time(5), Feed::good(5), Reason::Late),
-            210 => {
-                let mut numbers = Feed::good(210);
+            300 => {
+                let mut numbers = Feed::good(300);
                 numbers[3] += 0.5;
-                feed.line(&Feed::time(210), numbers);
-                feed.revised.push(Feed::time(210));
+                feed.line(&Feed::time(300), numbers);
+                feed.revised.push(Feed::time(300));
             }
             // Refused before; now it is good, but too late.
             215 => feed.refuse(&Feed::time(180), Feed::good(180), Reason::Late),
@@ -255,7 +255,8 @@ fn every_faulty_bar_is_accounted_for_with_its_reason() {
         let sql = "SELECT count(*) FROM inference_errors WHERE horizon > 0";
         connection.query_row(sql, [], |row| row.get(0)).unwrap()
     };
-    assert!(warming > 0 && warming < 3 * 60, "{warming} outcomes while the features warm up");
+    // adx_14 takes 252 bars until four of its digits no longer depend on where the series begins.
+    assert!(warming > 252 && warming < 3 * 252, "{warming} outcomes while the features warm up");
     counted.insert(Reason::WarmingUp.code(), warming);
 
     // Two bars were answered anew.

@@ -3,7 +3,7 @@
 use crate::service_support::{MODELS, OUTCOMES_PER_BAR, market};
 use std::time::Duration;
 use vela::config::{SourceKind, StoreUrl};
-use vela::domain::{Bar, Outcome, Reason, Timeframe, Timestamp};
+use vela::domain::{Bar, Outcome, Reason, Stability, Timeframe, Timestamp};
 use vela::store::MemoryStore;
 use vela::{Engine, Overrides, Settings};
 
@@ -14,6 +14,8 @@ fn settings() -> Settings {
     settings.models.path = MODELS.into();
     settings.source.kind = SourceKind::None;
     settings.store.url = StoreUrl::None;
+    // Predictions after an hour of bars: how long features take to settle is another matter.
+    settings.feature.warm_up = Stability::Defined;
     settings
 }
 

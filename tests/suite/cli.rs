@@ -106,7 +106,7 @@ fn wrong_models_and_stores_are_named() {
     replay("models", &["--store", "sqlite:misnamed.csv"]).refused(1, &["misnamed.csv", "not a database"]);
     replay("models", &["--out", "gone/out.csv"]).refused(1, &["gone/out.csv", "No such file"]);
     // One broken model is told; the others serve.
-    let bars: String = market(1, 60).iter().map(|(_, bar)| line(bar)).collect();
+    let bars: String = market(1, 300).iter().map(|(_, bar)| line(bar)).collect();
     home.write("bars/BTCUSD_1m.csv", HEADER.to_owned() + &bars);
     home.write("models/demo-1m-h15/1/model.onnx", "no model");
     home.write("models/demo-1m-h1/2/model.toml", "no manifest");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use vela::config::{SourceKind, StoreUrl};
-use vela::domain::{Bar, Outcome, Reason, Timeframe, Timestamp};
+use vela::domain::{Bar, Outcome, Reason, Stability, Timeframe, Timestamp};
 use vela::observe::Metrics;
 use vela::source::{Poll, Source, SourceBar, SourceError};
 use vela::store::{MemoryStore, Store, StoreError, Watermark};
@@ -19,6 +19,8 @@ fn settings() -> Settings {
     settings.models.path = MODELS.into();
     settings.source.kind = SourceKind::None;
     settings.store.url = StoreUrl::None;
+    // Predictions after an hour of bars: how long features take to settle is another matter.
+    settings.feature.warm_up = Stability::Defined;
     settings
 }
 

@@ -107,10 +107,11 @@ impl Home {
         file.write_all(text.as_bytes()).unwrap();
     }
 
-    /// Writes the configuration: where models, rows and log are, and `more`.
+    /// Writes the configuration: where models, rows and log are, that features serve as soon as they are defined (after an
+    /// hour of bars), and `more`.
     pub fn configure(&self, more: &str) {
         let text = "store.url = \"sqlite:vela.db\"\nmodels.path = \"models\"\n\
-                    log.path = \"logs/infer_realtime.log\"\n";
+                    log.path = \"logs/infer_realtime.log\"\nfeature.warm_up = \"defined\"\n";
         self.write("vela.toml", format!("{text}{more}"));
     }
 
