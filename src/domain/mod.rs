@@ -13,7 +13,7 @@ mod time;
 mod timeframe;
 
 pub use bar::Bar;
-pub use feature::{Demand, FeatureSet, FeatureVector};
+pub use feature::{Demand, FeatureSet, FeatureVector, HORIZON_MAX};
 pub use flow::{Admitted, Ask, Incoming, Origin, Place, Reply, Stamps, Task};
 pub use prediction::{OUTCOMES_PER_BAR_MAX, Outcome, Prediction, ValueNames};
 pub use reason::{Reason, Refusal};

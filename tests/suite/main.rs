@@ -6,6 +6,7 @@ mod cli;
 mod config;
 mod determinism;
 mod engine;
+mod export;
 mod kill;
 mod link;
 mod service;

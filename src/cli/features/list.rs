@@ -1,0 +1,164 @@
+//! `vela features --list` and `--warmup`: what features there are, and how long they take to warm up.
+
+use super::{CliError, SETS};
+use crate::feature::Plan;
+use crate::feature::catalogue::{self, Cost, FAMILIES, Family, Memory, Parameter, Unit};
+use serde_json::{Value, json};
+use std::io::Write as _;
+
+/// The width of what is printed, in columns.
+const WIDTH: usize = 100;
+
+const fn cost(cost: Cost) -> &'static str {
+    match cost {
+        Cost::Constant => "O(1)",
+        Cost::Linear => "O(N)",
+    }
+}
+
+const fn memory(memory: Memory) -> &'static str {
+    match memory {
+        Memory::Window => "window",
+        Memory::Fading => "fading",
+        Memory::Endless => "endless",
+    }
+}
+
+const fn unit(unit: Unit) -> &'static str {
+    match unit {
+        Unit::Price => "price",
+        Unit::Volume => "volume",
+        Unit::Ratio => "ratio",
+        Unit::Percent => "percent",
+    }
+}
+
+/// `N from 2 to 10000, default 20`.
+fn parameter(family: &Family, p: &Parameter) -> String {
+    let word = if family.bare { "default" } else { "such as" };
+    format!("{} from {} to {}, {word} {}", p.name, p.min, p.max, p.default)
+}
+
+/// The full name with its parameters, `bb_pctb_N_K`.
+fn full_name(family: &Family) -> String {
+    let names = family.parameters.iter().map(|p| p.name);
+    std::iter::once(family.name).chain(names).collect::<Vec<_>>().join("_")
+}
+
+/// `text` in lines of at most `width` columns, each behind `indent`.
+fn wrapped(text: &str, indent: &str, width: usize) -> String {
+    let mut lines = String::new();
+    let mut column = 0;
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        if column > 0 && column + 1 + length > width {
+            lines.push('\n');
+            column = 0;
+        }
+        if column == 0 {
+            lines.push_str(indent);
+            column = indent.chars().count();
+        } else {
+            lines.push(' ');
+            column += 1;
+        }
+        lines.push_str(word);
+        column += length;
+    }
+    lines + "\n"
+}
+
+fn family_json(family: &Family) -> Value {
+    let parameters: Vec<Value> = family
+        .parameters
+        .iter()
+        .map(|p| json!({"name": p.name, "min": p.min, "max": p.max, "default": p.default, "whole": p.whole}))
+        .collect();
+    json!({
+        "name": family.name,
+        "pattern": family.pattern(),
+        "example": family.example(),
+        "formula": family.formula,
+        "parameters": parameters,
+        "bare": family.bare,
+        "defined_from_bar": family.warm_up,
+        "memory": memory(family.memory),
+        "cost": cost(family.cost),
+        "unit": unit(family.unit),
+    })
+}
+
+/// The named sets that there are.
+fn sets() -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
+    SETS.iter().filter_map(|name| Some((*name, catalogue::set(name)?)))
+}
+
+/// Shows every family and the named sets.
+pub(super) fn families(as_json: bool) -> Result<(), CliError> {
+    let mut out = std::io::stdout().lock();
+    if as_json {
+        let families: Vec<Value> = FAMILIES.iter().map(family_json).collect();
+        let sets: serde_json::Map<String, Value> =
+            sets().map(|(name, names)| (name.to_owned(), names.into())).collect();
+        writeln!(out, "{}", json!({"families": families, "sets": sets}))?;
+        return Ok(());
+    }
+    let names: Vec<String> = FAMILIES.iter().map(full_name).collect();
+    let wide =
+        |texts: &mut dyn Iterator<Item = &str>| texts.map(|text| text.chars().count()).max().unwrap_or(0);
+    let name_width = wide(&mut names.iter().map(String::as_str)).max("feature".len());
+    let defined = "defined from bar";
+    let warm_up_width = wide(&mut FAMILIES.iter().map(|family| family.warm_up)).max(defined.len());
+    writeln!(out, "{:name_width$}  {defined:warm_up_width$}  memory   cost  unit", "feature")?;
+    for (family, name) in FAMILIES.iter().zip(&names) {
+        writeln!(
+            out,
+            "{name:name_width$}  {:warm_up_width$}  {:7}  {:4}  {}",
+            family.warm_up,
+            memory(family.memory),
+            cost(family.cost),
+            unit(family.unit)
+        )?;
+        write!(out, "{}", wrapped(family.formula, "    ", WIDTH))?;
+        if !family.parameters.is_empty() {
+            let parameters: Vec<String> = family.parameters.iter().map(|p| parameter(family, p)).collect();
+            let mut text = parameters.join("; ");
+            if family.bare {
+                text += &format!("; `{}` alone has the defaults", family.name);
+            }
+            write!(out, "{}", wrapped(&text, "    ", WIDTH))?;
+        }
+    }
+    let legend = "Bars count from 0. memory: window, the same wherever the series begins; fading, where it \
+                  begins fades out; endless, it never does. cost: of one bar.";
+    write!(out, "\n{}", wrapped(legend, "", WIDTH))?;
+    for (name, names) in sets() {
+        writeln!(out, "\nset {name}, {} features:", names.len())?;
+        write!(out, "{}", wrapped(&names.join(" "), "    ", WIDTH))?;
+    }
+    Ok(())
+}
+
+/// Shows how many bars each of `names` takes.
+pub(super) fn warm_up(names: &[String], as_json: bool) -> Result<(), CliError> {
+    let plan = Plan::new(names)?;
+    let defined = || plan.first_defined_of().iter().map(|first| first + 1);
+    let mut out = std::io::stdout().lock();
+    if as_json {
+        let features: Vec<Value> = names
+            .iter()
+            .zip(defined())
+            .map(|(name, bars)| json!({"name": name, "bars_until_defined": bars}))
+            .collect();
+        let all = plan.first_defined() + 1;
+        writeln!(out, "{}", json!({"features": features, "all": {"bars_until_defined": all}}))?;
+        return Ok(());
+    }
+    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max("feature".len());
+    writeln!(out, "{:width$}  bars until defined", "feature")?;
+    for (name, bars) in names.iter().zip(defined()) {
+        writeln!(out, "{name:width$}  {bars:>18}")?;
+    }
+    writeln!(out, "{:width$}  {:>18}", "all", plan.first_defined() + 1)?;
+    Ok(())
+}
