@@ -5,6 +5,7 @@ mod accounting;
 mod cli;
 mod config;
 mod determinism;
+mod docs;
 mod engine;
 mod export;
 mod kill;
