@@ -12,7 +12,7 @@
 use arbitrary::{Arbitrary, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
-use vela::domain::{Bar, Timestamp};
+use vela::domain::{Bar, Timeframe, Timestamp};
 use vela::feature::catalogue::{DEFAULT, FAMILIES};
 use vela::feature::{Plan, PlanState};
 
@@ -36,7 +36,7 @@ static PLAN: LazyLock<Plan> = LazyLock::new(|| {
             names.push([family.name.to_owned()].into_iter().chain(written).collect::<Vec<_>>().join("_"));
         }
     }
-    Plan::new(&names).expect("every family takes these periods")
+    Plan::new(&names, Timeframe::MINUTE).expect("every family takes these periods")
 });
 
 /// What holds for one column.

@@ -29,7 +29,7 @@ static MODELS: LazyLock<PathBuf> = LazyLock::new(|| {
 });
 
 fn feature(text: &str) {
-    match Plan::new(&[text]) {
+    match Plan::new(&[text], Timeframe::MINUTE) {
         Ok(plan) => {
             assert_eq!(&*plan.names()[0], text);
             let mut state = plan.state();

@@ -3,7 +3,7 @@
 mod list;
 
 use super::{CliError, signals};
-use crate::domain::FeatureSet;
+use crate::domain::{FeatureSet, Timeframe};
 use crate::export::{Description, Dtype, Export, ExportError, Label, Request};
 use crate::feature::catalogue;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -44,6 +44,9 @@ pub(super) struct Arguments {
         conflicts_with_all = ["bars", "out", "label", "dtype", "complete", "features"]
     )]
     warmup: Option<String>,
+    /// The length of the bars that --warmup counts, for names such as rsi_14@1h
+    #[arg(long, value_name = "TF", requires = "warmup", default_value_t = Timeframe::MINUTE)]
+    timeframe: Timeframe,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -83,7 +86,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         return list::families(arguments.json);
     }
     if let Some(text) = &arguments.warmup {
-        return list::warm_up(&names(text), arguments.json);
+        return list::warm_up(&names(text), arguments.timeframe, arguments.json);
     }
     let label = arguments.label.as_deref().map(|text| text.parse::<Label>());
     let request = Request {

@@ -53,6 +53,19 @@ impl fmt::Display for FeatureSet {
     }
 }
 
+/// How free of the place where its series begins a feature has to be before it is used. Recursive features
+/// (exponential and Wilder averages) forget their beginning gradually.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stability {
+    /// As soon as there is a value.
+    Defined,
+    /// When four significant digits no longer depend on it.
+    #[default]
+    Digits4,
+    /// When eight no longer do.
+    Digits8,
+}
+
 /// What one promoted model asks of every bar of a series.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Demand {

@@ -6,6 +6,8 @@
 mod bar;
 mod feature;
 mod flow;
+mod grid;
+mod hours;
 mod prediction;
 mod reason;
 mod series;
@@ -13,8 +15,10 @@ mod time;
 mod timeframe;
 
 pub use bar::Bar;
-pub use feature::{Demand, FeatureSet, FeatureVector, HORIZON_MAX};
+pub use feature::{Demand, FeatureSet, FeatureVector, HORIZON_MAX, Stability};
 pub use flow::{Admitted, Ask, Incoming, Origin, Place, Reply, Stamps, Task};
+pub use grid::{FILLED_BARS_MAX, Gap, GapPolicy, Grid};
+pub use hours::{MarketHours, ParseMarketHoursError};
 pub use prediction::{OUTCOMES_PER_BAR_MAX, Outcome, Prediction, ValueNames};
 pub use reason::{Reason, Refusal};
 pub use series::{Lane, SeriesId, SeriesKey, SymbolError};

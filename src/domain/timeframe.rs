@@ -49,6 +49,16 @@ impl Timeframe {
         self.seconds
     }
 
+    /// `n` times as long; the same where that would be longer than a timeframe may be.
+    #[must_use]
+    pub fn times(self, n: u32) -> Self {
+        let longer = self.seconds.checked_mul(n).map(|seconds| Self { seconds }.to_string().parse());
+        match longer {
+            Some(Ok(timeframe)) => timeframe,
+            _ => self,
+        }
+    }
+
     const fn origin_ms(self) -> i64 {
         if self.seconds as i64 % (7 * DAY_S) == 0 { MONDAY_OFFSET_S * 1000 } else { 0 }
     }

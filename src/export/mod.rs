@@ -18,7 +18,7 @@ mod series;
 pub use describe::{Description, LabelDescription, SeriesDescription};
 pub use label::{HorizonBy, Label, LabelError, LabelKind};
 
-use crate::domain::{FeatureSet, SeriesKey, Timeframe, Timestamp};
+use crate::domain::{FeatureSet, SeriesKey, Stability, Timeframe, Timestamp};
 use crate::feature::{FeatureError, Plan};
 use crate::source::{BarFile, SourceError, bar_files};
 use partial::Partial;
@@ -27,6 +27,8 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+/// How free of where its series begins every feature of a complete row is.
+const COMPLETE: Stability = Stability::Digits4;
 /// How many bars are taken between two looks at whether to go on.
 const BARS_PER_LOOK: u64 = 256;
 
@@ -264,12 +266,7 @@ impl Export {
 
 /// The kernels for bars of `timeframe`.
 fn plan(features: &FeatureSet, timeframe: Timeframe) -> Result<Plan, ExportError> {
-    Plan::new(features.names()).map_err(|error| ExportError::Feature { timeframe, error })
-}
-
-/// The first bar, counted from 0, whose features are taken as warmed up.
-fn settled_after(plan: &Plan) -> usize {
-    plan.first_defined()
+    Plan::new(features.names(), timeframe).map_err(|error| ExportError::Feature { timeframe, error })
 }
 
 /// Whether both are there and are one file, whatever they are called.

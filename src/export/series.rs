@@ -1,7 +1,7 @@
 //! The rows of one series: bars that serving would take, their features, their label once it is known.
 
 use super::label::{Label, Waiting};
-use super::{Dtype, ExportError, Row, Sink, settled_after};
+use super::{COMPLETE, Dtype, ExportError, Row, Sink};
 use crate::domain::{Bar, Refusal, SeriesKey, Timestamp};
 use crate::feature::{Plan, PlanState};
 use crate::ingest::{Limits, Order, validate};
@@ -29,12 +29,13 @@ pub(super) struct SeriesRows<'a> {
     order: Order,
     state: PlanState,
     waiting: Option<Waiting>,
-    /// The rows of the bars that wait: open time, whether warmed up; and their values one after another.
+    /// The rows of the bars that wait: open time, whether warmed up (as far as that matters); and their values one after another.
     held: VecDeque<(Timestamp, bool)>,
     values: VecDeque<f64>,
     /// The features of a row and its label, cast.
     row: Vec<f64>,
-    settled_after: u64,
+    /// The numbers of all columns.
+    columns: Vec<usize>,
     dtype: Dtype,
     complete: bool,
     tally: Tally,
@@ -63,7 +64,7 @@ impl<'a> SeriesRows<'a> {
             held: VecDeque::new(),
             values: VecDeque::new(),
             row: Vec::with_capacity(plan.len() + 1),
-            settled_after: settled_after(plan) as u64,
+            columns: (0..plan.len()).collect(),
             dtype,
             complete,
             tally,
@@ -83,8 +84,8 @@ impl<'a> SeriesRows<'a> {
         while let Some(label) = self.waiting.as_mut().and_then(|waiting| waiting.decided_by(bar)) {
             self.release(label, sink)?;
         }
-        let settled = self.state.bars() >= self.settled_after;
         self.state.update(bar);
+        let settled = self.complete && self.state.unsettled(&self.columns, 1, COMPLETE).is_none();
         self.tally.bars += 1;
         if let Some(waiting) = &mut self.waiting {
             waiting.take(bar);

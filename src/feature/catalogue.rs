@@ -1,6 +1,7 @@
 //! Every family of features as data: names are read by it, errors are worded by it, users can list it.
 
 use super::kernel::{Read, Spec};
+use crate::domain::Stability;
 
 /// The longest period, in bars, that any parameter takes.
 pub const PERIOD_MAX: usize = 10_000;
@@ -158,6 +159,11 @@ impl Family {
 
     /// The first bar at which the feature is defined.
     pub(super) fn first_defined(&self, arguments: &Arguments) -> usize {
+        (self.first)(arguments)
+    }
+
+    /// The first bar from which on the feature is as free of where its series begins as `stability` says.
+    pub(super) fn settled(&self, arguments: &Arguments, _stability: Stability) -> usize {
         (self.first)(arguments)
     }
 

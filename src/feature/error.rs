@@ -43,4 +43,12 @@ pub enum FeatureError {
         /// The slow period.
         slow: usize,
     },
+    /// What stands behind the `@` is no coarser timeframe of the series.
+    #[error("`{name}`: behind @ stands the timeframe of coarser bars, {allowed}")]
+    Coarser {
+        /// What was asked for.
+        name: String,
+        /// What could have been.
+        allowed: String,
+    },
 }

@@ -19,6 +19,7 @@
 mod cache;
 pub mod catalogue;
 mod error;
+mod frame;
 mod kernel;
 mod name;
 mod plan;
@@ -31,6 +32,8 @@ pub use stage::{FeatureKey, FeatureStage};
 
 #[cfg(test)]
 mod tests_drift;
+#[cfg(test)]
+mod tests_frames;
 #[cfg(test)]
 mod tests_golden;
 #[cfg(test)]

@@ -2,6 +2,26 @@
 
 use super::FeatureError;
 use super::catalogue::{Arguments, DEFAULT, FAMILIES, Family, Parameter};
+use crate::domain::Timeframe;
+
+/// A name and the timeframe of the bars it is computed over: what stands behind its `@`, or `own`.
+pub fn coarser(name: &str, own: Timeframe) -> Result<(&str, Timeframe), FeatureError> {
+    let Some((base, behind)) = name.split_once('@') else { return Ok((name, own)) };
+    // One spelling for every timeframe, because names are compared as text: 1h, not 60m.
+    let written = |timeframe: &Timeframe| timeframe.to_string() == behind;
+    match behind.parse::<Timeframe>().ok().filter(written) {
+        Some(timeframe) if timeframe > own && timeframe.as_secs().is_multiple_of(own.as_secs()) => {
+            Ok((base, timeframe))
+        }
+        _ => {
+            let allowed = format!(
+                "a multiple of the series' own {own} in its shortest spelling, such as @{}",
+                own.times(4)
+            );
+            Err(FeatureError::Coarser { name: name.to_owned(), allowed })
+        }
+    }
+}
 
 /// The family and the parameters that `name` asks for.
 pub fn parse(name: &str) -> Result<(&'static Family, Arguments), FeatureError> {

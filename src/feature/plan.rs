@@ -1,11 +1,14 @@
 //! From a list of names to the kernels behind them, and their state.
 
 use super::FeatureError;
-use super::kernel::{Kernel, Layout, Read, Spec};
-use super::name::parse;
-use crate::domain::Bar;
+use super::frame::{Closed, Frame};
+use super::kernel::{Kernel, Layout, Read, Slot, Spec, Values};
+use super::name::{coarser, parse};
+use crate::domain::{Bar, Gap, Grid, Stability, Timeframe};
 use std::ops::Range;
 use std::sync::Arc;
+
+const LEVELS: [Stability; 3] = [Stability::Defined, Stability::Digits4, Stability::Digits8];
 
 /// A list of features, resolved: which kernels it takes, each once, and which column reads what.
 ///
@@ -17,8 +20,12 @@ pub struct Plan {
 
 #[derive(Debug)]
 struct Shared {
+    grid: Grid,
     names: Box<[Arc<str>]>,
-    first_defined: Box<[usize]>,
+    /// For each column its frame, and how many of that frame's bars it takes, by [`Stability`].
+    warm_up: Box<[(usize, [u64; 3])]>,
+    /// The timeframes, the series' own first; which kernels each has.
+    frames: Box<[(Timeframe, Range<usize>)]>,
     /// The kernels before their first bar.
     kernels: Box<[Kernel]>,
     /// The columns, grouped by the kernel they read.
@@ -38,7 +45,7 @@ struct Column {
 
 impl Shared {
     #[inline]
-    fn scatter(&self, kernel: usize, values: &super::kernel::Values, out: &mut [f64]) {
+    fn scatter(&self, kernel: usize, values: &Values, out: &mut [f64]) {
         for column in &self.columns[self.readers[kernel].clone()] {
             let value = column.read.of(values);
             // What is too large for an f64 is no number: undefined, like a ratio of nothing.
@@ -48,34 +55,56 @@ impl Shared {
 }
 
 impl Plan {
-    /// The plan for the features called `names`, in that order. A name may come twice.
+    /// The plan for the features called `names`, in that order, over bars on `grid`. A name may come twice.
     ///
     /// # Errors
     /// When a name is unknown or a parameter out of range; see [`super::catalogue::FAMILIES`].
-    pub fn new(names: &[impl AsRef<str>]) -> Result<Self, FeatureError> {
-        let mut specs: Vec<Spec> = Vec::new();
+    pub fn new(names: &[impl AsRef<str>], grid: impl Into<Grid>) -> Result<Self, FeatureError> {
+        let grid = grid.into();
+        let mut timeframes = vec![grid.timeframe];
+        let mut specs: Vec<(usize, Spec)> = Vec::new();
         let mut columns: Vec<(usize, Column)> = Vec::with_capacity(names.len());
-        let mut first_defined = Vec::with_capacity(names.len());
+        let mut warm_up = Vec::with_capacity(names.len());
         for (at, name) in names.iter().enumerate() {
-            let (family, arguments) = parse(name.as_ref())?;
+            let (base, timeframe) = coarser(name.as_ref(), grid.timeframe)?;
+            let (family, arguments) = parse(base)?;
+            let frame = timeframes.iter().position(|known| *known == timeframe).unwrap_or_else(|| {
+                timeframes.push(timeframe);
+                timeframes.len() - 1
+            });
             let (spec, read) = family.build(&arguments);
-            let kernel = specs.iter().position(|known| *known == spec).unwrap_or_else(|| {
-                specs.push(spec);
+            let kernel = specs.iter().position(|known| *known == (frame, spec)).unwrap_or_else(|| {
+                specs.push((frame, spec));
                 specs.len() - 1
             });
             columns.push((kernel, Column { at, read }));
-            first_defined.push(family.first_defined(&arguments));
+            let bars = LEVELS.map(|level| family.settled(&arguments, level) as u64 + 1);
+            warm_up.push((frame, bars));
         }
+        // A frame's kernels stand side by side.
+        let mut order: Vec<usize> = (0..specs.len()).collect();
+        order.sort_by_key(|kernel| specs[*kernel].0);
+        let mut place = vec![0; specs.len()];
+        order.iter().enumerate().for_each(|(to, from)| place[*from] = to);
+        columns.iter_mut().for_each(|(kernel, _)| *kernel = place[*kernel]);
         columns.sort_by_key(|(kernel, column)| (*kernel, column.at));
         let reader = |kernel| {
             columns.partition_point(|(k, _)| *k < kernel)..columns.partition_point(|(k, _)| *k <= kernel)
         };
         let readers = (0..specs.len()).map(reader).collect();
+        let frame_of = |at: usize| specs[order[at]].0;
+        let kernels_of = |frame: usize| {
+            let from = (0..order.len()).position(|at| frame_of(at) >= frame).unwrap_or(order.len());
+            from..from + (from..order.len()).take_while(|at| frame_of(*at) == frame).count()
+        };
+        let frames = timeframes.iter().enumerate().map(|(frame, tf)| (*tf, kernels_of(frame))).collect();
         let mut layout = Layout::default();
-        let kernels = specs.iter().map(|spec| Kernel::new(*spec, &mut layout)).collect();
+        let kernels = order.iter().map(|kernel| Kernel::new(specs[*kernel].1, &mut layout)).collect();
         let shared = Shared {
+            grid,
             names: names.iter().map(|name| Arc::from(name.as_ref())).collect(),
-            first_defined: first_defined.into(),
+            warm_up: warm_up.into(),
+            frames,
             kernels,
             columns: columns.iter().map(|(_, column)| *column).collect(),
             readers,
@@ -99,16 +128,21 @@ impl Plan {
         self.shared.names.is_empty()
     }
 
-    /// Index, from 0, of the first bar at which every column can be defined: one less than the bars that a
-    /// warm-up takes at least. Recursive features go on depending on where the series begins for longer: see
-    /// [`super::catalogue::Memory`].
-    pub fn first_defined(&self) -> usize {
-        self.shared.first_defined.iter().copied().max().unwrap_or(0)
+    /// How many bars of its series a column takes until it is as stable as `stability` says, the bar of its first
+    /// such value included. Over coarser bars: at most so many, as the first of them may be cut short.
+    ///
+    /// # Panics
+    /// When there is no such column.
+    pub fn warm_up_bars(&self, column: usize, stability: Stability) -> u64 {
+        let (frame, bars) = self.shared.warm_up[column];
+        let bars = bars[stability as usize];
+        let ratio = u64::from(self.shared.frames[frame].0.as_secs() / self.shared.grid.timeframe.as_secs());
+        bars * ratio + (ratio - 1)
     }
 
-    /// The same for each column alone.
-    pub fn first_defined_of(&self) -> &[usize] {
-        &self.shared.first_defined
+    /// The same for the column that takes longest; 0 where there is none.
+    pub fn warm_up_bars_max(&self, stability: Stability) -> u64 {
+        (0..self.len()).map(|column| self.warm_up_bars(column, stability)).max().unwrap_or(0)
     }
 
     /// How many kernels serve the columns.
@@ -122,7 +156,8 @@ impl Plan {
             kernels: self.shared.kernels.clone(),
             memory: vec![0.0; self.shared.memory].into(),
             values: vec![f64::NAN; self.len()].into(),
-            bars: 0,
+            frames: self.shared.frames.iter().map(|(timeframe, _)| Frame::new(*timeframe)).collect(),
+            newest: Bar::default(),
             shared: Arc::clone(&self.shared),
         }
     }
@@ -136,7 +171,9 @@ pub struct PlanState {
     kernels: Box<[Kernel]>,
     memory: Box<[f64]>,
     values: Box<[f64]>,
-    bars: u64,
+    frames: Box<[Frame]>,
+    /// The newest bar, filled in or not.
+    newest: Bar,
     shared: Arc<Shared>,
 }
 
@@ -144,28 +181,104 @@ impl PlanState {
     /// Commits one closed bar: the next of its series, with finite numbers and positive prices.
     ///
     /// Allocates nothing. Amortised O(1) per kernel, but for [`super::catalogue::Cost::Linear`]; the bar that
-    /// fills a block of n costs O(n).
+    /// fills a block of n costs O(n), one behind a gap that is filled in as much as the bars filled in.
     pub fn update(&mut self, bar: &Bar) {
-        let Self { kernels, memory, values, bars, shared } = self;
-        for (i, kernel) in kernels.iter_mut().enumerate() {
-            let found = kernel.advance(bar, memory);
-            kernel.store(memory);
-            shared.scatter(i, &found, values);
+        match self.gap_before(bar) {
+            Gap::Skip(_) => {}
+            Gap::Reset => self.reset(),
+            Gap::Fill(slots) => self.fill(slots),
         }
-        *bars += 1;
+        self.take(&Closed { bar: *bar, missing: 0, synthetic: false });
+    }
+
+    fn gap_before(&self, bar: &Bar) -> Gap {
+        let newest = self.frames[0].newest();
+        newest.map_or(Gap::Skip(0), |newest| self.shared.grid.gap(newest, bar.ts))
+    }
+
+    /// Flat bars for the `slots` that are missing after the newest bar.
+    fn fill(&mut self, slots: u32) {
+        let shared = Arc::clone(&self.shared);
+        let close = self.newest.close;
+        for _ in 0..slots {
+            let next = shared.grid.close_of(self.newest.ts);
+            let ts = shared.grid.hours.next_open(next, shared.grid.timeframe);
+            let bar = Bar { ts, open: close, high: close, low: close, close, volume: 0.0 };
+            self.take(&Closed { bar, missing: 0, synthetic: true });
+        }
+    }
+
+    /// One bar, or one that was filled in, through every timeframe; coarser ones first.
+    fn take(&mut self, base: &Closed) {
+        let Self { kernels, memory, values, frames, newest, shared } = self;
+        let mut run = |frame: &Frame, kernel_range: &Range<usize>, closed: &Closed| {
+            let Closed { bar, missing, synthetic } = closed;
+            let slot = Slot { bar, close: frame.close_of(bar.ts), missing: *missing, synthetic: *synthetic };
+            for i in kernel_range.clone() {
+                let found = kernels[i].advance(&slot, memory);
+                kernels[i].store(memory);
+                shared.scatter(i, &found, values);
+            }
+        };
+        let grid = &shared.grid;
+        let closes = grid.close_of(base.bar.ts);
+        // A plan has the series' own timeframe always.
+        let Some((own, coarser)) = frames.split_first_mut() else { return };
+        let began = own.newest().is_some();
+        for (frame, (_, kernels)) in coarser.iter_mut().zip(&shared.frames[1..]) {
+            if let Some(closed) = frame.close_before(&base.bar, grid) {
+                run(frame, kernels, &closed);
+            }
+            if let Some(closed) = frame.add(base, closes, began, grid) {
+                run(frame, kernels, &closed);
+            }
+        }
+        let missing = own.take(base.bar.ts, grid);
+        run(own, &shared.frames[0].1, &Closed { missing, ..*base });
+        *newest = base.bar;
     }
 
     /// Gives in `out` what [`PlanState::update`] and [`PlanState::write`] would give for `bar`, and commits
-    /// nothing.
+    /// nothing. Allocates only where the bar closes coarser bars, or comes behind a gap that is not skipped.
     ///
     /// # Panics
     /// When `out` has not one place for each column.
     pub fn peek(&self, bar: &Bar, out: &mut [f64]) {
         assert_eq!(out.len(), self.values.len(), "one place for each column");
-        for (i, kernel) in self.kernels.iter().enumerate() {
-            let mut kernel = *kernel;
-            let found = kernel.advance(bar, &self.memory);
+        let Gap::Skip(missing) = self.gap_before(bar) else { return self.fork(bar, out) };
+        let grid = &self.shared.grid;
+        let close = grid.close_of(bar.ts);
+        let base = Closed { bar: *bar, missing, synthetic: false };
+        let began = self.frames[0].newest().is_some();
+        let closes_coarser = |frame: &Frame| {
+            let mut frame = *frame;
+            frame.close_before(bar, grid).is_some() || frame.add(&base, close, began, grid).is_some()
+        };
+        if self.frames[1..].iter().any(closes_coarser) {
+            return self.fork(bar, out);
+        }
+        out.copy_from_slice(&self.values);
+        let slot = Slot { bar, close, missing, synthetic: false };
+        for i in self.shared.frames[0].1.clone() {
+            let mut kernel = self.kernels[i];
+            let found = kernel.advance(&slot, &self.memory);
             self.shared.scatter(i, &found, out);
+        }
+    }
+
+    fn fork(&self, bar: &Bar, out: &mut [f64]) {
+        let mut fork = self.clone();
+        fork.update(bar);
+        fork.write(out);
+    }
+
+    /// Forgets every bar: as new, but without a new allocation.
+    pub fn reset(&mut self) {
+        // Kernels read no memory that they have not written since they began.
+        self.kernels.copy_from_slice(&self.shared.kernels);
+        self.values.fill(f64::NAN);
+        for (frame, (timeframe, _)) in self.frames.iter_mut().zip(&self.shared.frames) {
+            *frame = Frame::new(*timeframe);
         }
     }
 
@@ -182,9 +295,21 @@ impl PlanState {
         &self.values
     }
 
-    /// How many bars have been committed.
+    /// The first of `columns` that still depends too much on where the series began, for the newest `window` bars.
+    pub fn unsettled(&self, columns: &[usize], window: usize, stability: Stability) -> Option<usize> {
+        let own_s = u64::from(self.shared.grid.timeframe.as_secs());
+        columns.iter().copied().find(|column| {
+            let (frame, bars) = self.shared.warm_up[*column];
+            let ratio = u64::from(self.shared.frames[frame].0.as_secs()) / own_s;
+            let earlier = (window as u64).saturating_sub(1).div_ceil(ratio);
+            self.frames[frame].taken() < bars[stability as usize] + earlier
+        })
+    }
+
+    /// How many bars have been taken since the series began, or began anew behind a gap; those that were
+    /// filled in count.
     pub fn bars(&self) -> u64 {
-        self.bars
+        self.frames[0].taken()
     }
 }
 
@@ -194,7 +319,8 @@ impl Clone for PlanState {
             kernels: self.kernels.clone(),
             memory: self.memory.clone(),
             values: self.values.clone(),
-            bars: self.bars,
+            frames: self.frames.clone(),
+            newest: self.newest,
             shared: Arc::clone(&self.shared),
         }
     }
@@ -203,7 +329,8 @@ impl Clone for PlanState {
         self.kernels.clone_from(&source.kernels);
         self.memory.clone_from(&source.memory);
         self.values.clone_from(&source.values);
-        self.bars = source.bars;
+        self.frames.clone_from(&source.frames);
+        self.newest = source.newest;
         self.shared.clone_from(&source.shared);
     }
 }

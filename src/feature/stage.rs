@@ -58,7 +58,7 @@ impl FeatureKey {
         let mut names: Vec<Arc<str>> = Vec::new();
         let mut rows_max = 1;
         let demanded = demands.iter().cloned().map(|mut demand| {
-            if let Err(error) = Plan::new(demand.features.names()) {
+            if let Err(error) = Plan::new(demand.features.names(), series.timeframe) {
                 let refusal = Refusal::of_model(&demand.name, Reason::ModelUnavailable, error.to_string());
                 demand.unusable.get_or_insert(refusal);
             }
@@ -76,7 +76,7 @@ impl FeatureKey {
         let demands = demanded.collect();
         // Every name was accepted above, so all of them together are.
         #[allow(clippy::expect_used)]
-        let plan = Plan::new(&names).expect("names that were accepted one by one");
+        let plan = Plan::new(&names, series.timeframe).expect("names that were accepted one by one");
         let kernels = plan.state();
         let rows = vec![f64::NAN; rows_max * names.len()].into();
         let state = SeriesState { plan, kernels, rows, rows_max, count: 0, newest: None };

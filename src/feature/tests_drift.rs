@@ -2,7 +2,7 @@
 
 use super::Plan;
 use super::tests_support::{Market, agree};
-use crate::domain::Bar;
+use crate::domain::{Bar, Timeframe};
 use std::collections::VecDeque;
 use std::time::Instant;
 
@@ -32,7 +32,7 @@ const BACK: usize = 51;
 
 fn drift(bars: usize) {
     for level in [1e-8, 1e9, 0.0] {
-        let plan = Plan::new(&WINDOWED).unwrap();
+        let plan = Plan::new(&WINDOWED, Timeframe::MINUTE).unwrap();
         let mut state = plan.state();
         let mut recent: VecDeque<Bar> = VecDeque::new();
         for (i, bar) in Market::new(21, level).take(bars).enumerate() {
@@ -76,7 +76,7 @@ fn nothing_drifts_over_five_million_bars() {
 fn what_the_default_set_costs() {
     let bars: Vec<Bar> = Market::new(1, 100.0).take(200_000).collect();
     let names = super::catalogue::DEFAULT;
-    let mut state = Plan::new(&names).unwrap().state();
+    let mut state = Plan::new(&names, Timeframe::MINUTE).unwrap().state();
     let mut out = [0.0; 44];
     for round in 0..3 {
         let start = Instant::now();
@@ -99,7 +99,7 @@ fn what_the_default_set_costs() {
         println!("round {round}: update {update} ns, peek {peek} ns, snapshot {snapshot} ns");
     }
     for name in names {
-        let mut state = Plan::new(&[name]).unwrap().state();
+        let mut state = Plan::new(&[name], Timeframe::MINUTE).unwrap().state();
         let start = Instant::now();
         bars.iter().for_each(|bar| state.update(bar));
         print!("{name} {} ns; ", start.elapsed().as_nanos() / bars.len() as u128);

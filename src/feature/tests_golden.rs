@@ -3,6 +3,7 @@
 use super::catalogue::{DEFAULT, Unit};
 use super::tests_support::{agree, read_bars, reference};
 use super::{Plan, name};
+use crate::domain::{Stability, Timeframe};
 
 fn unit(name: &str) -> Unit {
     name::parse(name).unwrap().0.unit
@@ -30,7 +31,7 @@ fn compare(series: &str, golden: &str, data: &std::path::Path) {
     let names: Vec<&str> = rows.next().unwrap().split(',').skip(1).collect();
     assert_eq!(names, DEFAULT);
     let rows: Vec<&str> = rows.collect();
-    let mut state = Plan::new(&names).unwrap().state();
+    let mut state = Plan::new(&names, Timeframe::MINUTE).unwrap().state();
     let from = bars.len() - rows.len();
     let mut worst = vec![(0.0, 0, 0.0, 0.0); names.len()];
     let mut wrong = Vec::new();
@@ -67,8 +68,12 @@ fn warm_up_is_as_long_as_the_reference_says() {
         .iter()
         .map(|f| (f["name"].as_str().unwrap().to_owned(), f["first_index"].as_u64().unwrap() as usize))
         .collect();
-    let plan = Plan::new(&DEFAULT).unwrap();
-    let ours = plan.names().iter().map(|n| n.to_string()).zip(plan.first_defined_of().iter().copied());
+    let plan = Plan::new(&DEFAULT, Timeframe::MINUTE).unwrap();
+    let ours = plan
+        .names()
+        .iter()
+        .map(|n| n.to_string())
+        .zip((0..plan.len()).map(|c| plan.warm_up_bars(c, Stability::Defined) as usize - 1));
     assert_eq!(ours.collect::<Vec<_>>(), expected);
-    assert_eq!(plan.first_defined(), 49);
+    assert_eq!(plan.warm_up_bars_max(Stability::Defined), 50);
 }

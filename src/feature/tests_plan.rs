@@ -3,7 +3,7 @@
 use super::catalogue::{self, DEFAULT, FAMILIES};
 use super::tests_support::{Market, Random, bits};
 use super::{FeatureError, Plan};
-use crate::domain::Bar;
+use crate::domain::{Bar, Stability, Timeframe};
 
 /// Every family with its defaults, and with other parameters, small, odd and large.
 fn many() -> Vec<String> {
@@ -22,7 +22,7 @@ fn many() -> Vec<String> {
 
 #[test]
 fn every_column_is_defined_from_its_first_bar_and_not_before() {
-    let plan = Plan::new(&many()).unwrap();
+    let plan = Plan::new(&many(), Timeframe::MINUTE).unwrap();
     let mut state = plan.state();
     assert!(state.values().iter().all(|x| x.is_nan()));
     // A market that always moves and trades: nothing is undefined but for the warm-up.
@@ -30,22 +30,21 @@ fn every_column_is_defined_from_its_first_bar_and_not_before() {
     let moves =
         |b: &Bar| b.high > b.low && b.volume > 0.0 && std::mem::replace(&mut close, b.close) != b.close;
     let bars = Market::new(4, 10.0).filter(moves);
-    for (i, bar) in bars.take(plan.first_defined() + 50).enumerate() {
+    let warm_up = plan.warm_up_bars_max(Stability::Defined);
+    for (bars, bar) in (1..=warm_up + 50).zip(bars) {
         state.update(&bar);
-        for ((name, value), first) in plan.names().iter().zip(state.values()).zip(plan.first_defined_of()) {
-            assert_eq!(
-                value.is_finite(),
-                i >= *first,
-                "{name} at bar {i} is {value}, first defined at {first}"
-            );
+        for (column, (name, value)) in plan.names().iter().zip(state.values()).enumerate() {
+            let warm_up = plan.warm_up_bars(column, Stability::Defined);
+            let settled = bars >= warm_up;
+            assert_eq!(value.is_finite(), settled, "{name} after {bars} bars is {value}, not {warm_up}");
         }
     }
-    assert_eq!(state.bars(), plan.first_defined() as u64 + 50);
+    assert_eq!(state.bars(), warm_up + 50);
 }
 
 #[test]
 fn a_peek_is_an_update_that_was_not_committed() {
-    let plan = Plan::new(&many()).unwrap();
+    let plan = Plan::new(&many(), Timeframe::MINUTE).unwrap();
     let mut state = plan.state();
     let mut out = vec![0.0; plan.len()];
     for (bar, other) in Market::new(6, 1.0).zip(Market::new(7, 1.0)).take(700) {
@@ -62,7 +61,7 @@ fn a_peek_is_an_update_that_was_not_committed() {
 
 #[test]
 fn a_snapshot_goes_on_bit_for_bit() {
-    let plan = Plan::new(&many()).unwrap();
+    let plan = Plan::new(&many(), Timeframe::MINUTE).unwrap();
     let bars: Vec<Bar> = Market::new(8, 0.0).take(1500).collect();
     let mut straight = plan.state();
     let rows: Vec<Vec<u64>> = bars
@@ -94,11 +93,11 @@ fn a_snapshot_goes_on_bit_for_bit() {
 fn a_column_does_not_depend_on_its_company() {
     let names = many();
     let bars: Vec<Bar> = Market::new(13, 3.0).take(400).collect();
-    let all = Plan::new(&names).unwrap();
+    let all = Plan::new(&names, Timeframe::MINUTE).unwrap();
     let mut together = all.state();
     bars.iter().for_each(|bar| together.update(bar));
     for (name, value) in names.iter().zip(together.values()) {
-        let mut alone = Plan::new(&[name]).unwrap().state();
+        let mut alone = Plan::new(&[name], Timeframe::MINUTE).unwrap().state();
         bars.iter().for_each(|bar| alone.update(bar));
         assert_eq!(bits(alone.values()), bits(&[*value]), "{name}");
     }
@@ -106,7 +105,7 @@ fn a_column_does_not_depend_on_its_company() {
 
 #[test]
 fn columns_that_can_share_a_kernel_do() {
-    let kernels = |names: &[&str]| Plan::new(names).unwrap().kernels();
+    let kernels = |names: &[&str]| Plan::new(names, Timeframe::MINUTE).unwrap().kernels();
     assert_eq!(
         kernels(&["bb_upper", "bb_mid", "bb_lower_20_3", "bb_pctb_20_2", "bb_width", "zscore_20", "sma_20"]),
         1
@@ -121,9 +120,9 @@ fn columns_that_can_share_a_kernel_do() {
 
 #[test]
 fn names_keep_their_order_and_may_repeat() {
-    let plan = Plan::new(&["obv", "sma_2", "obv", "hl_range"]).unwrap();
+    let plan = Plan::new(&["obv", "sma_2", "obv", "hl_range"], Timeframe::MINUTE).unwrap();
     assert_eq!(plan.names().iter().map(|n| &**n).collect::<Vec<_>>(), ["obv", "sma_2", "obv", "hl_range"]);
-    assert_eq!((plan.first_defined(), plan.first_defined_of()), (1, &[0, 1, 0, 0][..]));
+    assert_eq!([0, 1, 2, 3].map(|column| plan.warm_up_bars(column, Stability::Defined)), [1, 2, 1, 1]);
     let mut state = plan.state();
     state.update(&Bar { open: 2.0, high: 4.0, low: 2.0, close: 2.0, volume: 7.0, ..Bar::default() });
     let mut out = [0.0; 4];
@@ -134,16 +133,16 @@ fn names_keep_their_order_and_may_repeat() {
 
 #[test]
 fn a_wrong_name_refuses_the_whole_plan() {
-    let error = Plan::new(&["obv", "smq_20"]).map(|_| ()).unwrap_err();
+    let error = Plan::new(&["obv", "smq_20"], Timeframe::MINUTE).map(|_| ()).unwrap_err();
     assert!(matches!(&error, FeatureError::Unknown { closest: "sma_20", .. }), "{error}");
     assert_eq!(catalogue::set("default"), Some(&DEFAULT[..]));
     assert_eq!(catalogue::set("other"), None);
-    assert!(Plan::new(&[""; 0]).unwrap().is_empty());
+    assert!(Plan::new(&[""; 0], Timeframe::MINUTE).unwrap().is_empty());
 }
 
 #[test]
 fn what_is_too_large_for_a_number_is_undefined() {
-    let plan = Plan::new(&many()).unwrap();
+    let plan = Plan::new(&many(), Timeframe::MINUTE).unwrap();
     let mut state = plan.state();
     let mut peeked = vec![0.0; plan.len()];
     for (i, mut bar) in Market::new(8, 1.0).take(300).enumerate() {

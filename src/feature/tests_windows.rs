@@ -2,7 +2,7 @@
 
 use super::Plan;
 use super::tests_support::{Market, agree};
-use crate::domain::Bar;
+use crate::domain::{Bar, Timeframe};
 
 /// One column, its first bar, and the plain computation over the bars up to and including the newest.
 type Naive = (&'static str, usize, fn(&[Bar], usize) -> f64);
@@ -140,7 +140,7 @@ fn compare(seed: u64, level: f64, n: usize, bars: usize, stride: usize) {
             },
         )
         .collect();
-    let plan = Plan::new(&names).unwrap();
+    let plan = Plan::new(&names, Timeframe::MINUTE).unwrap();
     let mut state = plan.state();
     let mut seen: Vec<Bar> = Vec::new();
     for (i, bar) in Market::new(seed, level).take(bars).enumerate() {
@@ -185,7 +185,7 @@ fn long_windows_equal_two_passes() {
 
 #[test]
 fn the_stochastic_equals_its_definition() {
-    let plan = Plan::new(&["stoch_k_9_3_3", "stoch_d_9_3_3"]).unwrap();
+    let plan = Plan::new(&["stoch_k_9_3_3", "stoch_d_9_3_3"], Timeframe::MINUTE).unwrap();
     let mut state = plan.state();
     let mut seen = Vec::new();
     for (i, bar) in Market::new(5, 1e-8).take(3000).enumerate() {
@@ -201,7 +201,8 @@ fn the_stochastic_equals_its_definition() {
 
 #[test]
 fn an_outlier_leaves_no_trace() {
-    let plan = Plan::new(&["sma_5", "zscore_5", "bb_width_5_2", "vwap_5", "vol_ratio_5"]).unwrap();
+    let plan = Plan::new(&["sma_5", "zscore_5", "bb_width_5_2", "vwap_5", "vol_ratio_5"], Timeframe::MINUTE)
+        .unwrap();
     let run = |outlier: f64| {
         let mut state = plan.state();
         for (i, mut bar) in Market::new(3, 1e-8).take(200).enumerate() {
@@ -231,7 +232,7 @@ fn what_does_not_move_is_exactly_flat_and_what_is_not_traded_exactly_zero() {
         "cci_20",
         "rsi_14",
     ];
-    let plan = Plan::new(&names).unwrap();
+    let plan = Plan::new(&names, Timeframe::MINUTE).unwrap();
     let mut state = plan.state();
     let wild: Vec<Bar> = Market::new(9, 1.0).filter(|b| b.high > b.low).take(333).collect();
     wild.iter().for_each(|bar| state.update(bar));

@@ -1,11 +1,15 @@
 //! `vela features --list` and `--warmup`: what features there are, and how long they take to warm up.
 
 use super::{CliError, SETS};
+use crate::domain::{Stability, Timeframe};
 use crate::feature::Plan;
 use crate::feature::catalogue::{self, Cost, FAMILIES, Family, Memory, Parameter, Unit};
 use serde_json::{Value, json};
 use std::io::Write as _;
 
+/// What a warm-up is told of: its key in JSON, its title, and how free of where the series begins the value is.
+const LEVELS: &[(&str, &str, Stability)] =
+    &[("bars_until_defined", "bars until defined", Stability::Defined)];
 /// The width of what is printed, in columns.
 const WIDTH: usize = 100;
 
@@ -139,26 +143,45 @@ pub(super) fn families(as_json: bool) -> Result<(), CliError> {
     Ok(())
 }
 
+/// How many bars a feature of a series of `timeframe` takes, by name and by level; `None`: never.
+fn warm_ups(names: &[String], timeframe: Timeframe) -> Result<Vec<Vec<Option<u64>>>, CliError> {
+    let plan = Plan::new(names, timeframe)?;
+    let row = |(column, name): (usize, &String)| {
+        let base = name.split('@').next().unwrap_or_default();
+        let endless = FAMILIES.iter().any(|family| family.memory == Memory::Endless && family.name == base);
+        let bars = |(_, _, level): &(&str, &str, Stability)| {
+            (*level == Stability::Defined || !endless).then(|| plan.warm_up_bars(column, *level))
+        };
+        LEVELS.iter().map(bars).collect()
+    };
+    Ok(names.iter().enumerate().map(row).collect())
+}
+
 /// Shows how many bars each of `names` takes.
-pub(super) fn warm_up(names: &[String], as_json: bool) -> Result<(), CliError> {
-    let plan = Plan::new(names)?;
-    let defined = || plan.first_defined_of().iter().map(|first| first + 1);
+pub(super) fn warm_up(names: &[String], timeframe: Timeframe, as_json: bool) -> Result<(), CliError> {
+    let rows = warm_ups(names, timeframe)?;
     let mut out = std::io::stdout().lock();
     if as_json {
-        let features: Vec<Value> = names
-            .iter()
-            .zip(defined())
-            .map(|(name, bars)| json!({"name": name, "bars_until_defined": bars}))
-            .collect();
-        let all = plan.first_defined() + 1;
-        writeln!(out, "{}", json!({"features": features, "all": {"bars_until_defined": all}}))?;
+        let feature = |(name, bars): (&String, &Vec<Option<u64>>)| {
+            let levels = LEVELS.iter().zip(bars).map(|((key, ..), bars)| ((*key).to_owned(), json!(bars)));
+            let mut feature: serde_json::Map<String, Value> = levels.collect();
+            feature.insert("name".to_owned(), name.as_str().into());
+            Value::Object(feature)
+        };
+        let features: Vec<Value> = names.iter().zip(&rows).map(feature).collect();
+        writeln!(out, "{}", json!({"timeframe": timeframe.to_string(), "features": features}))?;
         return Ok(());
     }
     let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max("feature".len());
-    writeln!(out, "{:width$}  bars until defined", "feature")?;
-    for (name, bars) in names.iter().zip(defined()) {
-        writeln!(out, "{name:width$}  {bars:>18}")?;
+    write!(out, "{:width$}", "feature")?;
+    LEVELS.iter().try_for_each(|(_, title, _)| write!(out, "  {title}"))?;
+    for (name, bars) in names.iter().zip(&rows) {
+        write!(out, "\n{name:width$}")?;
+        for ((_, title, _), bars) in LEVELS.iter().zip(bars) {
+            let bars = bars.map_or_else(|| "never".to_owned(), |bars| bars.to_string());
+            write!(out, "  {bars:>0$}", title.len())?;
+        }
     }
-    writeln!(out, "{:width$}  {:>18}", "all", plan.first_defined() + 1)?;
+    writeln!(out)?;
     Ok(())
 }

@@ -14,7 +14,20 @@ mod window;
 
 pub use window::Layout;
 
-use crate::domain::Bar;
+use crate::domain::{Bar, Timestamp};
+
+/// A bar in its place: what kernels see of one step of a series.
+#[derive(Clone, Copy, Debug)]
+pub struct Slot<'b> {
+    /// What happened.
+    pub bar: &'b Bar,
+    /// When it closed.
+    pub close: Timestamp,
+    /// How many expected bars right before it are missing, and were not filled in.
+    pub missing: u32,
+    /// Whether it was filled in for a missing one (for a coarser bar: every part of it).
+    pub synthetic: bool,
+}
 
 /// What a kernel says about one bar: up to four numbers, NaN where undefined or unused.
 pub type Values = [f64; 4];
@@ -147,9 +160,10 @@ impl Kernel {
         }
     }
 
-    /// Moves over `bar` as far as it goes without writing to `memory`.
+    /// Moves over `slot` as far as it goes without writing to `memory`.
     #[inline]
-    pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
+    pub fn advance(&mut self, slot: &Slot<'_>, memory: &[f64]) -> Values {
+        let bar = slot.bar;
         match self {
             Self::Lag(kernel) => kernel.advance(bar, memory),
             Self::Deviation(kernel) => kernel.advance(bar, memory),
