@@ -12,11 +12,11 @@
 //! What a stage refuses goes from there to persist at once, with its reason. Data flows one way, so that no
 //! worker ever waits for a stage behind it, and the drain follows the flow.
 
-use crate::config::Settings;
+use crate::config::{FeatureSettings, Settings};
 use crate::domain::{Ask, Incoming, Lane, Origin, Outcome, SeriesId, SeriesKey, Task};
-use crate::feature::{FeatureCache, FeatureKey, FeatureStage};
+use crate::feature::{FeatureCache, FeatureRules, FeatureStage};
 use crate::ingest::{IngestKey, IngestStage, Ranking, RankingOptions};
-use crate::link::{Key, KeyOptions, Link, LinkOptions, MeterReading, Stage, Workers};
+use crate::link::{Key, KeyOptions, LinkOptions};
 use crate::persist::{Ledger, Outlets, PersistKey, PersistStage};
 use crate::predict::{Catalogue, Pool, PredictKey, PredictStage};
 use crate::store::{Store, StoreError};
@@ -26,57 +26,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+mod line;
+
+pub use line::StageReading;
+use line::{Control, Line, line};
+
 /// The names of the stages, in flow order: threads, metrics and configuration use them.
 pub const STAGES: [&str; 4] = ["ingest", "feature", "predict", "persist"];
 
 /// Keys of the persist stage: the store.
 const PERSIST_KEYS_MAX: usize = 1;
-
-/// A stage with its workers.
-struct Line<S: Stage> {
-    link: Arc<Link<S>>,
-    workers: Workers<S>,
-}
-
-/// What a line tells and takes, whatever its stage.
-trait Control: Send + Sync {
-    fn depth(&self) -> usize;
-    fn width(&self) -> usize;
-    fn set_width(&self, width: usize) -> usize;
-    fn read(&self) -> MeterReading;
-    fn stop(&self);
-}
-
-impl<S: Stage> Control for Line<S> {
-    fn depth(&self) -> usize {
-        self.link.depth()
-    }
-    fn width(&self) -> usize {
-        self.link.width()
-    }
-    fn set_width(&self, width: usize) -> usize {
-        self.workers.set_width(width)
-    }
-    fn read(&self) -> MeterReading {
-        self.link.meter().read()
-    }
-    fn stop(&self) {
-        self.workers.stop();
-    }
-}
-
-/// One stage at one moment.
-#[derive(Clone, Debug)]
-pub struct StageReading {
-    /// Its name.
-    pub name: &'static str,
-    /// Items waiting or in work.
-    pub depth: usize,
-    /// Workers running.
-    pub workers: usize,
-    /// What it did so far.
-    pub meter: MeterReading,
-}
 
 /// What the wiring is built from, besides the settings.
 pub struct Parts {
@@ -133,19 +92,6 @@ pub struct Topology {
     catalogue: Arc<Catalogue>,
 }
 
-fn line<S: Stage>(
-    stage_name: &'static str,
-    stage: S,
-    options: LinkOptions,
-    settings: &Settings,
-) -> Result<Line<S>, TopologyError> {
-    let link = Link::new(stage, options);
-    let workers =
-        Workers::start(stage_name, Arc::clone(&link), options.workers_max, settings.workers_initial)
-            .map_err(|error| TopologyError::Threads { stage: stage_name, error })?;
-    Ok(Line { link, workers })
-}
-
 impl Topology {
     /// Builds all stages and starts their workers, the consumers before the producers.
     ///
@@ -189,7 +135,7 @@ impl Topology {
         )?;
         let feature = line(
             STAGES[1],
-            FeatureStage { cache: Arc::clone(&cache) },
+            FeatureStage { cache: Arc::clone(&cache), rules: feature_rules(settings) },
             options(settings.feature.queue_bars_max, settings.series_max),
             settings,
         )?;
@@ -199,6 +145,8 @@ impl Topology {
             IngestStage {
                 ranking: Arc::clone(&ranking),
                 clock_skew_ms_max: refuse_future.then_some(skew_ms),
+                revision_bars: settings.ingest.revision_bars,
+                clamp_ohlc: settings.ingest.clamp_ohlc,
             },
             options(settings.ingest.queue_bars_max, settings.series_max),
             settings,
@@ -257,7 +205,8 @@ impl Topology {
         });
         let refuse = || Box::new(sender_to(&self.store_key));
         let demands = self.catalogue.demands(series);
-        let feature_key = FeatureKey::new((Arc::clone(series), id), &demands, feature_to_predict, refuse());
+        let stage = self.feature.link.stage();
+        let feature_key = stage.key((Arc::clone(series), id), &demands, feature_to_predict, refuse());
         let feature_key = self.feature.link.key(feature_key, KeyOptions::default()).map_err(full)?;
 
         let live = Arc::clone(&standing);
@@ -382,10 +331,21 @@ impl Topology {
     }
 }
 
+/// What holds for features, as configured.
+pub fn feature_rules(settings: &Settings) -> FeatureRules {
+    let FeatureSettings { gaps, gap_bars_max, ref market_hours, warm_up, .. } = settings.feature;
+    let (hours, revision_bars) = (market_hours.clone(), settings.ingest.revision_bars);
+    FeatureRules { gaps, gap_bars_max, hours, stability: warm_up, revision_bars }
+}
+
 /// The way to the store, from any stage.
 fn sender_to(store: &Arc<Key<PersistStage>>) -> impl Fn(Outcome) + Send + Sync + 'static {
     let store = Arc::clone(store);
-    move |outcome| {
+    move |outcome: Outcome| {
+        if outcome.origin == Origin::Provisional {
+            // Of a bar that does not exist: only who asked is told.
+            return outcome.reply.iter().for_each(|reply| reply(&outcome));
+        }
         let lane = outcome.origin.lane(Lane::Normal);
         store.put(outcome, lane);
     }

@@ -2,10 +2,11 @@
 
 mod list;
 
-use super::{CliError, signals};
+use super::{CliError, settings::ConfigOptions, signals};
 use crate::domain::{FeatureSet, Timeframe};
-use crate::export::{Description, Dtype, Export, ExportError, Label, Request};
+use crate::export::{Description, Dtype, Export, ExportError, Label, Request, Rules};
 use crate::feature::catalogue;
+use crate::topology::feature_rules;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::Write as _;
 use std::ops::ControlFlow;
@@ -50,6 +51,9 @@ pub(super) struct Arguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    // Gaps, market hours, what can change: as they are configured for serving.
+    #[command(flatten)]
+    options: ConfigOptions,
 }
 
 fn dtype(text: &str) -> Result<Dtype, String> {
@@ -88,6 +92,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     if let Some(text) = &arguments.warmup {
         return list::warm_up(&names(text), arguments.timeframe, arguments.json);
     }
+    let settings = arguments.options.load()?.settings;
     let label = arguments.label.as_deref().map(|text| text.parse::<Label>());
     let request = Request {
         bars: arguments.bars.clone(),
@@ -95,6 +100,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         label: label.transpose().map_err(|error| CliError::Failed(format!("--label: {error}")))?,
         out: arguments.out.clone().unwrap_or_default(),
         dtype: arguments.dtype,
+        rules: Rules { features: feature_rules(&settings), clamp_ohlc: settings.ingest.clamp_ohlc },
         complete: arguments.complete,
     };
     let out = request.out.clone();
@@ -148,6 +154,11 @@ fn summary(table: &Description) -> String {
     let left_out: u64 = table.series.iter().map(|series| series.left_out).sum();
     if left_out > 0 {
         text += &format!("  left out, undefined or warming up: {left_out}\n");
+    }
+    let changed: u64 = table.series.iter().map(|series| series.changed).sum();
+    if changed > 0 {
+        text +=
+            &format!("  changed after they closed, or came late and were put in their place: {changed}\n");
     }
     for series in &table.series {
         for ((reason, count), (ts, refusal)) in series.refused.iter().zip(&series.first_refused) {

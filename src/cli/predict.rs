@@ -3,9 +3,9 @@
 use super::{CliError, settings::ConfigOptions};
 use crate::config::CatchUp;
 use crate::domain::{Outcome, Reason, SeriesKey, Timeframe};
-use crate::engine::{Engine, Overrides};
+use crate::engine::{Engine, Overrides, history};
 use crate::link::clock;
-use crate::source::{History, OneSeries, open as open_source};
+use crate::source::{OneSeries, open as open_source};
 use crate::store::Null;
 use std::io::Write as _;
 use std::time::Duration;
@@ -33,11 +33,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let series = SeriesKey::new(&arguments.symbol, arguments.timeframe)
         .map_err(|error| CliError::Failed(error.to_string()))?;
     // The history warms the features up; the answer is not stored, the service does that.
-    let history = History { catch_up: CatchUp::None, ..History::of(&settings.source) };
+    let models = super::runtime::open_models(&settings)?;
+    let mut history = history(&settings, &models.catalogue);
+    history.catch_up = CatchUp::None;
     let source = open_source(&settings.source, history, &[])?.ok_or_else(|| {
         CliError::Failed("[source] kind is \"none\": there are no bars to predict from".into())
     })?;
-    let models = super::runtime::open_models(&settings)?;
     models.pool.preload_some();
     let overrides = Overrides {
         source: Some(Box::new(OneSeries::new(source, series))),

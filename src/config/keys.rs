@@ -3,10 +3,11 @@
 //! A row reads `name: type = default, allowed, unit, Live or Restart;` under its documentation, which goes
 //! into the reference file word by word. A new key is a new row here and nothing anywhere else.
 
+use super::choice::{GAPS, STABILITY};
 use super::table::{Allowed, Change, Field, Key, Section, settings};
 use super::{CatchUp, LogLevel, SourceKind, StoreUrl};
-use crate::domain::Lane;
-use Allowed::{Bool, Fraction, Lanes, OneOf, PathOrEmpty, SqlName, Store, Whole};
+use crate::domain::{GapPolicy, Lane, MarketHours, Stability};
+use Allowed::{Bool, Fraction, Hours, Lanes, OneOf, PathOrEmpty, SqlName, Store, Whole};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -78,8 +79,8 @@ settings! {
         /// half of it on average.
         poll_interval_ms: u64 = 5, Whole(1..=60_000), "ms", Restart;
 
-        /// How much history is read per series at start, so that features are defined from the first live
-        /// bar on. 0 reads all there is.
+        /// How much history is read per series at start, and at least what its models take to warm up, so that
+        /// features are defined from the first live bar on. 0 reads all there is.
         history_bars: usize = 10_000, Whole(0..=10_000_000), "bars per series", Restart;
 
         /// What happens to bars that closed while nobody watched and have no stored outcome. "all": every
@@ -94,6 +95,15 @@ settings! {
     ingest: IngestSettings {
         /// How far in the future of this machine's clock a bar may close and still be taken.
         clock_skew_ms_max: u64 = 2000, Whole(0..=3_600_000), "ms", Restart;
+
+        /// Whether a bar whose open or close lies outside its low and high is taken with the low and high
+        /// moved to hold them. Otherwise it is refused.
+        clamp_ohlc: bool = false, Bool, "", Restart;
+
+        /// How many of a series' newest bars can change after they closed: a bar that comes again with other
+        /// content replaces the first, one that comes late goes in its place, and the newest bar is answered
+        /// anew with the next revision number. Older ones are counted and recorded. 0: none can change.
+        revision_bars: usize = 8, Whole(0..=1000), "bars per series", Restart;
 
         /// The most bars that wait for this stage. When it is full, the source stops reading.
         queue_bars_max: usize = 10_000, Whole(1..=10_000_000), "bars", Restart;
@@ -120,6 +130,25 @@ settings! {
 
     /// The second stage: turns bars into features.
     feature: FeatureSettings {
+        /// What bars that are missing within the market's hours do to features. "skip": windows count the bars
+        /// that are there. "fill_flat": bars without movement or volume at the last close stand in for them,
+        /// as some venues send them; they have no predictions of their own. Part of what features are: train
+        /// with the same.
+        gaps: GapPolicy = GapPolicy::Skip, OneOf(GAPS), "", Restart;
+
+        /// The longest gap over which features go on. Beyond it a series begins anew, warm-up included. 0:
+        /// however long, but at most 10000 bars are ever filled in.
+        gap_bars_max: u64 = 0, Whole(0..=1_000_000), "bars", Restart;
+
+        /// When bars are expected, in UTC: "always", or stretches of the week such as "sun 22:00-fri 22:00",
+        /// separated by commas. Bars missing at other times are no gap.
+        market_hours: MarketHours = MarketHours::default(), Hours, "", Restart;
+
+        /// When a model may read a feature. "defined": as soon as it has a value. "stable_4", "stable_8": when
+        /// that many digits no longer depend on where the series' history begins, which matters for
+        /// exponential and Wilder averages. Until then a bar's reason is warming_up.
+        warm_up: Stability = Stability::Digits4, OneOf(STABILITY), "", Restart;
+
         /// The most bars that wait for this stage. When it is full, the stage before it waits.
         queue_bars_max: usize = 10_000, Whole(1..=10_000_000), "bars", Restart;
     }

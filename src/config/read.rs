@@ -3,7 +3,7 @@
 use super::StoreUrl;
 use super::choice::lane_of;
 use super::table::{Allowed, Key, Value};
-use crate::domain::{Lane, SeriesKey, Timeframe};
+use crate::domain::{Lane, MarketHours, SeriesKey, Timeframe};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use toml::Spanned;
@@ -41,7 +41,7 @@ pub(super) fn read(key: &Key, raw: Raw<'_>, folder: Option<&Path>) -> Result<Val
         Allowed::Whole(_) => Value::Whole(whole(key, raw)?),
         Allowed::Fraction(_) => Value::Fraction(fraction(key, raw)?),
         Allowed::Bool => Value::Bool(boolean(key, raw)?),
-        Allowed::OneOf(_) | Allowed::SqlName => Value::Text(text(key, raw)?.to_owned()),
+        Allowed::OneOf(_) | Allowed::SqlName | Allowed::Hours => Value::Text(text(key, raw)?.to_owned()),
         Allowed::Path | Allowed::PathOrEmpty => Value::Path(beside(folder, Path::new(text(key, raw)?))),
         Allowed::Store => match StoreUrl::parse(text(key, raw)?) {
             Some(StoreUrl::Sqlite(path)) => Value::Store(StoreUrl::Sqlite(beside(folder, &path))),
@@ -65,6 +65,7 @@ pub(super) fn check(key: &Key, value: &Value) -> Result<(), String> {
         (Allowed::Path, Value::Path(path)) => !path.as_os_str().is_empty() && path_fits(path),
         (Allowed::PathOrEmpty, Value::Path(path)) => path_fits(path),
         (Allowed::SqlName, Value::Text(name)) => is_sql_name(name),
+        (Allowed::Hours, Value::Text(hours)) => hours.parse::<MarketHours>().is_ok(),
         (Allowed::Store, Value::Store(StoreUrl::None)) => true,
         (Allowed::Store, Value::Store(StoreUrl::Sqlite(path))) => {
             !path.as_os_str().is_empty() && path_fits(path)

@@ -36,6 +36,8 @@ pub enum Allowed {
     SqlName,
     /// `none` or `sqlite:` and the path of a file.
     Store,
+    /// Weekly hours.
+    Hours,
     /// A table from symbols to lanes.
     Lanes,
 }
@@ -136,7 +138,9 @@ impl Allowed {
             Self::Fraction(_) => "a number",
             Self::Bool => "true or false",
             Self::Lanes => "a table of symbols",
-            Self::OneOf(_) | Self::Path | Self::PathOrEmpty | Self::SqlName | Self::Store => "a string",
+            Self::OneOf(_) | Self::Path | Self::PathOrEmpty | Self::SqlName | Self::Store | Self::Hours => {
+                "a string"
+            }
         }
     }
 }
@@ -154,6 +158,7 @@ impl fmt::Display for Allowed {
                 "a table's name, or schema.table: letters, digits and _, no digit first, each at most 63 long",
             ),
             Self::Store => f.write_str("\"none\" or \"sqlite:\" and the path of a file"),
+            Self::Hours => f.write_str("\"always\", or stretches of the week such as \"sun 22:00-fri 22:00\""),
             Self::Lanes => write!(f, "SYMBOL = \"{}\" entries", choice::LANES.join("\" or \"")),
         }
     }

@@ -15,6 +15,8 @@ pub enum Origin {
     WarmUp,
     /// A caller asked about the newest bar.
     Asked,
+    /// A caller asked about a bar that has not closed: answered, never stored.
+    Provisional,
 }
 
 impl Origin {
@@ -23,7 +25,7 @@ impl Origin {
         match self {
             Self::Live => live,
             Self::CatchUp | Self::WarmUp => Lane::Low,
-            Self::Asked => Lane::High,
+            Self::Asked | Self::Provisional => Lane::High,
         }
     }
 }
@@ -57,13 +59,22 @@ pub struct Stamps {
 /// Called once with the outcome of what a caller asked for, on a persist worker: must not block.
 pub type Reply = Arc<dyn Fn(&Outcome) + Send + Sync>;
 
-/// A question about a series' newest bar.
+/// A question about a series' newest bar, or about one that has not closed yet.
 #[derive(Clone)]
 pub struct Ask {
     /// Which horizon; every one the series has models for when `None`.
     pub horizon: Option<u32>,
+    /// The bar so far, where the question is what would be predicted if it closed like this. It changes nothing.
+    pub provisional: Option<Bar>,
     /// Where the answer goes.
     pub reply: Reply,
+}
+
+impl Ask {
+    /// Why its answer travels.
+    pub fn origin(&self) -> Origin {
+        if self.provisional.is_some() { Origin::Provisional } else { Origin::Asked }
+    }
 }
 
 /// What enters the ingest stage.
@@ -89,6 +100,18 @@ pub enum Incoming {
     },
 }
 
+/// How an admitted bar stands to those before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Admission {
+    /// It is the newest of its series.
+    #[default]
+    Next,
+    /// It replaces one of the newest bars, which had other content.
+    Revision,
+    /// It belongs between bars that were there before it.
+    Late,
+}
+
 /// What ingest lets through to the feature stage.
 #[derive(Clone)]
 pub enum Admitted {
@@ -96,6 +119,8 @@ pub enum Admitted {
     Bar {
         /// What it holds.
         bar: Bar,
+        /// How it stands to the bars before it.
+        admission: Admission,
         /// Why it travels.
         origin: Origin,
         /// Where it stands.
@@ -117,7 +142,7 @@ impl Admitted {
     pub fn origin(&self) -> Origin {
         match self {
             Self::Bar { origin, .. } => *origin,
-            Self::Ask { .. } => Origin::Asked,
+            Self::Ask { ask, .. } => ask.origin(),
         }
     }
 }
@@ -135,6 +160,8 @@ pub struct Task {
     pub horizon: u32,
     /// The bar's open time.
     pub ts: Timestamp,
+    /// How often the bar, or one shortly before it, has changed since it first came.
+    pub revision: u32,
     /// The inputs, all defined.
     pub vector: Arc<FeatureVector>,
     /// Where it stands.

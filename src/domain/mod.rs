@@ -16,7 +16,7 @@ mod timeframe;
 
 pub use bar::Bar;
 pub use feature::{Demand, FeatureSet, FeatureVector, HORIZON_MAX, Stability};
-pub use flow::{Admitted, Ask, Incoming, Origin, Place, Reply, Stamps, Task};
+pub use flow::{Admission, Admitted, Ask, Incoming, Origin, Place, Reply, Stamps, Task};
 pub use grid::{FILLED_BARS_MAX, Gap, GapPolicy, Grid};
 pub use hours::{MarketHours, ParseMarketHoursError};
 pub use prediction::{OUTCOMES_PER_BAR_MAX, Outcome, Prediction, ValueNames};

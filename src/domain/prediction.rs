@@ -35,6 +35,9 @@ pub struct Outcome {
     pub horizon: u32,
     /// The bar's open time.
     pub ts: Timestamp,
+    /// 0 for the first answer about a bar; one more each time it is answered anew because it, or a bar
+    /// shortly before it, changed after it had closed.
+    pub revision: u32,
     /// Where the item stands in the order of this run.
     pub place: Place,
     /// Whether it is live, catching up, or an answer to a caller.

@@ -39,13 +39,17 @@ reasons! {
     Future = "future",
     /// The same bar, with the same content, was taken before.
     Duplicate = "duplicate",
-    /// The bar was taken before with other content.
+    /// The bar was taken before with other content, too long ago to be replaced.
     Revision = "revision",
-    /// The bar is older than the newest one taken of its series.
+    /// The bar is older than the bars of its series that can still be changed.
     Late = "late",
+    /// The bar came late or changed and was put in its place; the newest bar was answered anew instead.
+    Superseded = "superseded",
     /// No model has been promoted for this series (or for the horizon that was asked for).
     NoModel = "no_model",
-    /// A feature that the model reads is undefined: still warming up, or a ratio of nothing.
+    /// A feature that the model reads still depends on where the series' history begins.
+    WarmingUp = "warming_up",
+    /// A feature that the model reads is undefined: a ratio of nothing.
     UndefinedFeature = "undefined_feature",
     /// No version of the model could be loaded.
     ModelUnavailable = "model_unavailable",

@@ -1,9 +1,11 @@
 //! How bars get in: numbered, stamped and put into the first stage; and the thread that reads the source.
 
+use crate::config::Settings;
 use crate::domain::{Bar, Incoming, Origin, SeriesKey, Stamps};
 use crate::link::clock;
-use crate::source::{Poll, Source, SourceBar, SourceError};
-use crate::topology::{Topology, TopologyError};
+use crate::predict::Catalogue;
+use crate::source::{History, Poll, Source, SourceBar, SourceError};
+use crate::topology::{Topology, TopologyError, feature_rules};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,6 +26,17 @@ pub(super) struct SourceThread {
     stop: Sender<()>,
     /// Ends when the source has ended by itself.
     pub(super) ended: Receiver<()>,
+}
+
+/// How much history a source delivers: as configured, and at least what the models of a series take until they
+/// may predict.
+pub fn history(settings: &Settings, catalogue: &Arc<Catalogue>) -> History {
+    let (rules, catalogue) = (feature_rules(settings), Arc::clone(catalogue));
+    History::of(&settings.source).with_needs(move |series| {
+        let demands = catalogue.demands(series);
+        let bars = demands.iter().map(|demand| rules.warm_up_bars(series.timeframe, demand));
+        bars.max().unwrap_or(0).try_into().unwrap_or(usize::MAX)
+    })
 }
 
 /// The stamps of what comes in now.

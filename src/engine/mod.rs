@@ -9,11 +9,12 @@ use crate::domain::{Ask, Bar, Origin, Outcome, Reason, Refusal, SeriesKey, Symbo
 use crate::observe::ProcessProbe;
 use crate::persist::Subscription;
 use crate::predict::{Catalogue, Models};
-use crate::source::{self, History, Source, SourceError};
+use crate::source::{self, Source, SourceError};
 use crate::store::{self, Store, StoreError};
 use crate::topology::{Parts, Topology, TopologyError};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use gate::Gate;
+pub use intake::history;
 use intake::{Intake, SourceThread, arrived};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -188,7 +189,7 @@ impl Engine {
         };
         let source = match source {
             Some(source) => Some(source),
-            None => source::open(&settings.source, History::of(&settings.source), &watermarks)?,
+            None => source::open(&settings.source, history(&settings, &models.catalogue), &watermarks)?,
         };
         let (patience, give_up) = bounded(0);
         let parts = Parts {
@@ -241,13 +242,23 @@ impl Engine {
     /// Asks for the newest closed bar's prediction, `horizon` bars ahead. It is computed behind the bars of
     /// that series that were taken before, stored like any other, and ahead of other work.
     pub fn predict(&self, symbol: &str, timeframe: Timeframe, horizon: u32) -> Pending {
+        self.ask(symbol, timeframe, horizon, None)
+    }
+
+    /// Asks what would be predicted if a bar that has not closed yet closed as it is now. Nothing changes and
+    /// nothing is stored. The bar must be newer than the newest closed one of its series.
+    pub fn peek(&self, symbol: &str, timeframe: Timeframe, horizon: u32, bar: Bar) -> Pending {
+        self.ask(symbol, timeframe, horizon, Some(bar))
+    }
+
+    fn ask(&self, symbol: &str, timeframe: Timeframe, horizon: u32, provisional: Option<Bar>) -> Pending {
         let (sender, receiver) = bounded(1);
         let answer = move |outcome: &Outcome| {
             // Nobody may be waiting any more.
             let _ = sender.try_send(Outcome { reply: None, ..outcome.clone() });
         };
         let series = SeriesKey::new(symbol, timeframe);
-        let ask = Ask { horizon: Some(horizon), reply: Arc::new(answer) };
+        let ask = Ask { horizon: Some(horizon), provisional, reply: Arc::new(answer) };
         let reply = Arc::clone(&ask.reply);
         let inside = self.gate.enter();
         let known = inside.is_some()
@@ -365,6 +376,7 @@ fn unanswerable(symbol: &str, timeframe: Timeframe, horizon: u32, refusal: Refus
         series: Arc::new(SeriesKey { symbol: Arc::from(symbol), timeframe }),
         horizon,
         ts: crate::domain::Timestamp::default(),
+        revision: 0,
         place: crate::domain::Place::default(),
         origin: Origin::Asked,
         stamps: arrived(),

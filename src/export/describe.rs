@@ -2,7 +2,7 @@
 
 use super::series::Tally;
 use super::{Columns, Label, Request};
-use crate::domain::Refusal;
+use crate::domain::{Refusal, Timeframe};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,8 +22,9 @@ pub struct Description {
     pub label: Option<LabelDescription>,
     /// Whether rows with something undefined or warming up were left out.
     pub complete: bool,
-    /// What was done where bars are missing: `skip`, windows count the bars that are there.
-    pub gaps: &'static str,
+    /// What was done where bars are missing: `skip`, windows count the bars that are there; or else
+    /// [`Grid::identity`](crate::domain::Grid::identity).
+    pub gaps: String,
     /// How many rows there are.
     pub rows: u64,
     /// The series, in the order of their rows.
@@ -54,6 +55,8 @@ pub struct SeriesDescription {
     pub file: PathBuf,
     /// Bars that were taken.
     pub bars: u64,
+    /// Bars among them that changed after they closed, or came late and were put in their place.
+    pub changed: u64,
     /// Rows that were written.
     pub rows: u64,
     /// Rows that were left out because something was undefined or warming up.
@@ -77,6 +80,8 @@ impl Description {
             horizon: label.horizon,
             by: label.by.name(),
         };
+        // The same for every timeframe.
+        let gaps = request.rules.features.grid(Timeframe::MINUTE).identity();
         Self {
             vela: env!("CARGO_PKG_VERSION"),
             features: request.features.names().iter().map(|name| name.to_string()).collect(),
@@ -84,7 +89,7 @@ impl Description {
             dtype: columns.dtype.name(),
             label: request.label.map(label),
             complete: request.complete,
-            gaps: "skip",
+            gaps: if gaps.is_empty() { "skip".to_owned() } else { gaps },
             rows: 0,
             series: Vec::new(),
         }
@@ -97,6 +102,7 @@ impl Description {
             timeframe: tally.series.timeframe.to_string(),
             file,
             bars: tally.bars,
+            changed: tally.changed,
             rows: tally.rows,
             left_out: tally.left_out,
             first_ts: tally.span.map(|(first, _)| first.to_string()),

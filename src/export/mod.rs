@@ -18,8 +18,8 @@ mod series;
 pub use describe::{Description, LabelDescription, SeriesDescription};
 pub use label::{HorizonBy, Label, LabelError, LabelKind};
 
-use crate::domain::{FeatureSet, SeriesKey, Stability, Timeframe, Timestamp};
-use crate::feature::{FeatureError, Plan};
+use crate::domain::{FeatureSet, SeriesKey, Timeframe, Timestamp};
+use crate::feature::{FeatureError, FeatureRules, Plan};
 use crate::source::{BarFile, SourceError, bar_files};
 use partial::Partial;
 use series::SeriesRows;
@@ -27,8 +27,6 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-/// How free of where its series begins every feature of a complete row is.
-const COMPLETE: Stability = Stability::Digits4;
 /// How many bars are taken between two looks at whether to go on.
 const BARS_PER_LOOK: u64 = 256;
 
@@ -69,6 +67,15 @@ impl Dtype {
     }
 }
 
+/// What holds for bars and features when they are served, and so has to hold here.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// Gaps, market hours, how long features warm up, how many bars can change.
+    pub features: FeatureRules,
+    /// Whether a bar's low and high are moved to hold its open and close.
+    pub clamp_ohlc: bool,
+}
+
 /// What is to be exported.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -82,6 +89,8 @@ pub struct Request {
     pub out: PathBuf,
     /// What its numbers are; without it, [`Dtype::F32`] in Parquet and [`Dtype::F64`] in CSV.
     pub dtype: Option<Dtype>,
+    /// The rules of serving.
+    pub rules: Rules,
     /// Whether rows are left out that have an undefined value, or features that are still warming up.
     pub complete: bool,
 }
@@ -205,7 +214,7 @@ impl Export {
             }
             let timeframe = file.series.timeframe;
             if let std::collections::hash_map::Entry::Vacant(entry) = plans.entry(timeframe) {
-                entry.insert(plan(&request.features, timeframe)?);
+                entry.insert(plan(&request, timeframe)?);
             }
             // A bad header is told now, not when the series before it have been computed.
             file.reader()?;
@@ -244,10 +253,10 @@ impl Export {
         for file in files {
             let mut reader = file.reader()?;
             let plan = &plans[&file.series.timeframe];
-            let mut rows =
-                SeriesRows::new(&file.series, plan, request.label, (columns.dtype, request.complete));
+            let kind = (columns.dtype, request.complete);
+            let mut rows = SeriesRows::new(&file.series, plan, &request.rules, request.label, kind);
             while let Some(bar) = reader.next_bar()? {
-                rows.push(&bar, sink.as_mut())?;
+                rows.push(bar, sink.as_mut())?;
                 bars += 1;
                 if bars % BARS_PER_LOOK == 0 && look(bars).is_break() {
                     return Err(ExportError::Interrupted);
@@ -265,8 +274,9 @@ impl Export {
 }
 
 /// The kernels for bars of `timeframe`.
-fn plan(features: &FeatureSet, timeframe: Timeframe) -> Result<Plan, ExportError> {
-    Plan::new(features.names(), timeframe).map_err(|error| ExportError::Feature { timeframe, error })
+fn plan(request: &Request, timeframe: Timeframe) -> Result<Plan, ExportError> {
+    let grid = request.rules.features.grid(timeframe);
+    Plan::new(request.features.names(), grid).map_err(|error| ExportError::Feature { timeframe, error })
 }
 
 /// Whether both are there and are one file, whatever they are called.

@@ -1,10 +1,13 @@
 //! The rows of one series: bars that serving would take, their features, their label once it is known.
+//!
+//! Serving lets a series' newest bars change. Here they are held back until they cannot change any more, so that
+//! a table holds every bar as it stands in the end, each once.
 
 use super::label::{Label, Waiting};
-use super::{COMPLETE, Dtype, ExportError, Row, Sink};
-use crate::domain::{Bar, Refusal, SeriesKey, Timestamp};
-use crate::feature::{Plan, PlanState};
-use crate::ingest::{Limits, Order, validate};
+use super::{Dtype, ExportError, Row, Rules, Sink};
+use crate::domain::{Admission, Bar, Refusal, SeriesKey, Timestamp};
+use crate::feature::{Plan, PlanState, WarmUp};
+use crate::ingest::{Limits, Order, hold_open_and_close, validate};
 use std::collections::{BTreeMap, VecDeque};
 
 /// What became of the bars of one series.
@@ -13,6 +16,8 @@ pub(super) struct Tally {
     pub(super) series: SeriesKey,
     /// Bars that were taken.
     pub(super) bars: u64,
+    /// Bars among them that changed, or came late and were put in their place.
+    pub(super) changed: u64,
     /// Rows that were written.
     pub(super) rows: u64,
     /// Rows that were left out because something was undefined or warming up.
@@ -27,15 +32,19 @@ pub(super) struct Tally {
 pub(super) struct SeriesRows<'a> {
     series: &'a SeriesKey,
     order: Order,
+    /// The newest bars, which can still change, the oldest first; at most `revision_bars`.
+    newest: VecDeque<Bar>,
+    revision_bars: usize,
+    clamp_ohlc: bool,
     state: PlanState,
     waiting: Option<Waiting>,
-    /// The rows of the bars that wait: open time, whether warmed up (as far as that matters); and their values one after another.
+    /// The rows of the bars that wait: open time, whether warmed up; and their values one after another.
     held: VecDeque<(Timestamp, bool)>,
     values: VecDeque<f64>,
     /// The features of a row and its label, cast.
     row: Vec<f64>,
-    /// The numbers of all columns.
-    columns: Vec<usize>,
+    /// What all columns take until a model may read them.
+    warm_up: WarmUp,
     dtype: Dtype,
     complete: bool,
     tally: Tally,
@@ -45,12 +54,16 @@ impl<'a> SeriesRows<'a> {
     pub(super) fn new(
         series: &'a SeriesKey,
         plan: &Plan,
+        rules: &Rules,
         label: Option<Label>,
         (dtype, complete): (Dtype, bool),
     ) -> Self {
+        let columns: Vec<usize> = (0..plan.len()).collect();
+        let revision_bars = rules.features.revision_bars;
         let tally = Tally {
             series: series.clone(),
             bars: 0,
+            changed: 0,
             rows: 0,
             left_out: 0,
             span: None,
@@ -58,13 +71,16 @@ impl<'a> SeriesRows<'a> {
         };
         Self {
             series,
-            order: Order::default(),
+            order: Order::new(revision_bars),
+            newest: VecDeque::with_capacity(revision_bars + 1),
+            revision_bars,
+            clamp_ohlc: rules.clamp_ohlc,
             state: plan.state(),
             waiting: label.map(|label| Waiting::new(label, series.timeframe)),
             held: VecDeque::new(),
             values: VecDeque::new(),
             row: Vec::with_capacity(plan.len() + 1),
-            columns: (0..plan.len()).collect(),
+            warm_up: plan.warm_up(&columns, 1, rules.features.stability),
             dtype,
             complete,
             tally,
@@ -72,21 +88,45 @@ impl<'a> SeriesRows<'a> {
     }
 
     /// Takes the next bar of the file; hands on the rows that are known by it.
-    pub(super) fn push(&mut self, bar: &Bar, sink: &mut dyn Sink) -> Result<(), ExportError> {
+    pub(super) fn push(&mut self, mut bar: Bar, sink: &mut dyn Sink) -> Result<(), ExportError> {
+        if self.clamp_ohlc {
+            hold_open_and_close(&mut bar);
+        }
         // As a replay takes bars: they closed long ago, whatever this machine's clock says.
         let limits = Limits { now: None, clock_skew_ms_max: 0 };
-        let admitted = validate(bar, self.series.timeframe, limits).and_then(|()| self.order.admit(bar));
-        if let Err(refusal) = admitted {
-            let code = refusal.reason.code();
-            self.tally.refused.entry(code).or_insert((0, bar.ts, refusal)).0 += 1;
-            return Ok(());
+        let admitted = validate(&bar, self.series.timeframe, limits).and_then(|()| self.order.admit(&bar));
+        match admitted {
+            Err(refusal) => {
+                let code = refusal.reason.code();
+                self.tally.refused.entry(code).or_insert((0, bar.ts, refusal)).0 += 1;
+                return Ok(());
+            }
+            Ok(Admission::Next) => self.newest.push_back(bar),
+            Ok(Admission::Revision | Admission::Late) => {
+                self.tally.changed += 1;
+                let at = self.newest.partition_point(|known| known.ts < bar.ts);
+                match self.newest.get_mut(at).filter(|known| known.ts == bar.ts) {
+                    Some(known) => *known = bar,
+                    None => self.newest.insert(at, bar),
+                }
+            }
         }
+        if self.newest.len() > self.revision_bars
+            && let Some(settled) = self.newest.pop_front()
+        {
+            self.take(&settled, sink)?;
+        }
+        Ok(())
+    }
+
+    /// A bar that does not change any more.
+    fn take(&mut self, bar: &Bar, sink: &mut dyn Sink) -> Result<(), ExportError> {
         while let Some(label) = self.waiting.as_mut().and_then(|waiting| waiting.decided_by(bar)) {
             self.release(label, sink)?;
         }
         self.state.update(bar);
-        let settled = self.complete && self.state.unsettled(&self.columns, 1, COMPLETE).is_none();
         self.tally.bars += 1;
+        let settled = self.state.is_past(&self.warm_up);
         if let Some(waiting) = &mut self.waiting {
             waiting.take(bar);
             self.held.push_back((bar.ts, settled));
@@ -100,6 +140,9 @@ impl<'a> SeriesRows<'a> {
 
     /// The rows that the end of the series leaves without a label, and what became of all.
     pub(super) fn finish(mut self, sink: &mut dyn Sink) -> Result<Tally, ExportError> {
+        while let Some(bar) = self.newest.pop_front() {
+            self.take(&bar, sink)?;
+        }
         while !self.held.is_empty() {
             self.release(f64::NAN, sink)?;
         }

@@ -19,6 +19,8 @@ pub struct CacheKey {
     pub series: SeriesId,
     /// The bar's open time.
     pub ts: Timestamp,
+    /// How often the bar has changed.
+    pub revision: u32,
     /// The hash of the feature set.
     pub features: u64,
     /// Over how many bars.
@@ -142,7 +144,13 @@ mod tests {
     }
 
     fn key(series: u32, minute: i64) -> CacheKey {
-        CacheKey { series: SeriesId(series), ts: Timestamp::from_secs(minute * 60), features: 7, window: 1 }
+        CacheKey {
+            series: SeriesId(series),
+            ts: Timestamp::from_secs(minute * 60),
+            revision: 0,
+            features: 7,
+            window: 1,
+        }
     }
 
     fn value(cache: &FeatureCache, key: CacheKey, computed: f64) -> f64 {

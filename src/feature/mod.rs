@@ -23,12 +23,15 @@ mod frame;
 mod kernel;
 mod name;
 mod plan;
+mod retained;
+mod rows;
+mod series;
 mod stage;
 
 pub use cache::{CacheKey, CacheReading, FeatureCache};
 pub use error::FeatureError;
-pub use plan::{Plan, PlanState};
-pub use stage::{FeatureKey, FeatureStage};
+pub use plan::{Plan, PlanState, WarmUp};
+pub use stage::{FeatureKey, FeatureRules, FeatureStage};
 
 #[cfg(test)]
 mod tests_drift;
@@ -38,6 +41,8 @@ mod tests_frames;
 mod tests_golden;
 #[cfg(test)]
 mod tests_plan;
+#[cfg(test)]
+mod tests_series;
 #[cfg(test)]
 mod tests_support;
 #[cfg(test)]

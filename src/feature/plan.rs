@@ -4,7 +4,7 @@ use super::FeatureError;
 use super::frame::{Closed, Frame};
 use super::kernel::{Kernel, Layout, Read, Slot, Spec, Values};
 use super::name::{coarser, parse};
-use crate::domain::{Bar, Gap, Grid, Stability, Timeframe};
+use crate::domain::{Bar, Gap, Grid, Stability, Timeframe, Timestamp};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -145,6 +145,25 @@ impl Plan {
         (0..self.len()).map(|column| self.warm_up_bars(column, stability)).max().unwrap_or(0)
     }
 
+    /// What some columns take together until each is as stable as `stability` says, over the newest `window` bars.
+    ///
+    /// # Panics
+    /// When there is no such column.
+    pub fn warm_up(&self, columns: &[usize], window: usize, stability: Stability) -> WarmUp {
+        let own_s = u64::from(self.shared.grid.timeframe.as_secs());
+        let mut bars: Vec<(usize, u64)> = Vec::new();
+        for column in columns {
+            let (frame, needs) = self.shared.warm_up[*column];
+            let ratio = u64::from(self.shared.frames[frame].0.as_secs()) / own_s;
+            let needs = needs[stability as usize] + (window as u64).saturating_sub(1).div_ceil(ratio);
+            match bars.iter_mut().find(|(known, _)| *known == frame) {
+                Some((_, most)) => *most = needs.max(*most),
+                None => bars.push((frame, needs)),
+            }
+        }
+        WarmUp { bars: bars.into() }
+    }
+
     /// How many kernels serve the columns.
     pub fn kernels(&self) -> usize {
         self.shared.kernels.len()
@@ -161,6 +180,12 @@ impl Plan {
             shared: Arc::clone(&self.shared),
         }
     }
+}
+
+/// How many bars of each of its timeframes some columns of a plan take. See [`Plan::warm_up`].
+#[derive(Clone, Debug, Default)]
+pub struct WarmUp {
+    bars: Box<[(usize, u64)]>,
 }
 
 /// One series' state under a [`Plan`]. A clone is a snapshot: it goes on from here, bit for bit.
@@ -282,6 +307,11 @@ impl PlanState {
         }
     }
 
+    /// The open time of the newest bar that was committed.
+    pub fn newest_ts(&self) -> Option<Timestamp> {
+        self.frames[0].newest()
+    }
+
     /// Writes the newest bar's values in the order of the plan's names; NaN where undefined.
     ///
     /// # Panics
@@ -295,15 +325,10 @@ impl PlanState {
         &self.values
     }
 
-    /// The first of `columns` that still depends too much on where the series began, for the newest `window` bars.
-    pub fn unsettled(&self, columns: &[usize], window: usize, stability: Stability) -> Option<usize> {
-        let own_s = u64::from(self.shared.grid.timeframe.as_secs());
-        columns.iter().copied().find(|column| {
-            let (frame, bars) = self.shared.warm_up[*column];
-            let ratio = u64::from(self.shared.frames[frame].0.as_secs()) / own_s;
-            let earlier = (window as u64).saturating_sub(1).div_ceil(ratio);
-            self.frames[frame].taken() < bars[stability as usize] + earlier
-        })
+    /// Whether enough bars were taken for `warm_up`.
+    #[inline]
+    pub fn is_past(&self, warm_up: &WarmUp) -> bool {
+        warm_up.bars.iter().all(|(frame, bars)| self.frames[*frame].taken() >= *bars)
     }
 
     /// How many bars have been taken since the series began, or began anew behind a gap; those that were

@@ -1,10 +1,11 @@
-//! The feature stage: what it keeps for a series, and its step.
+//! The feature stage: a bar in, one row for each model that is asked of its series.
 
 use super::cache::{CacheKey, FeatureCache};
-use super::plan::{Plan, PlanState};
+use super::plan::{Plan, WarmUp};
+use super::series::SeriesFeatures;
 use crate::domain::{
-    Admitted, Ask, Bar, Demand, FeatureVector, Origin, Outcome, Place, Reason, Refusal, Reply, SeriesId,
-    SeriesKey, Stamps, Task, Timestamp,
+    Admission, Admitted, Ask, Bar, Demand, GapPolicy, Grid, MarketHours, Origin, Outcome, Place, Reason,
+    Refusal, Reply, SeriesId, SeriesKey, Stability, Stamps, Task, Timeframe, Timestamp,
 };
 use crate::link::{Stage, clock};
 use parking_lot::Mutex;
@@ -13,10 +14,41 @@ use std::sync::Arc;
 /// How many bars of one series a turn takes at most.
 const BATCH_MAX: usize = 256;
 
+/// What holds for the features of every series.
+#[derive(Clone, Debug, Default)]
+pub struct FeatureRules {
+    /// What a gap inside the market's hours does.
+    pub gaps: GapPolicy,
+    /// The longest gap over which features go on; 0: however long.
+    pub gap_bars_max: u64,
+    /// When bars are expected.
+    pub hours: MarketHours,
+    /// How free of the beginning of its series a feature has to be before a model reads it.
+    pub stability: Stability,
+    /// How many of a series' newest bars can change after they closed.
+    pub revision_bars: usize,
+}
+
+impl FeatureRules {
+    /// How the time of a series is cut.
+    pub fn grid(&self, timeframe: Timeframe) -> Grid {
+        let Self { gaps, gap_bars_max, ref hours, .. } = *self;
+        Grid { timeframe, policy: gaps, gap_bars_max, hours: hours.clone() }
+    }
+
+    /// How many bars of a series a model takes until it may predict; 0 where its features do not exist.
+    pub fn warm_up_bars(&self, timeframe: Timeframe, demand: &Demand) -> u64 {
+        let plan = Plan::new(demand.features.names(), self.grid(timeframe));
+        plan.map_or(0, |plan| plan.warm_up_bars_max(self.stability) + demand.window as u64 - 1)
+    }
+}
+
 /// Stage 2.
 pub struct FeatureStage {
     /// Vectors of recent bars, shared by horizons and callers.
     pub cache: Arc<FeatureCache>,
+    /// What holds for every series.
+    pub rules: FeatureRules,
 }
 
 /// What the feature stage keeps for one series.
@@ -25,7 +57,7 @@ pub struct FeatureKey {
     id: SeriesId,
     demands: Box<[Demanded]>,
     /// Never contended: the mailbox lets one worker in at a time.
-    state: Mutex<SeriesState>,
+    state: Mutex<SeriesFeatures>,
     emit: Box<dyn Fn(Task) + Send + Sync>,
     refuse: Box<dyn Fn(Outcome) + Send + Sync>,
 }
@@ -34,31 +66,50 @@ pub struct FeatureKey {
 struct Demanded {
     demand: Demand,
     columns: Box<[usize]>,
+    warm_up: WarmUp,
 }
 
-struct SeriesState {
-    plan: Plan,
-    kernels: PlanState,
-    /// The newest rows of all columns, a ring of `rows_max`; `count` rows are filled.
-    rows: Box<[f64]>,
-    rows_max: usize,
-    count: u64,
-    newest: Option<Timestamp>,
+/// What is common to everything that one bar or question leads to.
+struct Item {
+    ts: Timestamp,
+    revision: u32,
+    origin: Origin,
+    place: Place,
+    stamps: Stamps,
+    reply: Option<Reply>,
 }
 
 impl FeatureKey {
+    fn outcome(&self, item: &Item, horizon: u32, refusal: Refusal) -> Outcome {
+        Outcome {
+            series: Arc::clone(&self.series),
+            horizon,
+            ts: item.ts,
+            revision: item.revision,
+            place: item.place,
+            origin: item.origin,
+            stamps: Stamps { featured_ns: clock::now_ns(), ..item.stamps },
+            result: Err(refusal),
+            reply: item.reply.clone(),
+        }
+    }
+}
+
+impl FeatureStage {
     /// A new series, for which `demands` are made; `emit` hands tasks on, `refuse` what ends here.
     /// Demands that are `unusable`, or name features that do not exist, are answered with their reason.
-    pub fn new(
+    pub fn key(
+        &self,
         (series, id): (Arc<SeriesKey>, SeriesId),
         demands: &[Demand],
         emit: Box<dyn Fn(Task) + Send + Sync>,
         refuse: Box<dyn Fn(Outcome) + Send + Sync>,
-    ) -> Self {
+    ) -> FeatureKey {
+        let grid = self.rules.grid(series.timeframe);
         let mut names: Vec<Arc<str>> = Vec::new();
         let mut rows_max = 1;
         let demanded = demands.iter().cloned().map(|mut demand| {
-            if let Err(error) = Plan::new(demand.features.names(), series.timeframe) {
+            if let Err(error) = Plan::new(demand.features.names(), grid.clone()) {
                 let refusal = Refusal::of_model(&demand.name, Reason::ModelUnavailable, error.to_string());
                 demand.unusable.get_or_insert(refusal);
             }
@@ -71,136 +122,128 @@ impl FeatureKey {
                 })
             };
             let columns = usable.iter().map(column_of).collect();
-            Demanded { demand, columns }
+            Demanded { demand, columns, warm_up: WarmUp::default() }
         });
-        let demands = demanded.collect();
+        let mut demands: Box<[Demanded]> = demanded.collect();
         // Every name was accepted above, so all of them together are.
         #[allow(clippy::expect_used)]
-        let plan = Plan::new(&names, series.timeframe).expect("names that were accepted one by one");
-        let kernels = plan.state();
-        let rows = vec![f64::NAN; rows_max * names.len()].into();
-        let state = SeriesState { plan, kernels, rows, rows_max, count: 0, newest: None };
-        Self { series, id, demands, state: Mutex::new(state), emit, refuse }
-    }
-
-    fn outcome(&self, item: &Item, horizon: u32, (ordinal, of): (u16, u16), refusal: Refusal) -> Outcome {
-        Outcome {
-            series: Arc::clone(&self.series),
-            horizon,
-            ts: item.ts,
-            place: Place { ordinal, of, ..item.place },
-            origin: item.origin,
-            stamps: Stamps { featured_ns: clock::now_ns(), ..item.stamps },
-            result: Err(refusal),
-            reply: item.reply.clone(),
+        let plan = Plan::new(&names, grid.clone()).expect("names that were accepted one by one");
+        let FeatureRules { revision_bars, stability, .. } = self.rules;
+        let features = SeriesFeatures::new(plan, rows_max, revision_bars, stability);
+        for Demanded { demand, columns, warm_up } in &mut demands {
+            *warm_up = features.warm_up(columns, demand.window);
         }
-    }
-}
-
-/// What is common to everything that one bar or question leads to.
-struct Item {
-    ts: Timestamp,
-    origin: Origin,
-    place: Place,
-    stamps: Stamps,
-    reply: Option<Reply>,
-}
-
-impl SeriesState {
-    fn update(&mut self, bar: &Bar) {
-        self.kernels.update(bar);
-        let width = self.plan.names().len();
-        let row = (self.count % self.rows_max as u64) as usize * width;
-        self.kernels.write(&mut self.rows[row..row + width]);
-        self.count += 1;
-        self.newest = Some(bar.ts);
+        FeatureKey { series, id, demands, state: Mutex::new(features), emit, refuse }
     }
 
-    /// The newest `window` rows of `columns`, the oldest first.
-    fn collect(&self, columns: &[usize], window: usize) -> FeatureVector {
-        let width = self.plan.names().len();
-        let mut values = Vec::with_capacity(window * columns.len());
-        for back in (0..window as u64).rev() {
-            match self.count.checked_sub(back + 1) {
-                Some(bar) => {
-                    let row = (bar % self.rows_max as u64) as usize * width;
-                    values.extend(columns.iter().map(|column| self.rows[row + column]));
-                }
-                None => values.extend(columns.iter().map(|_| f64::NAN)),
-            }
-        }
-        // Infinity is no more an input than NaN is: models turn both into plausible numbers.
-        let undefined = values.iter().position(|value| !value.is_finite());
-        FeatureVector { values: values.into(), undefined }
-    }
-
-    fn why_undefined(&self, demand: &Demand, index: usize) -> Refusal {
-        let (row, column) = (index / demand.features.len(), index % demand.features.len());
-        let name = &demand.features.names()[column];
-        let bars_ago = demand.window - 1 - row;
-        let taken = self.count;
-        let ago = if bars_ago == 0 { String::new() } else { format!(" {bars_ago} bars ago") };
-        let detail = format!("{name} is undefined{ago}; {taken} bars of the series were taken so far");
-        Refusal::of_model(&demand.name, Reason::UndefinedFeature, detail)
-    }
-}
-
-impl FeatureStage {
-    /// Sends one item for each of `demands` on its way.
+    /// Sends one item for each of `demands` on its way; their ordinals follow on the item's.
     fn fan_out<'a>(
         &self,
         key: &FeatureKey,
-        state: &SeriesState,
-        item: &Item,
-        demands: impl ExactSizeIterator<Item = &'a Demanded>,
+        features: &SeriesFeatures,
+        item: &mut Item,
+        demands: impl Iterator<Item = &'a Demanded>,
     ) {
-        let of = demands.len() as u16;
-        for (ordinal, Demanded { demand, columns }) in demands.enumerate() {
-            let ordinal = ordinal as u16;
-            let horizon = demand.horizon;
-            if let Some(refusal) = &demand.unusable {
-                (key.refuse)(key.outcome(item, horizon, (ordinal, of), refusal.clone()));
-                continue;
+        for demanded in demands {
+            match self.task(key, features, item, demanded) {
+                Ok(task) => (key.emit)(task),
+                Err(refusal) => (key.refuse)(key.outcome(item, demanded.demand.horizon, refusal)),
             }
-            let cache_key = CacheKey {
-                series: key.id,
-                ts: item.ts,
-                features: demand.features.hash(),
-                window: demand.window,
-            };
-            let vector = self.cache.get_or_compute(cache_key, || state.collect(columns, demand.window));
-            if let Some(index) = vector.undefined {
-                let refusal = state.why_undefined(demand, index);
-                (key.refuse)(key.outcome(item, horizon, (ordinal, of), refusal));
-                continue;
-            }
-            (key.emit)(Task {
-                series: Arc::clone(&key.series),
-                series_id: key.id,
-                model: demand.model,
-                horizon,
-                ts: item.ts,
-                vector,
-                place: Place { ordinal, of, ..item.place },
-                origin: item.origin,
-                stamps: Stamps { featured_ns: clock::now_ns(), ..item.stamps },
-                reply: item.reply.clone(),
-            });
+            item.place.ordinal += 1;
         }
     }
 
+    fn task(
+        &self,
+        key: &FeatureKey,
+        features: &SeriesFeatures,
+        item: &Item,
+        Demanded { demand, columns, warm_up }: &Demanded,
+    ) -> Result<Task, Refusal> {
+        if let Some(refusal) = &demand.unusable {
+            return Err(refusal.clone());
+        }
+        let refuse = |reason, detail| Err(Refusal::of_model(&demand.name, reason, detail));
+        if !features.is_past(warm_up) {
+            return refuse(Reason::WarmingUp, features.warming_up(columns, demand.window));
+        }
+        let provisional = item.origin == Origin::Provisional;
+        let collect = || features.collect(columns, demand.window, provisional);
+        let vector = if provisional {
+            Arc::new(collect())
+        } else {
+            let key = CacheKey {
+                series: key.id,
+                ts: item.ts,
+                revision: item.revision,
+                features: demand.features.hash(),
+                window: demand.window,
+            };
+            self.cache.get_or_compute(key, collect)
+        };
+        if let Some(index) = vector.undefined {
+            return refuse(Reason::UndefinedFeature, features.undefined(columns, demand.window, index));
+        }
+        Ok(Task {
+            series: Arc::clone(&key.series),
+            series_id: key.id,
+            model: demand.model,
+            horizon: demand.horizon,
+            ts: item.ts,
+            revision: item.revision,
+            vector,
+            place: item.place,
+            origin: item.origin,
+            stamps: Stamps { featured_ns: clock::now_ns(), ..item.stamps },
+            reply: item.reply.clone(),
+        })
+    }
+
+    fn bar(&self, key: &FeatureKey, bar: &Bar, admission: Admission, mut item: Item) {
+        let mut features = key.state.lock();
+        let taken = features.take(bar, admission);
+        if item.origin == Origin::WarmUp {
+            return;
+        }
+        let demands = key.demands.len() as u16;
+        let refuse = |item: &Item, refusal| (key.refuse)(key.outcome(item, 0, refusal));
+        item.revision = features.revision();
+        if !taken {
+            item.place.of = 1;
+            let detail = "it is older than the bars that can still be changed";
+            let reason = if admission == Admission::Late { Reason::Late } else { Reason::Revision };
+            return refuse(&item, Refusal::new(reason, detail));
+        }
+        let newest = features.newest().unwrap_or(bar.ts);
+        if bar.ts == newest {
+            item.place.of = demands.max(1);
+            if demands == 0 {
+                refuse(&item, Refusal::new(Reason::NoModel, "no promoted model for this series"));
+            }
+        } else {
+            item.place.of = demands + 1;
+            let detail = format!("it was put in its place; the newest bar, of {newest}, is answered anew");
+            refuse(&item, Refusal::new(Reason::Superseded, detail));
+            item.place.ordinal += 1;
+            item.ts = newest;
+        }
+        self.fan_out(key, &features, &mut item, key.demands.iter());
+    }
+
     fn answer(&self, key: &FeatureKey, ask: &Ask, stamps: Stamps) {
-        let state = key.state.lock();
-        let item = Item {
-            ts: state.newest.unwrap_or_default(),
-            origin: Origin::Asked,
-            place: Place::default(),
+        let mut features = key.state.lock();
+        let provisional = ask.provisional.as_ref();
+        let mut item = Item {
+            ts: provisional.map(|bar| bar.ts).or(features.newest()).unwrap_or_default(),
+            revision: if provisional.is_some() { 0 } else { features.revision() },
+            origin: ask.origin(),
+            place: Place { of: 1, ..Place::default() },
             stamps,
             reply: Some(Arc::clone(&ask.reply)),
         };
         let horizon = ask.horizon.unwrap_or(0);
         let refuse = |reason, detail: String| {
-            (key.refuse)(key.outcome(&item, horizon, (0, 1), Refusal::new(reason, detail)));
+            (key.refuse)(key.outcome(&item, horizon, Refusal::new(reason, detail)));
         };
         let of_horizon = |d: &&Demanded| d.demand.horizon == horizon;
         let wanted: Vec<&Demanded> = match ask.horizon {
@@ -208,17 +251,21 @@ impl FeatureStage {
             Some(_) => key.demands.iter().find(of_horizon).into_iter().collect(),
             None => key.demands.iter().collect(),
         };
-        if state.newest.is_none() {
-            refuse(Reason::NoBar, format!("no bar of {} has been taken yet", key.series));
-        } else if wanted.is_empty() {
+        if features.newest().is_none() {
+            return refuse(Reason::NoBar, format!("no bar of {} has been taken yet", key.series));
+        }
+        if wanted.is_empty() {
             let mut horizons: Vec<u32> = key.demands.iter().map(|d| d.demand.horizon).collect();
             horizons.dedup();
             let detail =
                 format!("no promoted model for {} at horizon {horizon}; there are {horizons:?}", key.series);
-            refuse(Reason::NoModel, detail);
-        } else {
-            self.fan_out(key, &state, &item, wanted.into_iter());
+            return refuse(Reason::NoModel, detail);
         }
+        if let Some(bar) = provisional {
+            features.peek(bar);
+        }
+        item.place.of = wanted.len() as u16;
+        self.fan_out(key, &features, &mut item, wanted.into_iter());
     }
 }
 
@@ -237,20 +284,7 @@ impl Stage for FeatureStage {
     fn step(&self, key: &FeatureKey, items: &[Admitted]) {
         for item in items {
             match item {
-                Admitted::Bar { bar, origin, place, stamps } => {
-                    let mut state = key.state.lock();
-                    state.update(bar);
-                    if *origin == Origin::WarmUp {
-                        continue;
-                    }
-                    let item =
-                        Item { ts: bar.ts, origin: *origin, place: *place, stamps: *stamps, reply: None };
-                    if key.demands.is_empty() {
-                        let refusal = Refusal::new(Reason::NoModel, "no promoted model for this series");
-                        (key.refuse)(key.outcome(&item, 0, (0, 1), refusal));
-                    }
-                    self.fan_out(key, &state, &item, key.demands.iter());
-                }
+                Admitted::Bar { bar, admission, .. } => self.bar(key, bar, *admission, Item::of(item)),
                 Admitted::Ask { ask, stamps } => self.answer(key, ask, *stamps),
             }
         }
@@ -258,22 +292,31 @@ impl Stage for FeatureStage {
 
     fn panicked(&self, key: &FeatureKey, item: &Admitted, message: &str) {
         // Whether the kernels took the bar is unknown: they start afresh rather than being half wrong.
-        let mut state = key.state.lock();
-        state.kernels = state.plan.state();
-        state.count = 0;
-        let refusal = Refusal::new(Reason::Panicked, format!("in feature: {message}"));
-        let (item, horizon) = match item {
-            Admitted::Bar { bar, origin, place, stamps } => {
-                (Item { ts: bar.ts, origin: *origin, place: *place, stamps: *stamps, reply: None }, 0)
-            }
+        let mut features = key.state.lock();
+        features.reset();
+        let mut about = Item::of(item);
+        about.place.of = 1;
+        let mut horizon = 0;
+        if let Admitted::Ask { ask, .. } = item {
+            about.ts = features.newest().unwrap_or_default();
+            horizon = ask.horizon.unwrap_or(0);
+        }
+        if about.origin != Origin::WarmUp {
+            let refusal = Refusal::new(Reason::Panicked, format!("in feature: {message}"));
+            (key.refuse)(key.outcome(&about, horizon, refusal));
+        }
+    }
+}
+
+impl Item {
+    fn of(item: &Admitted) -> Self {
+        let (ts, origin, place, stamps, reply) = match item {
+            Admitted::Bar { bar, origin, place, stamps, .. } => (bar.ts, *origin, *place, *stamps, None),
             Admitted::Ask { ask, stamps } => {
                 let reply = Some(Arc::clone(&ask.reply));
-                let (ts, place) = (state.newest.unwrap_or_default(), Place::default());
-                (Item { ts, origin: Origin::Asked, place, stamps: *stamps, reply }, ask.horizon.unwrap_or(0))
+                (Timestamp::default(), ask.origin(), Place::default(), *stamps, reply)
             }
         };
-        if item.origin != Origin::WarmUp {
-            (key.refuse)(key.outcome(&item, horizon, (0, 1), refusal));
-        }
+        Self { ts, revision: 0, origin, place, stamps, reply }
     }
 }

@@ -29,6 +29,7 @@ pub fn read_bars(path: &std::path::Path) -> Vec<Bar> {
 }
 
 /// Splitmix64: small, seeded, the same everywhere.
+#[derive(Clone)]
 pub struct Random(pub u64);
 
 impl Random {
@@ -51,6 +52,7 @@ impl Random {
 
 /// A market that walks around `level` in ticks, falls flat for a while now and then, and trades nothing in some
 /// bars. A level of 0 jumps between tiny and huge ones.
+#[derive(Clone)]
 pub struct Market {
     random: Random,
     level: f64,

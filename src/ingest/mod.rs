@@ -10,4 +10,4 @@ mod validate;
 pub use order::Order;
 pub use rank::{Ranking, RankingOptions, Standing};
 pub use stage::{IngestKey, IngestStage};
-pub use validate::{Limits, validate};
+pub use validate::{Limits, hold_open_and_close, validate};

@@ -1,9 +1,10 @@
 //! The ingest stage: what it keeps for a series, and its step.
 
 use super::rank::RollingValue;
-use super::{Limits, Order, Ranking, Standing, validate};
+use super::{Limits, Order, Ranking, Standing, hold_open_and_close, validate};
 use crate::domain::{
-    Admitted, Bar, Incoming, Lane, Origin, Outcome, Place, Reason, Refusal, SeriesKey, Stamps, Timestamp,
+    Admission, Admitted, Ask, Bar, Incoming, Lane, Origin, Outcome, Place, Reason, Refusal, SeriesKey,
+    Stamps, Timestamp,
 };
 use crate::link::{Stage, clock};
 use parking_lot::Mutex;
@@ -18,6 +19,10 @@ pub struct IngestStage {
     pub ranking: Arc<Ranking>,
     /// Whether bars that close in the future are refused, and the clock skew that is tolerated, in ms.
     pub clock_skew_ms_max: Option<i64>,
+    /// How many of a series' newest bars can change after they closed.
+    pub revision_bars: usize,
+    /// Whether a bar's low and high are moved to hold its open and close.
+    pub clamp_ohlc: bool,
 }
 
 /// What ingest keeps for one series.
@@ -47,29 +52,57 @@ impl IngestStage {
         refuse: Box<dyn Fn(Outcome) + Send + Sync>,
     ) -> IngestKey {
         let state = SeriesState {
-            order: Order::default(),
+            order: Order::new(self.revision_bars),
             value: RollingValue::new(self.ranking.window_bars()),
             admitted: 0,
         };
         IngestKey { series, standing, state: Mutex::new(state), admit, refuse }
     }
 
-    fn admit(&self, key: &IngestKey, bar: Bar, origin: Origin, seq: u64) -> Result<Place, Refusal> {
+    fn admit(
+        &self,
+        key: &IngestKey,
+        bar: &mut Bar,
+        origin: Origin,
+        seq: u64,
+    ) -> Result<(Admission, Place), Refusal> {
+        if self.clamp_ohlc {
+            hold_open_and_close(bar);
+        }
         // A bar that closed while nobody watched cannot be one of the future.
         let skew_ms = self.clock_skew_ms_max.filter(|_| origin == Origin::Live);
         let limits =
             Limits { now: skew_ms.map(|_| Timestamp::now()), clock_skew_ms_max: skew_ms.unwrap_or(0) };
-        validate(&bar, key.series.timeframe, limits)?;
+        validate(bar, key.series.timeframe, limits)?;
         let mut state = key.state.lock();
-        state.order.admit(&bar)?;
-        let value = state.value.push(bar.quote_volume());
-        let seconds = self.ranking.window_bars() as f64 * f64::from(key.series.timeframe.as_secs());
-        self.ranking.note(&key.standing, value / seconds);
+        let admission = state.order.admit(bar)?;
+        if admission == Admission::Next {
+            let value = state.value.push(bar.quote_volume());
+            let seconds = self.ranking.window_bars() as f64 * f64::from(key.series.timeframe.as_secs());
+            self.ranking.note(&key.standing, value / seconds);
+        }
         if origin == Origin::WarmUp {
-            return Ok(Place::default());
+            return Ok((admission, Place::default()));
         }
         state.admitted += 1;
-        Ok(Place { seq, series_seq: state.admitted, ..Place::default() })
+        Ok((admission, Place { seq, series_seq: state.admitted, ..Place::default() }))
+    }
+}
+
+impl IngestStage {
+    /// Whether a bar that has not closed is one that may come next.
+    fn check_provisional(&self, key: &IngestKey, bar: &Bar) -> Result<(), Refusal> {
+        validate(bar, key.series.timeframe, Limits { now: None, clock_skew_ms_max: 0 })?;
+        match key.state.lock().order.newest() {
+            Some(newest) if bar.ts <= newest.ts => Err(Refusal::new(
+                Reason::Late,
+                format!(
+                    "the bar of {} has closed: a provisional bar is newer than the newest closed one",
+                    newest.ts
+                ),
+            )),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -77,6 +110,21 @@ impl IngestKey {
     /// The lane in which the series' live bars travel.
     pub fn lane(&self) -> Lane {
         self.standing.lane()
+    }
+
+    /// Ends a question here.
+    fn answer(&self, ask: &Ask, stamps: Stamps, refusal: Refusal) {
+        (ask.reply)(&Outcome {
+            series: Arc::clone(&self.series),
+            horizon: ask.horizon.unwrap_or(0),
+            ts: ask.provisional.map(|bar| bar.ts).unwrap_or_default(),
+            revision: 0,
+            place: Place::default(),
+            origin: ask.origin(),
+            stamps,
+            result: Err(refusal),
+            reply: None,
+        });
     }
 
     fn refuse(&self, ts: Timestamp, origin: Origin, seq: u64, stamps: Stamps, refusal: Refusal) {
@@ -87,6 +135,7 @@ impl IngestKey {
             series,
             horizon: 0,
             ts,
+            revision: 0,
             place,
             origin,
             stamps,
@@ -112,18 +161,24 @@ impl Stage for IngestStage {
         for item in items {
             match item {
                 Incoming::Bar { bar, origin, seq, stamps } => {
-                    let verdict = self.admit(key, *bar, *origin, *seq);
+                    let mut bar = *bar;
+                    let verdict = self.admit(key, &mut bar, *origin, *seq);
                     let stamps = Stamps { ingested_ns: clock::now_ns(), ..*stamps };
                     match verdict {
-                        Ok(place) => {
-                            (key.admit)(Admitted::Bar { bar: *bar, origin: *origin, place, stamps });
+                        Ok((admission, place)) => {
+                            let origin = *origin;
+                            (key.admit)(Admitted::Bar { bar, admission, origin, place, stamps });
                         }
                         Err(refusal) => key.refuse(bar.ts, *origin, *seq, stamps, refusal),
                     }
                 }
                 Incoming::Ask { ask, stamps } => {
+                    let verdict = ask.provisional.map_or(Ok(()), |bar| self.check_provisional(key, &bar));
                     let stamps = Stamps { ingested_ns: clock::now_ns(), ..*stamps };
-                    (key.admit)(Admitted::Ask { ask: ask.clone(), stamps });
+                    match verdict {
+                        Ok(()) => (key.admit)(Admitted::Ask { ask: ask.clone(), stamps }),
+                        Err(refusal) => key.answer(ask, stamps, refusal),
+                    }
                 }
             }
         }
@@ -135,16 +190,7 @@ impl Stage for IngestStage {
             Incoming::Bar { bar, origin, seq, stamps } => {
                 key.refuse(bar.ts, *origin, *seq, *stamps, refusal);
             }
-            Incoming::Ask { ask, stamps } => (ask.reply)(&Outcome {
-                series: Arc::clone(&key.series),
-                horizon: ask.horizon.unwrap_or(0),
-                ts: Timestamp::default(),
-                place: Place::default(),
-                origin: Origin::Asked,
-                stamps: *stamps,
-                result: Err(refusal),
-                reply: None,
-            }),
+            Incoming::Ask { ask, stamps } => key.answer(ask, *stamps, refusal),
         }
     }
 }

@@ -55,6 +55,14 @@ pub fn validate(bar: &Bar, timeframe: Timeframe, limits: Limits) -> Result<(), R
     Ok(())
 }
 
+/// Moves the low and high of a bar of finite numbers so that they hold its open and close.
+pub fn hold_open_and_close(bar: &mut Bar) {
+    if [bar.open, bar.high, bar.low, bar.close].iter().all(|price| price.is_finite()) {
+        bar.high = bar.high.max(bar.open).max(bar.close);
+        bar.low = bar.low.min(bar.open).min(bar.close);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

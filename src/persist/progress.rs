@@ -24,11 +24,13 @@ struct SeriesProgress {
     /// The `series_seq` of the first bar that is not complete.
     first: u64,
     pending: VecDeque<Pending>,
+    /// A late bar completes after newer ones: the watermark does not go back for it.
+    watermark: Option<Timestamp>,
 }
 
 impl Default for SeriesProgress {
     fn default() -> Self {
-        Self { first: 1, pending: VecDeque::new() }
+        Self { first: 1, pending: VecDeque::new(), watermark: None }
     }
 }
 
@@ -56,16 +58,16 @@ impl Progress {
             series.pending.resize(index + 1, Pending::default());
         }
         let pending = &mut series.pending[index];
-        pending.ts = outcome.ts;
+        pending.ts = if pending.of == 0 { outcome.ts } else { pending.ts.max(outcome.ts) };
         pending.seen |= 1 << bit;
         pending.of = u32::from(place.of);
         let complete = |p: &Pending| p.of > 0 && p.seen.count_ones() >= p.of;
-        let mut watermark = None;
+        let before = series.watermark;
         while series.pending.front().is_some_and(complete) {
-            watermark = series.pending.pop_front().map(|p| p.ts);
+            series.watermark = series.watermark.max(series.pending.pop_front().map(|p| p.ts));
             series.first += 1;
         }
-        watermark
+        series.watermark.filter(|_| series.watermark != before)
     }
 }
 
@@ -79,6 +81,7 @@ mod tests {
             series: Arc::new(SeriesKey::new("BTC", Timeframe::MINUTE).unwrap()),
             horizon: 1,
             ts: Timestamp::from_secs(series_seq as i64 * 60),
+            revision: 0,
             place: Place { seq: 0, series_seq, ordinal, of },
             origin: Origin::Live,
             stamps: Stamps::default(),

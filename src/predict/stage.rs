@@ -38,6 +38,7 @@ impl PredictStage {
             series: Arc::clone(&task.series),
             horizon: task.horizon,
             ts: task.ts,
+            revision: task.revision,
             place: task.place,
             origin: task.origin,
             stamps: Stamps { predicted_ns: clock::now_ns(), ..task.stamps },

@@ -1,10 +1,14 @@
 //! What a source that follows a table or a folder does with the bars that are there when it starts.
 
 use crate::config::{CatchUp, SourceSettings};
-use crate::domain::{Origin, Timestamp};
+use crate::domain::{Origin, SeriesKey, Timestamp};
+use std::sync::Arc;
+
+/// How many bars the models of a series take until they may predict. See [`History::with_needs`].
+type Needs = Arc<dyn Fn(&SeriesKey) -> usize + Send + Sync>;
 
 /// How much of what is there at the start is delivered, and as what.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct History {
     /// How many bars of each series warm the features up, the newest ones; 0 for all there are.
     pub history_bars: usize,
@@ -13,13 +17,29 @@ pub struct History {
     /// With [`CatchUp::All`], how many bars of each series are predicted at most, the newest ones;
     /// older ones only warm up.
     pub catch_up_bars_max: usize,
+    /// What a series' models need at least.
+    pub(super) needs: Option<Needs>,
 }
 
 impl History {
     /// What the settings say.
     pub fn of(settings: &SourceSettings) -> Self {
         let SourceSettings { history_bars, catch_up, catch_up_bars_max, .. } = *settings;
-        Self { history_bars, catch_up, catch_up_bars_max }
+        Self { history_bars, catch_up, catch_up_bars_max, needs: None }
+    }
+
+    /// The same with as many more bars of history as `needs` says of a series.
+    #[must_use]
+    pub fn with_needs(self, needs: impl Fn(&SeriesKey) -> usize + Send + Sync + 'static) -> Self {
+        Self { needs: Some(Arc::new(needs)), ..self }
+    }
+
+    /// The rule for one series.
+    pub(super) fn of_series(&self, series: &SeriesKey) -> Self {
+        let needed = self.needs.as_ref().map_or(0, |needs| needs(series));
+        // 0 is all there is.
+        let history_bars = if self.history_bars == 0 { 0 } else { self.history_bars.max(needed) };
+        Self { history_bars, needs: None, ..*self }
     }
 }
 
@@ -83,7 +103,7 @@ mod tests {
             (Some(3), Not, 0, 100, "wwwwww"),
             (None, Not, 4, 100, "..wwww"),
         ] {
-            let history = History { history_bars, catch_up, catch_up_bars_max };
+            let history = History { history_bars, catch_up, catch_up_bars_max, needs: None };
             let mut given = Given::default();
             let mut seen: Vec<char> = (1..=6)
                 .rev()
@@ -97,7 +117,20 @@ mod tests {
                 })
                 .collect();
             seen.reverse();
-            assert_eq!(String::from_iter(seen), expected, "{watermark:?} {history:?}");
+            assert_eq!(String::from_iter(seen), expected, "{watermark:?} {catch_up:?}");
+        }
+    }
+    #[test]
+    fn what_models_need_is_read_whatever_is_configured() {
+        let series = |symbol: &str| SeriesKey::new(symbol, crate::domain::Timeframe::MINUTE).unwrap();
+        let history = |history_bars| {
+            History { history_bars, catch_up: CatchUp::All, catch_up_bars_max: 9, needs: None }
+                .with_needs(|series| if &*series.symbol == "BTC" { 500 } else { 0 })
+        };
+        for (history_bars, symbol, expected) in
+            [(100, "BTC", 500), (100, "ETH", 100), (1000, "BTC", 1000), (0, "BTC", 0)]
+        {
+            assert_eq!(history(history_bars).of_series(&series(symbol)).history_bars, expected);
         }
     }
 }

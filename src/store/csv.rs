@@ -12,6 +12,7 @@ use std::sync::Arc;
 const FLUSH_BYTES: usize = 64 * 1024;
 
 /// Writes `symbol,timeframe,horizon,ts,model,version,value` and further outputs, ordered by the bars' arrival.
+/// A bar that is answered anew has a further row: the last one stands.
 ///
 /// An outcome waits until those of all bars before it are there, so every bar with a place must yield all its
 /// outcomes, or what follows is held until the end. Refusals have their place in the order but no row. The file

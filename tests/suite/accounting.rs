@@ -57,7 +57,8 @@ fn reasons_stored(connection: &Connection) -> BTreeMap<String, i64> {
 
 /// The open times of all outcomes of a series at a horizon, in their order, from both tables.
 fn outcomes(connection: &Connection, symbol: &str, timeframe: &str, horizon: u32) -> Vec<String> {
-    let sql = "SELECT ts FROM agentpreds WHERE symbol = ?1 AND timeframe = ?2 AND horizon = ?3
+    let sql =
+        "SELECT ts FROM agentpreds WHERE symbol = ?1 AND timeframe = ?2 AND horizon = ?3 AND revision = 0
                UNION ALL
                SELECT ts FROM inference_errors WHERE symbol = ?1 AND timeframe = ?2 AND horizon = ?3
                ORDER BY ts";
@@ -104,7 +105,12 @@ fn every_bar_of_every_file_has_exactly_one_outcome_a_horizon() {
     let (predictions, errors) = (count(&connection, "agentpreds"), count(&connection, "inference_errors"));
     assert_eq!(predictions + errors, bars * HORIZONS.len() as i64);
     let reasons = reasons_stored(&connection);
-    assert!(reasons.keys().all(|reason| reason == Reason::UndefinedFeature.code()), "{reasons:?}");
+    assert!(
+        reasons.keys().all(|reason| [Reason::WarmingUp, Reason::UndefinedFeature]
+            .map(Reason::code)
+            .contains(&&**reason)),
+        "{reasons:?}"
+    );
     // The watermark of every series is its last bar.
     assert_eq!(count(&connection, "inference_state"), csv_files(&data).len() as i64);
     for file in csv_files(&data) {
@@ -123,6 +129,8 @@ fn every_bar_of_every_file_has_exactly_one_outcome_a_horizon() {
 /// A file of bars that is written line by line; remembers what must come of them.
 #[derive(Default)]
 struct Feed {
+    /// The bars that were answered anew.
+    revised: Vec<String>,
     text: String,
     /// Open times of the bars that are taken.
     taken: Vec<String>,
@@ -191,13 +199,18 @@ fn faulty_feed() -> Feed {
             // The newest bar once more, and one of a while ago.
             194 => feed.refuse(&Feed::time(194), Feed::good(194), Reason::Duplicate),
             198 => feed.refuse(&Feed::time(170 + 1), Feed::good(171), Reason::Duplicate),
-            200 => feed.refuse(&Feed::time(195), Feed::good(195), Reason::Late),
+            // It goes in its place, and the newest bar is answered anew.
+            200 => {
+                feed.refuse(&Feed::time(195), Feed::good(195), Reason::Superseded);
+                feed.revised.push(Feed::time(200));
+            }
             // Longer ago than bars are remembered.
             205 => feed.refuse(&Feed::time(5), Feed::good(5), Reason::Late),
             210 => {
                 let mut numbers = Feed::good(210);
                 numbers[3] += 0.5;
-                feed.refuse(&Feed::time(210), numbers, Reason::Revision);
+                feed.line(&Feed::time(210), numbers);
+                feed.revised.push(Feed::time(210));
             }
             // Refused before; now it is good, but too late.
             215 => feed.refuse(&Feed::time(180), Feed::good(180), Reason::Late),
@@ -243,10 +256,19 @@ fn every_faulty_bar_is_accounted_for_with_its_reason() {
         connection.query_row(sql, [], |row| row.get(0)).unwrap()
     };
     assert!(warming > 0 && warming < 3 * 60, "{warming} outcomes while the features warm up");
-    counted.insert(Reason::UndefinedFeature.code(), warming);
+    counted.insert(Reason::WarmingUp.code(), warming);
 
-    let outcomes = (feed.taken.len() * HORIZONS.len() + feed.refused.len()) as i64;
-    assert_eq!(summary["bars"], feed.taken.len() + feed.refused.len());
+    // Two bars were answered anew.
+    let sql = "SELECT horizon || ' ' || ts FROM agentpreds WHERE revision = 1 ORDER BY ts, horizon";
+    let mut statement = connection.prepare(sql).unwrap();
+    let revised: Vec<String> =
+        statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    let anew = |ts: &String| HORIZONS.map(|horizon| format!("{horizon} {ts}"));
+    assert_eq!(revised, feed.revised.iter().flat_map(anew).collect::<Vec<_>>());
+
+    let outcomes = ((feed.taken.len() + feed.revised.len()) * HORIZONS.len() + feed.refused.len()) as i64;
+    // One of the two was a bar of its own, the other is among those that were refused.
+    assert_eq!(summary["bars"], feed.taken.len() + feed.refused.len() + 1);
     assert_eq!(summary["reasons"], serde_json::to_value(&counted).unwrap());
     assert_eq!(summary["predictions"].as_i64().unwrap() + counted.values().sum::<i64>(), outcomes);
     assert_eq!(summary["predictions"], count(&connection, "agentpreds"));

@@ -80,7 +80,7 @@ fn bars_come_out_as_outcomes_that_are_all_counted() {
     assert_eq!(performance.total_bars, bars.len() as u64);
     assert_eq!(performance.total_predictions, predicted);
     assert_eq!(performance.total_predictions + sum(&reasons), (bars.len() * OUTCOMES_PER_BAR) as u64);
-    assert_eq!(reasons.keys().copied().collect::<Vec<_>>(), ["undefined_feature"]);
+    assert_eq!(reasons.keys().copied().collect::<Vec<_>>(), ["warming_up"]);
     let error_rate = sum(&reasons) as f64 / outcomes.len() as f64;
     assert!((performance.error_rate - error_rate).abs() < 1e-12);
     assert!(performance.avg_latency_ms > 0.0 && performance.avg_latency_ms <= performance.max_latency_ms);
@@ -167,7 +167,7 @@ fn bars_that_are_refused_come_out_with_their_reason() {
         (Bar { ts: next.ts.plus_millis(1), ..next }, Reason::Unaligned),
         (Bar { ts: far, ..next }, Reason::Future),
         (newest, Reason::Duplicate),
-        (Bar { volume: newest.volume + 1.0, ..newest }, Reason::Revision),
+        (Bar { volume: bars[20].1.volume + 1.0, ..bars[80].1 }, Reason::Revision),
         (bars[0].1, Reason::Late),
     ];
     for (bar, _) in refused {

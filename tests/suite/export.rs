@@ -12,7 +12,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use vela::domain::{Bar, FeatureSet, Stability, Timeframe, Timestamp};
+use vela::domain::{Bar, FeatureSet, GapPolicy, Grid, Stability, Timeframe, Timestamp};
 use vela::feature::{Plan, catalogue};
 
 /// A folder `bars` with the files of a market of `symbols` symbols over `minutes` minutes.
@@ -34,7 +34,7 @@ fn csv(bars: &[Bar]) -> String {
 
 fn features(home: &Home, arguments: &str) -> Ended {
     let mut all = vec!["features"];
-    all.extend(arguments.split(' '));
+    all.extend(arguments.split_whitespace());
     home.finish(&all)
 }
 
@@ -198,33 +198,86 @@ fn by_the_clock_a_gap_is_time_and_by_bars_it_is_none() {
 }
 
 #[test]
-fn what_serving_refuses_is_refused_counted_and_leaves_no_trace() {
+fn bars_are_taken_corrected_and_refused_as_serving_does_it() {
     let (home, series) = market_home(1, 300);
     let good = &series["BTCUSD"];
-    let mut bars = good.clone();
-    let twice = bars[100];
-    bars.insert(101, twice);
-    bars.insert(150, Bar { close: bars[149].low, ..bars[149] });
-    bars.insert(170, bars[3]);
-    bars.insert(171, Bar { high: f64::NAN, ..bars[172] });
-    bars.insert(172, Bar { ts: bars[172].ts.plus_millis(1), ..bars[172] });
-    bars.insert(173, Bar { close: -1.0, ..bars[174] });
-    home.write("dirty/BTCUSD_1m.csv", csv(&bars));
-    let label = "--label kind=logret,horizon=5";
-    features(&home, &format!("--bars bars {label} --out clean.csv")).done();
-    let told = features(&home, &format!("--bars dirty {label} --out dirty.csv")).done();
-    let read = |name| std::fs::read_to_string(home.path(name)).unwrap();
-    assert_eq!(read("clean.csv"), read("dirty.csv"));
-    let refused = &meta(&home, "dirty.csv")["series"][0]["refused"];
-    // A replay of the same file refuses the same, by the same names.
-    let replay = ["replay", "--bars", "dirty", "--models", MODELS, "--json"];
-    let replayed: Value = serde_json::from_str(&home.finish(&replay).done()).unwrap();
-    let mut reasons = replayed["reasons"].as_object().unwrap().clone();
-    reasons.remove("undefined_feature");
-    assert_eq!(refused, &Value::Object(reasons));
-    assert_eq!(refused.as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum::<u64>(), 6);
-    assert!(told.contains("refused, duplicate: 1 bars of BTCUSD 1m; the first opened 2024-01-01T"), "{told}");
-    assert!(told.contains("refused, not_finite: 1") && told.contains("high is NaN"), "{told}");
+    let revised = Bar { close: good[149].low, ..good[149] };
+    // What stands in the end: one bar has other content, one came late, all else is refused.
+    let mut corrected = good.clone();
+    corrected[149] = revised;
+    let mut first_stands = good.clone();
+    first_stands.remove(130);
+    let mut dirty = first_stands.clone();
+    let mut put = |after: &Bar, bar: Bar| {
+        let at = dirty.iter().position(|known| known == after).unwrap();
+        dirty.insert(at + 1, bar);
+    };
+    put(&good[100], good[100]);
+    put(&good[133], good[130]);
+    put(&good[151], revised);
+    put(&good[170], good[3]);
+    put(&good[180], Bar { close: good[160].low, ..good[160] });
+    put(&good[190], Bar { high: f64::NAN, ..good[191] });
+    put(&good[200], Bar { ts: good[201].ts.plus_millis(1), ..good[201] });
+    put(&good[210], Bar { close: -1.0, ..good[211] });
+    for (folder, bars) in [("dirty", &dirty), ("corrected", &corrected), ("first", &first_stands)] {
+        home.write(&format!("{folder}/BTCUSD_1m.csv"), csv(bars));
+    }
+    let table = |folder: &str, out: &str, more: &str| {
+        let label = "--label kind=logret,horizon=5";
+        let told = features(&home, &format!("--bars {folder} {label} --out {out} {more}")).done();
+        (std::fs::read_to_string(home.path(out)).unwrap(), told)
+    };
+    for (set, same_as, changed) in [("", "corrected", 2), (" --set ingest.revision_bars=0", "first", 0)] {
+        let (dirty, told) = table("dirty", "dirty.csv", set);
+        assert_eq!(dirty, table(same_as, "same.csv", set).0);
+        let described = &meta(&home, "dirty.csv")["series"][0];
+        assert_eq!(described["changed"], changed);
+        // A replay of the same file refuses the same, by the same names.
+        let mut replay = vec!["replay", "--bars", "dirty", "--models", MODELS, "--json"];
+        replay.extend(set.split_whitespace());
+        let replayed: Value = serde_json::from_str(&home.finish(&replay).done()).unwrap();
+        let mut reasons = replayed["reasons"].as_object().unwrap().clone();
+        // A bar that changes an older one is an outcome of its own there.
+        assert_eq!(reasons.remove("superseded").unwrap_or(0.into()), changed);
+        reasons.retain(|reason, _| !["undefined_feature", "warming_up"].contains(&reason.as_str()));
+        assert_eq!(described["refused"], Value::Object(reasons));
+        assert!(
+            told.contains("refused, duplicate: 1 bars of BTCUSD 1m; the first opened 2024-01-01T"),
+            "{told}"
+        );
+        assert!(told.contains("refused, not_finite: 1") && told.contains("high is NaN"), "{told}");
+    }
+}
+
+#[test]
+fn gaps_are_treated_as_configured_for_serving() {
+    let (home, series) = market_home(1, 200);
+    let mut bars = series["BTCUSD"].clone();
+    bars.drain(80..90);
+    home.write("gap/BTCUSD_1m.csv", csv(&bars));
+    let names = ["rsi_14", "rv_20"];
+    let told = |set: &str| {
+        let arguments = format!("--bars gap --features {} --out g.csv{set}", names.join(","));
+        features(&home, &arguments).done();
+        (meta(&home, "g.csv")["gaps"].as_str().unwrap().to_owned(), read_csv(&home.path("g.csv")))
+    };
+    let grid = Grid { policy: GapPolicy::FillFlat, ..Grid::from(Timeframe::MINUTE) };
+    for (set, gaps, grid) in [
+        ("", "skip", Grid::from(Timeframe::MINUTE)),
+        (" --set feature.gaps=fill_flat", "gaps=fill_flat", grid),
+    ] {
+        let (found, table) = told(set);
+        assert_eq!(found, gaps);
+        let mut state = Plan::new(&names, grid).unwrap().state();
+        assert_eq!(table.1.len(), bars.len());
+        for (bar, row) in bars.iter().zip(&table.1) {
+            state.update(bar);
+            for (text, value) in row[1..].iter().zip(state.values()) {
+                assert!(same(text.parse().unwrap(), *value), "{text} {value}");
+            }
+        }
+    }
 }
 
 #[test]

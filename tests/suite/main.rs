@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod accounting;
+mod bars;
 mod cli;
 mod config;
 mod determinism;

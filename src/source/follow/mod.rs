@@ -64,7 +64,7 @@ impl Follow {
         let watermarks: HashMap<&SeriesKey, Timestamp> =
             watermarks.iter().map(|(series, ts)| (&**series, *ts)).collect();
         follow.list(|path, series| {
-            let watermark = watermarks.get(&series).copied();
+            let (watermark, history) = (watermarks.get(&series).copied(), history.of_series(&series));
             GrowingFile::with_history(path, series, &history, watermark)
         })?;
         if !folder.exists() {

@@ -115,6 +115,7 @@ impl Cursor {
         // Below every time that can be stored.
         let mut after = (Value::Integer(i64::MIN), i64::MIN);
         let mut catch_up_from = None;
+        let history = history.of_series(&series);
         let mut given = Given::default();
         let mut statement = connection.prepare_cached(&table.there.newest_first)?;
         let mut rows = statement.query((symbol, timeframe, last_row))?;

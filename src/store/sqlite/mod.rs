@@ -19,8 +19,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 // version: after a restart a newly promoted version must not predict old bars a second time.
 const INSERT_PREDICTION: &str = "
 INSERT INTO trading.agentpreds (symbol, timeframe, horizon, ts, model, version, value, outputs,
-                                latency_us, ingest_us, feature_us, predict_us, created_at)
-SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13
+                                latency_us, ingest_us, feature_us, predict_us, created_at, revision)
+SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?15
 WHERE NOT ?14 OR NOT EXISTS (SELECT 1 FROM trading.agentpreds
     WHERE symbol = ?1 AND timeframe = ?2 AND horizon = ?3 AND ts = ?4 AND model = ?5)
 ON CONFLICT DO NOTHING";
@@ -223,6 +223,7 @@ fn insert_prediction(
         micros(featured_ns, predicted_ns),
         &texts.created_at,
         outcome.origin == Origin::CatchUp,
+        outcome.revision,
     ])?;
     Ok(())
 }

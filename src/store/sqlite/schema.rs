@@ -1,9 +1,9 @@
 //! The tables, and bringing a file to the version that this program writes.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 /// What `PRAGMA user_version` says of a file with the tables below.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 /// The predictions, what has none and why, the bars a feed may write, and how far each series is done.
 const TABLES: &str = "
@@ -21,7 +21,8 @@ CREATE TABLE IF NOT EXISTS trading.agentpreds (
     feature_us REAL,
     predict_us REAL,
     created_at TEXT    NOT NULL,
-    PRIMARY KEY (symbol, timeframe, horizon, ts, model, version)
+    revision   INTEGER NOT NULL DEFAULT 0, -- one more each time the bar's answer changed with the bars
+    PRIMARY KEY (symbol, timeframe, horizon, ts, model, version, revision)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS trading.inference_errors (
     symbol     TEXT    NOT NULL,
@@ -53,23 +54,54 @@ CREATE TABLE IF NOT EXISTS trading.inference_state (
 ) WITHOUT ROWID;
 ";
 
+/// Files of version 1 have no revisions: their predictions move into a table that has.
+const FROM_1: [&str; 2] = [
+    "ALTER TABLE trading.agentpreds RENAME TO agentpreds_1;",
+    "INSERT INTO trading.agentpreds SELECT *, 0 FROM trading.agentpreds_1; DROP TABLE trading.agentpreds_1;",
+];
+
 /// Creates what is missing. The outer error is SQLite's, the inner one what is wrong with the file.
 pub(super) fn prepare(connection: &Connection) -> rusqlite::Result<Result<(), String>> {
     let version = |connection: &Connection| -> rusqlite::Result<i64> {
         connection.query_row("PRAGMA trading.user_version", [], |row| row.get(0))
     };
-    let found = version(connection)?;
+    // Another process may be at the same: whoever is second finds nothing left to do.
+    let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+    let found = version(&transaction)?;
     if found > VERSION {
         return Ok(Err(format!(
             "its tables have version {found}, this program knows up to {VERSION}; use a newer vela or another file"
         )));
     }
-    if found == VERSION {
-        return Ok(Ok(()));
+    if found < VERSION {
+        let [before, after] = if found == 1 { FROM_1 } else { [""; 2] };
+        transaction
+            .execute_batch(&format!("{before} {TABLES} {after} PRAGMA trading.user_version = {VERSION};"))?;
     }
-    // Another process may be at the same: all statements stand to be run twice.
-    connection.execute_batch(&format!(
-        "BEGIN IMMEDIATE; {TABLES} PRAGMA trading.user_version = {VERSION}; COMMIT"
-    ))?;
+    transaction.commit()?;
     Ok(Ok(()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn predictions_of_a_file_without_revisions_are_kept() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch("ATTACH DATABASE ':memory:' AS trading").unwrap();
+        let without = |text: &str| !text.trim_start().starts_with("revision");
+        let first = TABLES.lines().filter(|line| without(line)).collect::<Vec<_>>().join("\n");
+        connection.execute_batch(&first.replace(", version, revision)", ", version)")).unwrap();
+        let row = "INSERT INTO trading.agentpreds VALUES ('BTC', '1m', 5, '2026-01-01T00:00:00Z', 'm', 1, 0.25, NULL, 1, 2, 3, 4, 'now')";
+        connection.execute_batch(row).unwrap();
+        connection.execute_batch("PRAGMA trading.user_version = 1").unwrap();
+        for _ in 0..2 {
+            assert_eq!(prepare(&connection), Ok(Ok(())));
+            let sql = "SELECT value, revision, created_at FROM trading.agentpreds";
+            let found: (f64, i64, String) =
+                connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+            assert_eq!(found, (0.25, 0, "now".to_owned()));
+        }
+    }
 }

@@ -1,0 +1,84 @@
+//! The newest bars of a series, and states to go back to when one of them changes after it closed.
+
+use super::plan::PlanState;
+use super::rows::Rows;
+use crate::domain::Bar;
+
+/// Two snapshots and the bars since the older one. A snapshot is taken every `span` bars, so that at least the
+/// newest `span` bars can be changed; copying costs a bar only a `span`-th of a copy.
+pub(super) struct Retained {
+    span: usize,
+    older: PlanState,
+    newer: PlanState,
+    /// How many of `bars` the newer snapshot has taken.
+    newer_at: usize,
+    /// The bars since the older snapshot.
+    bars: Vec<Bar>,
+}
+
+impl Retained {
+    /// For the newest `span >= 1` bars of a series that stands at `state`.
+    pub(super) fn new(span: usize, state: &PlanState) -> Self {
+        Self {
+            span,
+            older: state.clone(),
+            newer: state.clone(),
+            newer_at: 0,
+            bars: Vec::with_capacity(2 * span),
+        }
+    }
+
+    /// Notes a bar that `live` has just taken.
+    pub(super) fn note(&mut self, bar: &Bar, live: &PlanState) {
+        self.bars.push(*bar);
+        self.turn(live);
+    }
+
+    fn turn(&mut self, live: &PlanState) {
+        if self.bars.len() - self.newer_at < self.span {
+            return;
+        }
+        std::mem::swap(&mut self.older, &mut self.newer);
+        self.newer.clone_from(live);
+        self.bars.drain(..self.newer_at);
+        self.newer_at = self.bars.len();
+    }
+
+    /// Puts a changed or late bar in its place and brings `live` and `rows` to where they would be had it come
+    /// so in the first place. False, and nothing changed, where it lies before the bars that are retained.
+    pub(super) fn amend(&mut self, bar: &Bar, live: &mut PlanState, rows: &mut Rows) -> bool {
+        if self.older.newest_ts().is_some_and(|ts| bar.ts <= ts) {
+            return false;
+        }
+        let at = self.bars.partition_point(|known| known.ts < bar.ts);
+        // Into the bars before the newer snapshot, or behind it.
+        let before_newer = at < self.newer_at;
+        let from = if before_newer { 0 } else { self.newer_at };
+        rows.rewind(self.bars.len() - from);
+        match self.bars.get_mut(at).filter(|known| known.ts == bar.ts) {
+            Some(known) => *known = *bar,
+            None => {
+                self.bars.insert(at, *bar);
+                self.newer_at += usize::from(before_newer);
+            }
+        }
+        live.clone_from(if before_newer { &self.older } else { &self.newer });
+        for (i, bar) in self.bars.iter().enumerate().skip(from) {
+            live.update(bar);
+            rows.push(live);
+            if before_newer && i + 1 == self.newer_at {
+                self.newer.clone_from(live);
+            }
+        }
+        self.turn(live);
+        true
+    }
+
+    /// Begins anew with `state`.
+    pub(super) fn reset(&mut self, state: &PlanState) {
+        self.older.clone_from(state);
+        self.newer.clone_from(state);
+        self.newer_at = 0;
+        self.bars.clear();
+    }
+}

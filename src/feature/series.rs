@@ -1,0 +1,112 @@
+//! What the feature stage knows of one series: the state of its kernels, and what they said of the newest bars.
+
+use super::plan::{Plan, PlanState, WarmUp};
+use super::retained::Retained;
+use super::rows::Rows;
+use crate::domain::{Admission, Bar, FeatureVector, Stability, Timestamp};
+use std::sync::Arc;
+
+/// The features of one series.
+pub(super) struct SeriesFeatures {
+    plan: Plan,
+    live: PlanState,
+    rows: Rows,
+    retained: Option<Retained>,
+    /// What `live` says of a bar that has not closed.
+    provisional: Box<[f64]>,
+    newest: Option<Timestamp>,
+    revision: u32,
+    stability: Stability,
+}
+
+impl SeriesFeatures {
+    /// Of a plan's features, rows kept for the newest `rows_max` bars; the newest `revision_bars` bars can change.
+    pub(super) fn new(plan: Plan, rows_max: usize, revision_bars: usize, stability: Stability) -> Self {
+        let live = plan.state();
+        let retained = (revision_bars > 0).then(|| Retained::new(revision_bars, &live));
+        let rows = Rows::new(plan.len(), rows_max.max(1));
+        let provisional = vec![f64::NAN; plan.len()].into();
+        Self { plan, live, rows, retained, provisional, newest: None, revision: 0, stability }
+    }
+
+    /// The open time of the newest bar.
+    pub(super) fn newest(&self) -> Option<Timestamp> {
+        self.newest
+    }
+
+    /// How often the newest bar, or one shortly before it, has changed since it came.
+    pub(super) fn revision(&self) -> u32 {
+        self.revision
+    }
+
+    /// Takes a bar in. False where it is a change that comes too late: nothing changed then.
+    pub(super) fn take(&mut self, bar: &Bar, admission: Admission) -> bool {
+        let Self { live, rows, retained, .. } = self;
+        if admission == Admission::Next {
+            live.update(bar);
+            rows.push(live);
+            if let Some(retained) = retained {
+                retained.note(bar, live);
+            }
+            self.newest = Some(bar.ts);
+            self.revision = 0;
+            return true;
+        }
+        let amended = retained.as_mut().is_some_and(|retained| retained.amend(bar, live, rows));
+        self.revision += u32::from(amended);
+        amended
+    }
+
+    /// Sets the newest bar's answer aside for what would be, if `bar` closed as it is now.
+    pub(super) fn peek(&mut self, bar: &Bar) {
+        self.live.peek(bar, &mut self.provisional);
+    }
+
+    /// The newest `window` rows of `columns`; the last of them what was peeked at, if `provisional`.
+    pub(super) fn collect(&self, columns: &[usize], window: usize, provisional: bool) -> FeatureVector {
+        self.rows.collect(columns, window, provisional.then_some(&*self.provisional))
+    }
+
+    /// What `columns` take before they are used over the newest `window` bars.
+    pub(super) fn warm_up(&self, columns: &[usize], window: usize) -> WarmUp {
+        self.plan.warm_up(columns, window, self.stability)
+    }
+
+    /// Whether `warm_up` is over.
+    pub(super) fn is_past(&self, warm_up: &WarmUp) -> bool {
+        self.live.is_past(warm_up)
+    }
+
+    /// Why `columns` are not used yet over the newest `window` bars: the one that takes longest.
+    pub(super) fn warming_up(&self, columns: &[usize], window: usize) -> String {
+        let takes = |column: &usize| self.plan.warm_up_bars(*column, self.stability);
+        let Some(column) = columns.iter().copied().max_by_key(takes) else { return String::new() };
+        let name: &Arc<str> = &self.plan.names()[column];
+        let needs = takes(&column) + window as u64 - 1;
+        let until = match self.stability {
+            Stability::Defined => "is defined",
+            Stability::Digits4 => "no longer depends, in 4 digits, on where the series begins",
+            Stability::Digits8 => "no longer depends, in 8 digits, on where the series begins",
+        };
+        let bars = self.live.bars();
+        format!("{name} takes {needs} bars until it {until}; {bars} were taken so far")
+    }
+
+    /// Which feature is the one at `index` of what was collected for `columns`, and how many bars were taken.
+    pub(super) fn undefined(&self, columns: &[usize], window: usize, index: usize) -> String {
+        let (row, column) = (index / columns.len(), index % columns.len());
+        let name = &self.plan.names()[columns[column]];
+        let bars_ago = window - 1 - row;
+        let ago = if bars_ago == 0 { String::new() } else { format!(" {bars_ago} bars ago") };
+        format!("{name} is undefined{ago}; {} bars of the series were taken so far", self.rows.count())
+    }
+
+    /// Forgets all bars.
+    pub(super) fn reset(&mut self) {
+        self.live.reset();
+        self.rows.clear();
+        if let Some(retained) = &mut self.retained {
+            retained.reset(&self.live);
+        }
+    }
+}

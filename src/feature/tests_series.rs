@@ -1,0 +1,137 @@
+//! Revisions, late bars and provisional ones: whatever comes in whatever order, a series is what a fresh start
+//! over its bars gives, bit for bit.
+
+use super::Plan;
+use super::series::SeriesFeatures;
+use super::tests_support::{Market, Random, bits};
+use crate::domain::{Admission, Bar, GapPolicy, Grid, Stability, Timeframe};
+use proptest::prelude::*;
+
+const NAMES: [&str; 9] =
+    ["ret_1", "sma_7", "rsi_5", "macd_3_6_4", "obv", "stoch_d_5_2_2", "atr_3@5m", "vwap_2@15m", "mfi_4"];
+const WINDOW: usize = 4;
+
+fn columns() -> Vec<usize> {
+    (0..NAMES.len()).collect()
+}
+
+fn series(grid: &Grid, revision_bars: usize) -> SeriesFeatures {
+    let plan = Plan::new(&NAMES, grid.clone()).unwrap();
+    SeriesFeatures::new(plan, WINDOW, revision_bars, Stability::Defined)
+}
+
+/// The newest rows of a series that saw `bars` in order and unchanged.
+fn fresh(grid: &Grid, bars: &[Bar]) -> Vec<u64> {
+    let mut series = series(grid, 0);
+    bars.iter().for_each(|bar| assert!(series.take(bar, Admission::Next)));
+    bits(&series.collect(&columns(), WINDOW, false).values)
+}
+
+/// What happens to a series next.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Next { missing: usize },
+    Revise { back: usize },
+    Late { back: usize },
+    Peek,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        6 => (0..3_usize).prop_map(|missing| Step::Next { missing }),
+        1 => Just(Step::Next { missing: 40 }),
+        2 => (0..12_usize).prop_map(|back| Step::Revise { back }),
+        2 => (1..12_usize).prop_map(|back| Step::Late { back }),
+        1 => Just(Step::Peek),
+    ];
+    proptest::collection::vec(step, 1..70)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn changes_leave_a_series_as_if_its_bars_had_come_so_from_the_start(
+        steps in steps(), seed in any::<u64>(), revision_bars in 1..9_usize, policy in 0..3_u32,
+    ) {
+        let policy_of = [(GapPolicy::Skip, 0), (GapPolicy::FillFlat, 30), (GapPolicy::Skip, 20)];
+        let (policy, gap_bars_max) = policy_of[policy as usize];
+        let grid = Grid { policy, gap_bars_max, ..Timeframe::MINUTE.into() };
+        let mut series = series(&grid, revision_bars);
+        let mut market = Market::new(seed, 10.0);
+        let mut random = Random(seed);
+        // The bars as they should have come, and those that were skipped and may come late.
+        let (mut bars, mut missing): (Vec<Bar>, Vec<Bar>) = (Vec::new(), Vec::new());
+        for step in steps {
+            let before = (!bars.is_empty()).then(|| series.revision());
+            match step {
+                Step::Next { missing: skipped } => {
+                    missing.extend(market.by_ref().take(skipped));
+                    let bar = market.next().unwrap();
+                    prop_assert!(series.take(&bar, Admission::Next));
+                    prop_assert_eq!(series.revision(), 0);
+                    bars.push(bar);
+                }
+                Step::Revise { back } => {
+                    let Some(at) = bars.len().checked_sub(back + 1) else { continue };
+                    let mut bar = bars[at];
+                    bar.close = bar.low + (bar.high - bar.low) * random.unit();
+                    bar.volume += 1.0;
+                    let taken = series.take(&bar, Admission::Revision);
+                    // At least the newest `revision_bars` can change; how many more is not promised.
+                    prop_assert!(taken || back >= revision_bars);
+                    prop_assert_eq!(Some(series.revision()), before.map(|n| n + u32::from(taken)));
+                    if taken {
+                        bars[at] = bar;
+                    }
+                }
+                Step::Late { back } => {
+                    let Some(from) = bars.len().checked_sub(back + 1) else { continue };
+                    let between = bars[from].ts..bars[from + 1].ts;
+                    let Some(found) = missing.iter().position(|bar| between.contains(&bar.ts)) else { continue };
+                    let taken = series.take(&missing[found], Admission::Late);
+                    prop_assert!(taken || back > revision_bars);
+                    if taken {
+                        bars.insert(from + 1, missing.remove(found));
+                    }
+                }
+                Step::Peek => {
+                    let bar = market.clone().next().unwrap();
+                    series.peek(&bar);
+                    let peeked = bits(&series.collect(&columns(), WINDOW, true).values);
+                    let mut closed = bars.clone();
+                    closed.push(bar);
+                    prop_assert_eq!(peeked, fresh(&grid, &closed));
+                }
+            }
+            prop_assert_eq!(series.newest(), bars.last().map(|bar| bar.ts));
+            prop_assert_eq!(bits(&series.collect(&columns(), WINDOW, false).values), fresh(&grid, &bars));
+        }
+    }
+}
+
+#[test]
+fn nothing_changes_where_nothing_is_retained() {
+    let grid = Timeframe::MINUTE.into();
+    let mut series = series(&grid, 0);
+    let bars: Vec<Bar> = Market::new(4, 10.0).take(30).collect();
+    bars.iter().for_each(|bar| assert!(series.take(bar, Admission::Next)));
+    assert!(!series.take(&Bar { volume: 5.0, ..bars[29] }, Admission::Revision));
+    assert_eq!(series.revision(), 0);
+    assert_eq!(bits(&series.collect(&columns(), WINDOW, false).values), fresh(&grid, &bars));
+}
+
+#[test]
+fn a_series_that_was_reset_is_as_new() {
+    let grid = Timeframe::MINUTE.into();
+    let mut series = series(&grid, 3);
+    let bars: Vec<Bar> = Market::new(4, 10.0).take(90).collect();
+    bars[..50].iter().for_each(|bar| assert!(series.take(bar, Admission::Next)));
+    series.reset();
+    bars[50..].iter().for_each(|bar| assert!(series.take(bar, Admission::Next)));
+    assert_eq!(bits(&series.collect(&columns(), WINDOW, false).values), fresh(&grid, &bars[50..]));
+    let changed = Bar { volume: 7.0, ..bars[88] };
+    assert!(series.take(&changed, Admission::Revision));
+    let as_it_should = [&bars[50..88], &[changed, bars[89]]].concat();
+    assert_eq!(bits(&series.collect(&columns(), WINDOW, false).values), fresh(&grid, &as_it_should));
+}
