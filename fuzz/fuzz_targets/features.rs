@@ -12,8 +12,8 @@
 use arbitrary::{Arbitrary, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
-use vela::domain::{Bar, Timeframe, Timestamp};
-use vela::feature::catalogue::{DEFAULT, FAMILIES};
+use vela::domain::{Bar, Stability, Timeframe, Timestamp};
+use vela::feature::catalogue::{FAMILIES, SETS};
 use vela::feature::{Plan, PlanState};
 
 /// Prices and volumes within it are tame: sums of their squares and products neither overflow nor vanish.
@@ -23,9 +23,9 @@ const BARS_MAX: usize = 96;
 /// Rounding that a percentage or share may carry beyond its range.
 const SLACK: f64 = 1e-6;
 
-/// The default set, and every family with other periods: the shortest, an odd one, a long one.
+/// The named sets, and every family with other periods: the shortest, an odd one, a long one.
 static PLAN: LazyLock<Plan> = LazyLock::new(|| {
-    let mut names: Vec<String> = DEFAULT.iter().map(ToString::to_string).collect();
+    let mut names: Vec<String> = SETS.iter().flat_map(|(_, set)| *set).map(ToString::to_string).collect();
     for family in FAMILIES {
         for period in [1, 3, 29] {
             // Every period of a family is another one, in rising order, as macd wants it.
@@ -49,35 +49,64 @@ struct Rule {
     max: f64,
 }
 
+/// Families that divide by what may be nothing in a flat or untraded window.
+const RATIOS_OF_NOTHING: [&str; 15] = [
+    "bb_pctb",
+    "zscore",
+    "vwap",
+    "vol_ratio",
+    "donch",
+    "er",
+    "linreg_r2",
+    "rv_ratio",
+    "skew",
+    "kurt",
+    "ac1",
+    "corr_rv",
+    "vol_z",
+    "cmf",
+    "obv_win",
+];
+
 static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
-    let rule = |(name, first): (&std::sync::Arc<str>, &usize)| {
-        let ratios = ["bb_pctb", "zscore", "vwap", "vol_ratio"];
-        let (min, max) = range_of(name).unwrap_or((f64::MIN, f64::MAX));
+    let rule = |(column, name): (usize, &std::sync::Arc<str>)| {
+        let family = family_of(name);
+        let (min, max) = range_of(family).unwrap_or((f64::MIN, f64::MAX));
         Rule {
-            first_defined: *first,
-            may_be_ratio_of_nothing: ratios.iter().any(|family| name.starts_with(family)),
+            first_defined: PLAN.warm_up_bars(column, Stability::Defined) as usize - 1,
+            may_be_ratio_of_nothing: RATIOS_OF_NOTHING.contains(&family),
             min: min - SLACK,
             max: max + SLACK,
         }
     };
-    PLAN.names().iter().zip(PLAN.first_defined_of()).map(rule).collect()
+    PLAN.names().iter().enumerate().map(rule).collect()
 });
 
-/// Where the documented values lie.
-fn range_of(name: &str) -> Option<(f64, f64)> {
-    let percent = ["rsi", "stoch", "adx", "plus_di", "minus_di", "mfi"];
-    let starts = |family: &&str| name.starts_with(*family);
-    if percent.iter().any(|family| starts(&family)) {
-        Some((0.0, 100.0))
-    } else if name.starts_with("willr") {
-        Some((-100.0, 0.0))
-    } else if ["upper_wick", "lower_wick"].contains(&name) {
-        Some((0.0, 1.0))
-    } else if name.starts_with("body_ratio") || name.starts_with("hour") || name.starts_with("dow") {
-        Some((-1.0, 1.0))
-    } else {
-        None
-    }
+/// The longest family name that `name` begins with.
+fn family_of(name: &str) -> &'static str {
+    let begins = |family: &&str| {
+        name.strip_prefix(*family).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
+    };
+    let known = FAMILIES.iter().map(|family| family.name).filter(begins);
+    known.max_by_key(|family| family.len()).expect("the plan took it")
+}
+
+/// Where the documented values of a family lie.
+fn range_of(family: &str) -> Option<(f64, f64)> {
+    Some(match family {
+        "rsi" | "stoch_k" | "stoch_d" | "adx" | "plus_di" | "minus_di" | "mfi" => (0.0, 100.0),
+        "willr" => (-100.0, 0.0),
+        "upper_wick" | "lower_wick" | "stoch_k_unit" | "stoch_d_unit" | "willr_unit" | "mfi_unit"
+        | "adx_unit" | "donch" | "linreg_r2" | "er" | "q_gap" | "q_synth" => (0.0, 1.0),
+        "body_ratio" | "clv" | "rsi_unit" | "cmo" | "di_diff" | "aroonosc" | "cmf" | "obv_win"
+        | "corr_rv" | "ac1" | "hour_sin" | "hour_cos" | "dow_sin" | "dow_cos" | "tod_sin" | "tod_cos"
+        | "week_sin" | "week_cos" => (-1.0, 1.0),
+        "dd" => (-1.0, 0.0),
+        "kurt" => (-2.0, f64::MAX),
+        "rv" | "rv_pop" | "rv_ratio" | "parkinson" | "gk" | "atr_rel" | "natr" | "atr" | "bb_width"
+        | "range" | "hl_range" | "vol_ratio" => (0.0, f64::MAX),
+        _ => return None,
+    })
 }
 
 /// Makes bars of bytes: around the last close, at another scale, of any bits, flat.

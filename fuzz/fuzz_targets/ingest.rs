@@ -7,10 +7,10 @@
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use vela::domain::{Bar, Reason, Timeframe, Timestamp};
+use vela::domain::{Admission, Bar, Reason, Timeframe, Timestamp};
 use vela::ingest::{Limits, Order, validate};
 
-/// How many of the newest bars are told apart from late ones, as in `Order`.
+/// How many of the newest bars are told apart from late ones at least, as in `Order`.
 const REMEMBERED: usize = 64;
 
 #[derive(Arbitrary, Debug)]
@@ -19,6 +19,7 @@ struct Input {
     start: Start,
     now: Option<i64>,
     clock_skew_ms_max: u32,
+    revision_bars: u8,
     operations: Vec<Operation>,
 }
 
@@ -74,11 +75,12 @@ impl Value {
 struct Model {
     timeframe: Timeframe,
     limits: Limits,
+    revision_bars: usize,
     taken: Vec<Bar>,
 }
 
 impl Model {
-    fn verdict(&self, bar: &Bar) -> Result<(), Reason> {
+    fn verdict(&self, bar: &Bar) -> Result<Admission, Reason> {
         let prices = [bar.open, bar.high, bar.low, bar.close];
         if prices.iter().any(|x| x.is_nan() || x.is_infinite())
             || bar.volume.is_nan()
@@ -113,13 +115,30 @@ impl Model {
         }
         match self.taken.last() {
             Some(newest) if bar.ts <= newest.ts => {
-                match self.taken.iter().rev().take(REMEMBERED).find(|known| known.ts == bar.ts) {
+                let remembered = REMEMBERED.max(self.revision_bars + 1);
+                // How many bars are as new or newer, of those that are remembered.
+                let newer = |known: &&Bar| known.ts >= bar.ts;
+                let newer = self.taken.iter().rev().take(remembered).take_while(newer).count();
+                let older = self.taken.len().min(remembered) > newer;
+                let known = self.taken.iter().rev().take(remembered).find(|known| known.ts == bar.ts);
+                let changes = newer <= self.revision_bars;
+                match known {
                     Some(known) if known == bar => Err(Reason::Duplicate),
+                    Some(_) if changes => Ok(Admission::Revision),
                     Some(_) => Err(Reason::Revision),
+                    None if changes && older => Ok(Admission::Late),
                     None => Err(Reason::Late),
                 }
             }
-            _ => Ok(()),
+            _ => Ok(Admission::Next),
+        }
+    }
+
+    fn take(&mut self, bar: Bar) {
+        let at = self.taken.partition_point(|known| known.ts < bar.ts);
+        match self.taken.get_mut(at).filter(|known| known.ts == bar.ts) {
+            Some(known) => *known = bar,
+            None => self.taken.insert(at, bar),
         }
     }
 
@@ -183,8 +202,9 @@ fuzz_target!(|input: Input| {
     let start = timeframe.open_of(start);
     let now = input.now.map(Timestamp::from_millis);
     let limits = Limits { now, clock_skew_ms_max: input.clock_skew_ms_max.into() };
-    let mut model = Model { timeframe, limits, taken: Vec::new() };
-    let mut order = Order::default();
+    let revision_bars = usize::from(input.revision_bars);
+    let mut model = Model { timeframe, limits, revision_bars, taken: Vec::new() };
+    let mut order = Order::new(revision_bars);
     for operation in &input.operations {
         let Some(bar) = bar_of(operation, &model, start) else { continue };
         let expected = model.verdict(&bar);
@@ -194,7 +214,7 @@ fuzz_target!(|input: Input| {
         }
         assert_eq!(found.map_err(|refusal| refusal.reason), expected, "{operation:?}: {bar:?}");
         if expected.is_ok() {
-            model.taken.push(bar);
+            model.take(bar);
         }
         assert_eq!(order.newest(), model.taken.last(), "after {operation:?}");
     }

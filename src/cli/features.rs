@@ -12,9 +12,6 @@ use std::io::Write as _;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-/// The named sets of the catalogue.
-const SETS: [&str; 2] = ["default", "vela-core-1"];
-
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     /// Files named SYMBOL_TIMEFRAME.csv or .parquet, or folders of them; all become one table

@@ -8,7 +8,7 @@ pub enum FeatureError {
     Unknown {
         /// What was asked for.
         name: String,
-        /// The most similar name of the default set.
+        /// The most similar name of the named sets.
         closest: &'static str,
     },
     /// The family exists, but takes another number of parameters.

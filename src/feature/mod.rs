@@ -31,8 +31,11 @@ mod stage;
 pub use cache::{CacheKey, CacheReading, FeatureCache};
 pub use error::FeatureError;
 pub use plan::{Plan, PlanState, WarmUp};
+pub use series::SeriesFeatures;
 pub use stage::{FeatureKey, FeatureRules, FeatureStage};
 
+#[cfg(test)]
+mod tests_core;
 #[cfg(test)]
 mod tests_drift;
 #[cfg(test)]
@@ -45,5 +48,7 @@ mod tests_plan;
 mod tests_series;
 #[cfg(test)]
 mod tests_support;
+#[cfg(test)]
+mod tests_warm_up;
 #[cfg(test)]
 mod tests_windows;

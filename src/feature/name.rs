@@ -1,7 +1,7 @@
 //! Reads feature names.
 
 use super::FeatureError;
-use super::catalogue::{Arguments, DEFAULT, FAMILIES, Family, Parameter};
+use super::catalogue::{Arguments, FAMILIES, Family, Parameter, SETS};
 use crate::domain::Timeframe;
 
 /// A name and the timeframe of the bars it is computed over: what stands behind its `@`, or `own`.
@@ -60,7 +60,7 @@ pub fn parse(name: &str) -> Result<(&'static Family, Arguments), FeatureError> {
         }
     }
     let [fast, slow, _] = arguments.n;
-    if family.name.starts_with("macd") && fast >= slow {
+    if family.is_ordered() && fast >= slow {
         return Err(FeatureError::Order { name: name.to_owned(), fast, slow });
     }
     Ok((family, arguments))
@@ -90,11 +90,12 @@ fn refused(name: &str, value: &str, parameter: &Parameter) -> FeatureError {
     FeatureError::Value { name: name.to_owned(), parameter: parameter.name, value: value.to_owned(), allowed }
 }
 
-/// The name of the default set with the smallest edit distance; the first of them in a draw.
+/// The name of a named set with the smallest edit distance; the first of them in a draw.
 fn closest(name: &str) -> &'static str {
     // A misspelling is short: what is longer need not be compared to its end.
     let name: Vec<char> = name.chars().take(64).collect();
-    DEFAULT.into_iter().min_by_key(|known| edits(&name, known)).unwrap_or(DEFAULT[0])
+    let known = SETS.iter().flat_map(|(_, names)| names.iter().copied());
+    known.min_by_key(|known| edits(&name, known)).unwrap_or_default()
 }
 
 /// Levenshtein's distance: insertions, deletions and replacements that turn `a` into `b`.
@@ -177,8 +178,9 @@ mod tests {
             for p in family.parameters {
                 assert!((p.min..=p.max).contains(&p.default), "{} {}", family.name, p.name);
             }
-            let known = DEFAULT.iter().any(|name| parse(name).unwrap().0.name == family.name);
-            assert!(known, "{} is not in the default set", family.name);
+            let known = SETS.iter().flat_map(|(_, names)| *names);
+            let used = known.clone().any(|name| parse(name).unwrap().0.name == family.name);
+            assert!(used, "{} is in no named set", family.name);
         }
     }
 }

@@ -78,7 +78,9 @@ impl Plan {
                 specs.len() - 1
             });
             columns.push((kernel, Column { at, read }));
-            let bars = LEVELS.map(|level| family.settled(&arguments, level) as u64 + 1);
+            // What never settles counts from its first value: waiting would not help.
+            let first = family.first_defined(&arguments);
+            let bars = LEVELS.map(|level| family.settled(&arguments, level).unwrap_or(first) as u64 + 1);
             warm_up.push((frame, bars));
         }
         // A frame's kernels stand side by side.
@@ -130,6 +132,7 @@ impl Plan {
 
     /// How many bars of its series a column takes until it is as stable as `stability` says, the bar of its first
     /// such value included. Over coarser bars: at most so many, as the first of them may be cut short.
+    /// What never settles ([`super::catalogue::Memory::Endless`]) counts from its first value.
     ///
     /// # Panics
     /// When there is no such column.

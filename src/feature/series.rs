@@ -6,8 +6,10 @@ use super::rows::Rows;
 use crate::domain::{Admission, Bar, FeatureVector, Stability, Timestamp};
 use std::sync::Arc;
 
-/// The features of one series.
-pub(super) struct SeriesFeatures {
+/// The features of one series: its state, the newest rows, and what it takes to change one of the newest bars.
+///
+/// Whatever came in whatever order, its rows are those of a series whose bars came in order and unchanged.
+pub struct SeriesFeatures {
     plan: Plan,
     live: PlanState,
     rows: Rows,
@@ -21,7 +23,7 @@ pub(super) struct SeriesFeatures {
 
 impl SeriesFeatures {
     /// Of a plan's features, rows kept for the newest `rows_max` bars; the newest `revision_bars` bars can change.
-    pub(super) fn new(plan: Plan, rows_max: usize, revision_bars: usize, stability: Stability) -> Self {
+    pub fn new(plan: Plan, rows_max: usize, revision_bars: usize, stability: Stability) -> Self {
         let live = plan.state();
         let retained = (revision_bars > 0).then(|| Retained::new(revision_bars, &live));
         let rows = Rows::new(plan.len(), rows_max.max(1));
@@ -30,17 +32,17 @@ impl SeriesFeatures {
     }
 
     /// The open time of the newest bar.
-    pub(super) fn newest(&self) -> Option<Timestamp> {
+    pub fn newest(&self) -> Option<Timestamp> {
         self.newest
     }
 
     /// How often the newest bar, or one shortly before it, has changed since it came.
-    pub(super) fn revision(&self) -> u32 {
+    pub fn revision(&self) -> u32 {
         self.revision
     }
 
     /// Takes a bar in. False where it is a change that comes too late: nothing changed then.
-    pub(super) fn take(&mut self, bar: &Bar, admission: Admission) -> bool {
+    pub fn take(&mut self, bar: &Bar, admission: Admission) -> bool {
         let Self { live, rows, retained, .. } = self;
         if admission == Admission::Next {
             live.update(bar);
@@ -58,27 +60,27 @@ impl SeriesFeatures {
     }
 
     /// Sets the newest bar's answer aside for what would be, if `bar` closed as it is now.
-    pub(super) fn peek(&mut self, bar: &Bar) {
+    pub fn peek(&mut self, bar: &Bar) {
         self.live.peek(bar, &mut self.provisional);
     }
 
     /// The newest `window` rows of `columns`; the last of them what was peeked at, if `provisional`.
-    pub(super) fn collect(&self, columns: &[usize], window: usize, provisional: bool) -> FeatureVector {
+    pub fn collect(&self, columns: &[usize], window: usize, provisional: bool) -> FeatureVector {
         self.rows.collect(columns, window, provisional.then_some(&*self.provisional))
     }
 
     /// What `columns` take before they are used over the newest `window` bars.
-    pub(super) fn warm_up(&self, columns: &[usize], window: usize) -> WarmUp {
+    pub fn warm_up(&self, columns: &[usize], window: usize) -> WarmUp {
         self.plan.warm_up(columns, window, self.stability)
     }
 
     /// Whether `warm_up` is over.
-    pub(super) fn is_past(&self, warm_up: &WarmUp) -> bool {
+    pub fn is_past(&self, warm_up: &WarmUp) -> bool {
         self.live.is_past(warm_up)
     }
 
     /// Why `columns` are not used yet over the newest `window` bars: the one that takes longest.
-    pub(super) fn warming_up(&self, columns: &[usize], window: usize) -> String {
+    pub fn warming_up(&self, columns: &[usize], window: usize) -> String {
         let takes = |column: &usize| self.plan.warm_up_bars(*column, self.stability);
         let Some(column) = columns.iter().copied().max_by_key(takes) else { return String::new() };
         let name: &Arc<str> = &self.plan.names()[column];
@@ -93,7 +95,7 @@ impl SeriesFeatures {
     }
 
     /// Which feature is the one at `index` of what was collected for `columns`, and how many bars were taken.
-    pub(super) fn undefined(&self, columns: &[usize], window: usize, index: usize) -> String {
+    pub fn undefined(&self, columns: &[usize], window: usize, index: usize) -> String {
         let (row, column) = (index / columns.len(), index % columns.len());
         let name = &self.plan.names()[columns[column]];
         let bars_ago = window - 1 - row;
@@ -102,7 +104,7 @@ impl SeriesFeatures {
     }
 
     /// Forgets all bars.
-    pub(super) fn reset(&mut self) {
+    pub fn reset(&mut self) {
         self.live.reset();
         self.rows.clear();
         if let Some(retained) = &mut self.retained {

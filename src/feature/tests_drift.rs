@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 /// Everything that depends on a window alone, and the most bars that one of them looks back.
-const WINDOWED: [&str; 19] = [
+const WINDOWED: [&str; 36] = [
     "ret_10",
     "logret_1",
     "sma_50",
@@ -27,8 +27,25 @@ const WINDOWED: [&str; 19] = [
     "vol_ratio_20",
     "zscore_7",
     "vwap_50",
+    "sma_dist_20",
+    "rv_ratio_12_48",
+    "parkinson_20",
+    "gk_20",
+    "donch_55",
+    "dd_48",
+    "er_10",
+    "aroonosc_25",
+    "linreg_slope_20",
+    "linreg_r2_20",
+    "skew_48",
+    "kurt_48",
+    "ac1_24",
+    "corr_rv_20",
+    "cmf_20",
+    "obv_win_20",
+    "vwap_dist_20",
 ];
-const BACK: usize = 51;
+const BACK: usize = 56;
 
 fn drift(bars: usize) {
     for level in [1e-8, 1e9, 0.0] {
@@ -72,37 +89,38 @@ fn nothing_drifts_over_five_million_bars() {
 }
 
 #[test]
-#[ignore = "a measurement; meaningful when nothing else runs"]
-fn what_the_default_set_costs() {
+#[ignore = "a measurement; meaningful in a release build when nothing else runs"]
+fn what_the_named_sets_cost() {
     let bars: Vec<Bar> = Market::new(1, 100.0).take(200_000).collect();
-    let names = super::catalogue::DEFAULT;
-    let mut state = Plan::new(&names, Timeframe::MINUTE).unwrap().state();
-    let mut out = [0.0; 44];
-    for round in 0..3 {
-        let start = Instant::now();
-        for bar in &bars {
-            state.update(bar);
-            state.write(&mut out);
+    for (set, names) in super::catalogue::SETS {
+        let mut state = Plan::new(names, Timeframe::MINUTE).unwrap().state();
+        let mut out = vec![0.0; names.len()];
+        for round in 0..3 {
+            let start = Instant::now();
+            for bar in &bars {
+                state.update(bar);
+                state.write(&mut out);
+            }
+            let update = start.elapsed().as_nanos() / bars.len() as u128;
+            let start = Instant::now();
+            for bar in &bars {
+                state.peek(bar, &mut out);
+            }
+            let peek = start.elapsed().as_nanos() / bars.len() as u128;
+            let mut copy = state.clone();
+            let start = Instant::now();
+            for _ in 0..10_000 {
+                copy.clone_from(std::hint::black_box(&state));
+            }
+            let snapshot = start.elapsed().as_nanos() / 10_000;
+            println!("{set}, round {round}: update {update} ns, peek {peek} ns, snapshot {snapshot} ns");
         }
-        let update = start.elapsed().as_nanos() / bars.len() as u128;
-        let start = Instant::now();
-        for bar in &bars {
-            state.peek(bar, &mut out);
+        for name in names {
+            let mut state = Plan::new(&[name], Timeframe::MINUTE).unwrap().state();
+            let start = Instant::now();
+            bars.iter().for_each(|bar| state.update(bar));
+            print!("{name} {} ns; ", start.elapsed().as_nanos() / bars.len() as u128);
         }
-        let peek = start.elapsed().as_nanos() / bars.len() as u128;
-        let mut copy = state.clone();
-        let start = Instant::now();
-        for _ in 0..10_000 {
-            copy.clone_from(std::hint::black_box(&state));
-        }
-        let snapshot = start.elapsed().as_nanos() / 10_000;
-        println!("round {round}: update {update} ns, peek {peek} ns, snapshot {snapshot} ns");
+        println!();
     }
-    for name in names {
-        let mut state = Plan::new(&[name], Timeframe::MINUTE).unwrap().state();
-        let start = Instant::now();
-        bars.iter().for_each(|bar| state.update(bar));
-        print!("{name} {} ns; ", start.elapsed().as_nanos() / bars.len() as u128);
-    }
-    println!();
 }

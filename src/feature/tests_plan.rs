@@ -1,13 +1,13 @@
 //! Plans: sharing, order, snapshots, and that streaming, peeking and replaying are the same thing.
 
-use super::catalogue::{self, DEFAULT, FAMILIES};
+use super::catalogue::{self, DEFAULT, FAMILIES, SETS, VELA_CORE_1};
 use super::tests_support::{Market, Random, bits};
 use super::{FeatureError, Plan};
 use crate::domain::{Bar, Stability, Timeframe};
 
 /// Every family with its defaults, and with other parameters, small, odd and large.
 fn many() -> Vec<String> {
-    let mut names: Vec<String> = DEFAULT.iter().map(|n| n.to_string()).collect();
+    let mut names: Vec<String> = SETS.iter().flat_map(|(_, set)| *set).map(|n| n.to_string()).collect();
     for family in FAMILIES {
         for periods in [[2, 3, 1], [5, 9, 2], [7, 64, 10]] {
             let mut name = family.name.to_owned();
@@ -115,7 +115,14 @@ fn columns_that_can_share_a_kernel_do() {
     assert_eq!(kernels(&["adx_14", "minus_di_14", "plus_di_14"]), 1);
     assert_eq!(kernels(&["ret_5", "logret_5", "roc_5"]), 1);
     assert_eq!(kernels(&["rsi_14", "rsi_15"]), 2);
+    assert_eq!(kernels(&["rsi_14", "rsi_unit_14", "cmo_14"]), 1);
+    assert_eq!(kernels(&["atr_14", "natr_14", "atr_rel_14"]), 1);
+    assert_eq!(kernels(&["vwap_20", "vwap_dist_20"]), 1);
+    assert_eq!(kernels(&["vol_ratio_20", "rvol_20"]), 1);
+    assert_eq!(kernels(&["skew_48", "kurt_48", "linreg_r2_20", "linreg_slope_20", "parkinson_9", "gk_9"]), 3);
+    assert_eq!(kernels(&["tod_sin", "week_cos", "q_gap_20", "q_synth_20"]), 2);
     assert_eq!(kernels(&DEFAULT), 25);
+    assert_eq!(kernels(&VELA_CORE_1), 45);
 }
 
 #[test]
@@ -136,6 +143,7 @@ fn a_wrong_name_refuses_the_whole_plan() {
     let error = Plan::new(&["obv", "smq_20"], Timeframe::MINUTE).map(|_| ()).unwrap_err();
     assert!(matches!(&error, FeatureError::Unknown { closest: "sma_20", .. }), "{error}");
     assert_eq!(catalogue::set("default"), Some(&DEFAULT[..]));
+    assert_eq!(catalogue::set("vela-core-1"), Some(&VELA_CORE_1[..]));
     assert_eq!(catalogue::set("other"), None);
     assert!(Plan::new(&[""; 0], Timeframe::MINUTE).unwrap().is_empty());
 }

@@ -7,17 +7,17 @@ use crate::domain::{Bar, Timeframe};
 /// One column, its first bar, and the plain computation over the bars up to and including the newest.
 type Naive = (&'static str, usize, fn(&[Bar], usize) -> f64);
 
-fn last(bars: &[Bar], n: usize, f: impl Fn(&Bar) -> f64) -> Vec<f64> {
+pub fn last(bars: &[Bar], n: usize, f: impl Fn(&Bar) -> f64) -> Vec<f64> {
     bars[bars.len() - n..].iter().map(f).collect()
 }
 
-fn mean(x: &[f64]) -> f64 {
+pub fn mean(x: &[f64]) -> f64 {
     // Around the first value, so that the reference is more exact than what it judges.
     x[0] + x.iter().map(|v| v - x[0]).sum::<f64>() / x.len() as f64
 }
 
 /// Mean deviation from `x[0]`, population deviation, newest less mean: all free of cancellation.
-fn spread(x: &[f64]) -> (f64, f64) {
+pub fn spread(x: &[f64]) -> (f64, f64) {
     let d: Vec<f64> = x.iter().map(|v| v - x[0]).collect();
     let m = d.iter().sum::<f64>() / d.len() as f64;
     let squares: f64 = d.iter().map(|v| (v - m) * (v - m)).sum();
@@ -25,15 +25,15 @@ fn spread(x: &[f64]) -> (f64, f64) {
     (deviation, d[d.len() - 1] - m)
 }
 
-fn quotient(a: f64, b: f64) -> f64 {
+pub fn quotient(a: f64, b: f64) -> f64 {
     if b == 0.0 { f64::NAN } else { a / b }
 }
 
-fn closes(bars: &[Bar], n: usize) -> Vec<f64> {
+pub fn closes(bars: &[Bar], n: usize) -> Vec<f64> {
     last(bars, n, |b| b.close)
 }
 
-fn typical(b: &Bar) -> f64 {
+pub fn typical(b: &Bar) -> f64 {
     (b.high + b.low + b.close) / 3.0
 }
 
@@ -201,8 +201,32 @@ fn the_stochastic_equals_its_definition() {
 
 #[test]
 fn an_outlier_leaves_no_trace() {
-    let plan = Plan::new(&["sma_5", "zscore_5", "bb_width_5_2", "vwap_5", "vol_ratio_5"], Timeframe::MINUTE)
-        .unwrap();
+    let names = [
+        "sma_5",
+        "zscore_5",
+        "bb_width_5_2",
+        "vwap_5",
+        "vol_ratio_5",
+        "vwap_dist_5",
+        "rvol_5",
+        "vol_z_5",
+        "cmf_5",
+        "obv_win_5",
+        "skew_5",
+        "kurt_5",
+        "ac1_5",
+        "corr_rv_5",
+        "rv_ratio_3_5",
+        "parkinson_5",
+        "gk_5",
+        "linreg_slope_5",
+        "linreg_r2_5",
+        "aroonosc_5",
+        "donch_5",
+        "dd_5",
+        "er_5",
+    ];
+    let plan = Plan::new(&names, Timeframe::MINUTE).unwrap();
     let run = |outlier: f64| {
         let mut state = plan.state();
         for (i, mut bar) in Market::new(3, 1e-8).take(200).enumerate() {
@@ -215,6 +239,7 @@ fn an_outlier_leaves_no_trace() {
         }
         state.values().to_vec()
     };
+    assert!(run(1.0).iter().all(|x| x.is_finite()));
     assert_eq!(run(1.0), run(1e100));
     assert_eq!(run(1.0), run(f64::NAN));
 }

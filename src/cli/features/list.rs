@@ -1,15 +1,20 @@
 //! `vela features --list` and `--warmup`: what features there are, and how long they take to warm up.
 
-use super::{CliError, SETS};
+use super::CliError;
 use crate::domain::{Stability, Timeframe};
 use crate::feature::Plan;
-use crate::feature::catalogue::{self, Cost, FAMILIES, Family, Memory, Parameter, Unit};
+use crate::feature::catalogue::{
+    Cost, FAMILIES, Family, Memory, Parameter, SETS, Unit, warm_up as warm_up_of,
+};
 use serde_json::{Value, json};
 use std::io::Write as _;
 
 /// What a warm-up is told of: its key in JSON, its title, and how free of where the series begins the value is.
-const LEVELS: &[(&str, &str, Stability)] =
-    &[("bars_until_defined", "bars until defined", Stability::Defined)];
+const LEVELS: &[(&str, &str, Stability)] = &[
+    ("bars_until_defined", "bars until defined", Stability::Defined),
+    ("bars_until_stable_4", "stable to 4 digits", Stability::Digits4),
+    ("bars_until_stable_8", "to 8 digits", Stability::Digits8),
+];
 /// The width of what is printed, in columns.
 const WIDTH: usize = 100;
 
@@ -23,7 +28,8 @@ const fn cost(cost: Cost) -> &'static str {
 const fn memory(memory: Memory) -> &'static str {
     match memory {
         Memory::Window => "window",
-        Memory::Fading => "fading",
+        Memory::Filling => "filling",
+        Memory::Fading(_) => "fading",
         Memory::Endless => "endless",
     }
 }
@@ -86,15 +92,11 @@ fn family_json(family: &Family) -> Value {
         "parameters": parameters,
         "bare": family.bare,
         "defined_from_bar": family.warm_up,
+        "settles_in_bars": family.settling(),
         "memory": memory(family.memory),
         "cost": cost(family.cost),
         "unit": unit(family.unit),
     })
-}
-
-/// The named sets that there are.
-fn sets() -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
-    SETS.iter().filter_map(|name| Some((*name, catalogue::set(name)?)))
 }
 
 /// Shows every family and the named sets.
@@ -103,7 +105,7 @@ pub(super) fn families(as_json: bool) -> Result<(), CliError> {
     if as_json {
         let families: Vec<Value> = FAMILIES.iter().map(family_json).collect();
         let sets: serde_json::Map<String, Value> =
-            sets().map(|(name, names)| (name.to_owned(), names.into())).collect();
+            SETS.iter().map(|(name, names)| ((*name).to_owned(), (*names).into())).collect();
         writeln!(out, "{}", json!({"families": families, "sets": sets}))?;
         return Ok(());
     }
@@ -132,11 +134,17 @@ pub(super) fn families(as_json: bool) -> Result<(), CliError> {
             }
             write!(out, "{}", wrapped(&text, "    ", WIDTH))?;
         }
+        if matches!(family.memory, Memory::Fading(_) | Memory::Filling) {
+            let text = format!("settles in {} bars more", family.settling());
+            write!(out, "{}", wrapped(&text, "    ", WIDTH))?;
+        }
     }
-    let legend = "Bars count from 0. memory: window, the same wherever the series begins; fading, where it \
-                  begins fades out; endless, it never does. cost: of one bar.";
+    let legend = "Bars count from 0. memory: window, the same wherever the series begins; filling, the same once \
+                  its window is full; fading, where it begins fades out; endless, it never does. What settles \
+                  takes so many bars more until its digits do not depend on where the series begins, K being \
+                  10 for 4 digits and 19 for 8. cost: of one bar.";
     write!(out, "\n{}", wrapped(legend, "", WIDTH))?;
-    for (name, names) in sets() {
+    for (name, names) in SETS {
         writeln!(out, "\nset {name}, {} features:", names.len())?;
         write!(out, "{}", wrapped(&names.join(" "), "    ", WIDTH))?;
     }
@@ -147,14 +155,14 @@ pub(super) fn families(as_json: bool) -> Result<(), CliError> {
 fn warm_ups(names: &[String], timeframe: Timeframe) -> Result<Vec<Vec<Option<u64>>>, CliError> {
     let plan = Plan::new(names, timeframe)?;
     let row = |(column, name): (usize, &String)| {
-        let base = name.split('@').next().unwrap_or_default();
-        let endless = FAMILIES.iter().any(|family| family.memory == Memory::Endless && family.name == base);
-        let bars = |(_, _, level): &(&str, &str, Stability)| {
-            (*level == Stability::Defined || !endless).then(|| plan.warm_up_bars(column, *level))
+        // What follows @ is the timeframe of its bars, which changes nothing about whether it ever settles.
+        let never = warm_up_of(name.split('@').next().unwrap_or_default())?.stable_4.is_none();
+        let bars = |(.., level): &(&str, &str, Stability)| {
+            (*level == Stability::Defined || !never).then(|| plan.warm_up_bars(column, *level))
         };
-        LEVELS.iter().map(bars).collect()
+        Ok(LEVELS.iter().map(bars).collect())
     };
-    Ok(names.iter().enumerate().map(row).collect())
+    names.iter().enumerate().map(row).collect()
 }
 
 /// Shows how many bars each of `names` takes.

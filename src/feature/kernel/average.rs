@@ -1,4 +1,4 @@
-//! Exponential averages of the close: EMA and MACD.
+//! Exponential averages of the close: EMA, two of them, MACD.
 
 use super::Values;
 use crate::domain::Bar;
@@ -51,17 +51,43 @@ impl Ema {
     #[inline]
     pub fn advance(&mut self, x: f64) -> f64 {
         let k = self.k;
-        self.mean.advance(x, |mean, x| (x - mean) * k + mean)
+        // Of one bar it is that bar, and not what is left of it after the difference was rounded.
+        self.mean.advance(x, |mean, x| if k == 1.0 { x } else { (x - mean) * k + mean })
     }
 
-    /// `ema_N`, price units; defined from bar n - 1. Source: TA-Lib `EMA`.
+    /// `ema_N`, price units, and the close's distance from it, that `ema_dist_N` reads; defined from bar n - 1.
+    /// Source: TA-Lib `EMA`.
     #[inline]
     pub fn update(&mut self, bar: &Bar) -> Values {
-        [self.advance(bar.close), f64::NAN, f64::NAN, f64::NAN]
+        let average = self.advance(bar.close);
+        [average, bar.close - average, f64::NAN, f64::NAN]
     }
 }
 
-/// `macd`, `macd_signal`, `macd_hist`: price units; defined from bar slow + signal - 2.
+/// Two averages, each seeded by itself: the slow one, and the fast one's distance from it, that `ema_x_FAST_SLOW` reads.
+/// Defined from bar slow - 1.
+#[derive(Clone, Copy, Debug)]
+pub struct Crossing {
+    fast: Ema,
+    slow: Ema,
+}
+
+impl Crossing {
+    /// Periods with `1 <= fast < slow`.
+    pub fn new([fast, slow]: [usize; 2]) -> Self {
+        Self { fast: Ema::new(fast), slow: Ema::new(slow) }
+    }
+
+    /// Slow average, distance.
+    #[inline]
+    pub fn update(&mut self, bar: &Bar) -> Values {
+        let (fast, slow) = (self.fast.advance(bar.close), self.slow.advance(bar.close));
+        [slow, fast - slow, f64::NAN, f64::NAN]
+    }
+}
+
+/// `macd`, `macd_signal`, `macd_hist`: price units; and the close, over which `macd_hist_rel` reads the latter. Defined
+/// from bar slow + signal - 2.
 ///
 /// line = fast average - slow average, signal = average of the line, histogram = line - signal.
 /// Both averages are seeded at bar slow - 1, the fast one with the mean of the `fast` closes up to there, so
@@ -81,7 +107,7 @@ impl Macd {
         Self { fast: Ema::new(fast), slow: Ema::new(slow), signal: Ema::new(signal), wait: slow - fast }
     }
 
-    /// Line, signal and histogram.
+    /// Line, signal, histogram, close.
     #[inline]
     pub fn update(&mut self, bar: &Bar) -> Values {
         let slow = self.slow.advance(bar.close);
@@ -97,6 +123,6 @@ impl Macd {
         if signal.is_nan() {
             return super::UNDEFINED;
         }
-        [line, signal, line - signal, f64::NAN]
+        [line, signal, line - signal, bar.close]
     }
 }

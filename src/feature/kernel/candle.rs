@@ -1,6 +1,6 @@
-//! What one bar says by itself: its shape, and when it opened.
+//! What one bar says by itself, or beside the one before: its shape, its gap, and when it opened.
 
-use super::{Values, ratio};
+use super::{UNDEFINED, Values, ratio};
 use crate::domain::Bar;
 use std::f64::consts::PI;
 
@@ -21,6 +21,36 @@ pub fn shape(bar: &Bar) -> Values {
         share(bar.high - bar.open.max(bar.close)),
         share(bar.open.min(bar.close) - bar.low),
     ]
+}
+
+/// Where the close stands in its bar, -1 at the low to 1 at the high; 0 when high equals low: `clv`.
+#[inline]
+pub fn close_place(bar: &Bar) -> f64 {
+    let range = bar.high - bar.low;
+    if range == 0.0 { 0.0 } else { ((bar.close - bar.low) - (bar.high - bar.close)) / range }
+}
+
+/// `clv`, and `range = (high - low) / open`.
+#[inline]
+pub fn place(bar: &Bar) -> Values {
+    [close_place(bar), ratio(bar.high - bar.low, bar.open), f64::NAN, f64::NAN]
+}
+
+/// `gap = ln(open / previous close)`; defined from bar 1.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Opening {
+    previous: Option<f64>,
+}
+
+impl Opening {
+    /// The gap.
+    #[inline]
+    pub fn update(&mut self, bar: &Bar) -> Values {
+        match self.previous.replace(bar.close) {
+            Some(previous) => [ratio(bar.open, previous).ln(), f64::NAN, f64::NAN, f64::NAN],
+            None => UNDEFINED,
+        }
+    }
 }
 
 /// `hour_sin`, `hour_cos`: sine and cosine of `2 pi * hour / 24`, where the hour of the bar's open time in UTC

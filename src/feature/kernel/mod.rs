@@ -7,11 +7,17 @@
 
 mod average;
 mod candle;
+mod fold;
+mod read;
+mod returns;
 mod rolling;
+mod slot;
+mod trend;
 mod volume;
 mod wilder;
 mod window;
 
+pub use read::Read;
 pub use window::Layout;
 
 use crate::domain::{Bar, Timestamp};
@@ -41,6 +47,12 @@ fn ratio(a: f64, b: f64) -> f64 {
     if b == 0.0 { f64::NAN } else { a / b }
 }
 
+/// `x`, and 0 where rounding made it negative; NaN stays NaN.
+#[inline]
+fn not_negative(x: f64) -> f64 {
+    if x < 0.0 { 0.0 } else { x }
+}
+
 /// Rounding noise, relative to the numbers that were added or averaged: what TA-Lib 0.8.1 treats as nothing.
 const NOISE: f64 = 1e-14;
 
@@ -60,7 +72,7 @@ pub enum Spec {
     Lag(usize),
     /// [`rolling::Deviation`]
     Deviation(usize),
-    /// [`rolling::Volatility`]
+    /// [`returns::Volatility`]
     Volatility(usize),
     /// [`rolling::WilliamsR`]
     WilliamsR(usize),
@@ -76,8 +88,10 @@ pub enum Spec {
     Rsi(usize),
     /// [`wilder::Atr`]
     Atr(usize),
-    /// [`wilder::Directional`]
+    /// [`wilder::Directional`], as TA-Lib computes it
     Directional(usize),
+    /// [`wilder::Directional`], allowing for the prices' rounding
+    DirectionalUnit(usize),
     /// [`volume::Obv`]
     Obv,
     /// [`volume::Mfi`]
@@ -86,12 +100,48 @@ pub enum Spec {
     Vwap(usize),
     /// [`volume::VolumeRatio`]
     VolumeRatio(usize),
+    /// [`returns::VolatilityRatio`]
+    VolatilityRatio([usize; 2]),
+    /// [`returns::ReturnShape`]
+    ReturnShape(usize),
+    /// [`returns::Autocorrelation`]
+    Autocorrelation(usize),
+    /// [`returns::VolumeCorrelation`]
+    VolumeCorrelation(usize),
+    /// [`returns::RangeVolatility`]
+    RangeVolatility(usize),
+    /// [`trend::Channel`]
+    Channel(usize),
+    /// [`trend::Drawdown`]
+    Drawdown(usize),
+    /// [`trend::Efficiency`]
+    Efficiency(usize),
+    /// [`trend::Aroon`]
+    Aroon(usize),
+    /// [`trend::Regression`]
+    Regression(usize),
+    /// [`volume::LogVolume`]
+    LogVolume(usize),
+    /// [`volume::MoneyFlow`]
+    MoneyFlow(usize),
+    /// [`volume::Balance`]
+    Balance(usize),
+    /// [`average::Crossing`]
+    Crossing([usize; 2]),
+    /// [`candle::place`]
+    Place,
+    /// [`candle::Opening`]
+    Opening,
     /// [`candle::shape`]
     Shape,
     /// [`candle::hour`]
     Hour,
     /// [`candle::weekday`]
     Weekday,
+    /// [`slot::phase`]
+    Phase,
+    /// [`slot::Completeness`]
+    Completeness(usize),
 }
 
 /// A kernel's state, all but its windows' memory.
@@ -102,7 +152,7 @@ pub enum Kernel {
     /// See [`Spec::Deviation`].
     Deviation(rolling::Deviation),
     /// See [`Spec::Volatility`].
-    Volatility(rolling::Volatility),
+    Volatility(returns::Volatility),
     /// See [`Spec::WilliamsR`].
     WilliamsR(rolling::WilliamsR),
     /// See [`Spec::Stochastic`].
@@ -127,12 +177,48 @@ pub enum Kernel {
     Vwap(volume::Vwap),
     /// See [`Spec::VolumeRatio`].
     VolumeRatio(volume::VolumeRatio),
+    /// See [`Spec::VolatilityRatio`].
+    VolatilityRatio(returns::VolatilityRatio),
+    /// See [`Spec::ReturnShape`].
+    ReturnShape(returns::ReturnShape),
+    /// See [`Spec::Autocorrelation`].
+    Autocorrelation(returns::Autocorrelation),
+    /// See [`Spec::VolumeCorrelation`].
+    VolumeCorrelation(returns::VolumeCorrelation),
+    /// See [`Spec::RangeVolatility`].
+    RangeVolatility(returns::RangeVolatility),
+    /// See [`Spec::Channel`].
+    Channel(trend::Channel),
+    /// See [`Spec::Drawdown`].
+    Drawdown(trend::Drawdown),
+    /// See [`Spec::Efficiency`].
+    Efficiency(trend::Efficiency),
+    /// See [`Spec::Aroon`].
+    Aroon(trend::Aroon),
+    /// See [`Spec::Regression`].
+    Regression(trend::Regression),
+    /// See [`Spec::LogVolume`].
+    LogVolume(volume::LogVolume),
+    /// See [`Spec::MoneyFlow`].
+    MoneyFlow(volume::MoneyFlow),
+    /// See [`Spec::Balance`].
+    Balance(volume::Balance),
+    /// See [`Spec::Crossing`].
+    Crossing(average::Crossing),
+    /// See [`Spec::Place`].
+    Place,
+    /// See [`Spec::Opening`].
+    Opening(candle::Opening),
     /// See [`Spec::Shape`].
     Shape,
     /// See [`Spec::Hour`].
     Hour,
     /// See [`Spec::Weekday`].
     Weekday,
+    /// See [`Spec::Phase`].
+    Phase,
+    /// See [`Spec::Completeness`].
+    Completeness(slot::Completeness),
 }
 
 impl Kernel {
@@ -141,7 +227,7 @@ impl Kernel {
         match spec {
             Spec::Lag(n) => Self::Lag(rolling::Lag::new(n, layout)),
             Spec::Deviation(n) => Self::Deviation(rolling::Deviation::new(n, layout)),
-            Spec::Volatility(n) => Self::Volatility(rolling::Volatility::new(n, layout)),
+            Spec::Volatility(n) => Self::Volatility(returns::Volatility::new(n, layout)),
             Spec::WilliamsR(n) => Self::WilliamsR(rolling::WilliamsR::new(n, layout)),
             Spec::Stochastic(periods) => Self::Stochastic(rolling::Stochastic::new(periods, layout)),
             Spec::Cci(n) => Self::Cci(rolling::Cci::new(n, layout)),
@@ -149,14 +235,35 @@ impl Kernel {
             Spec::Macd(periods) => Self::Macd(average::Macd::new(periods)),
             Spec::Rsi(n) => Self::Rsi(wilder::Rsi::new(n)),
             Spec::Atr(n) => Self::Atr(wilder::Atr::new(n)),
-            Spec::Directional(n) => Self::Directional(wilder::Directional::new(n)),
+            Spec::Directional(n) => Self::Directional(wilder::Directional::new(n, 0.0)),
+            Spec::DirectionalUnit(n) => Self::Directional(wilder::Directional::new(n, NOISE)),
             Spec::Obv => Self::Obv(volume::Obv::default()),
             Spec::Mfi(n) => Self::Mfi(volume::Mfi::new(n, layout)),
             Spec::Vwap(n) => Self::Vwap(volume::Vwap::new(n, layout)),
             Spec::VolumeRatio(n) => Self::VolumeRatio(volume::VolumeRatio::new(n, layout)),
+            Spec::VolatilityRatio(periods) => {
+                Self::VolatilityRatio(returns::VolatilityRatio::new(periods, layout))
+            }
+            Spec::ReturnShape(n) => Self::ReturnShape(returns::ReturnShape::new(n, layout)),
+            Spec::Autocorrelation(n) => Self::Autocorrelation(returns::Autocorrelation::new(n, layout)),
+            Spec::VolumeCorrelation(n) => Self::VolumeCorrelation(returns::VolumeCorrelation::new(n, layout)),
+            Spec::RangeVolatility(n) => Self::RangeVolatility(returns::RangeVolatility::new(n, layout)),
+            Spec::Channel(n) => Self::Channel(trend::Channel::new(n, layout)),
+            Spec::Drawdown(n) => Self::Drawdown(trend::Drawdown::new(n, layout)),
+            Spec::Efficiency(n) => Self::Efficiency(trend::Efficiency::new(n, layout)),
+            Spec::Aroon(n) => Self::Aroon(trend::Aroon::new(n, layout)),
+            Spec::Regression(n) => Self::Regression(trend::Regression::new(n, layout)),
+            Spec::LogVolume(n) => Self::LogVolume(volume::LogVolume::new(n, layout)),
+            Spec::MoneyFlow(n) => Self::MoneyFlow(volume::MoneyFlow::new(n, layout)),
+            Spec::Balance(n) => Self::Balance(volume::Balance::new(n, layout)),
+            Spec::Crossing(periods) => Self::Crossing(average::Crossing::new(periods)),
+            Spec::Place => Self::Place,
+            Spec::Opening => Self::Opening(candle::Opening::default()),
             Spec::Shape => Self::Shape,
             Spec::Hour => Self::Hour,
             Spec::Weekday => Self::Weekday,
+            Spec::Phase => Self::Phase,
+            Spec::Completeness(n) => Self::Completeness(slot::Completeness::new(n, layout)),
         }
     }
 
@@ -180,9 +287,27 @@ impl Kernel {
             Self::Mfi(kernel) => kernel.advance(bar, memory),
             Self::Vwap(kernel) => kernel.advance(bar, memory),
             Self::VolumeRatio(kernel) => kernel.advance(bar, memory),
+            Self::VolatilityRatio(kernel) => kernel.advance(bar, memory),
+            Self::ReturnShape(kernel) => kernel.advance(bar, memory),
+            Self::Autocorrelation(kernel) => kernel.advance(bar, memory),
+            Self::VolumeCorrelation(kernel) => kernel.advance(bar, memory),
+            Self::RangeVolatility(kernel) => kernel.advance(bar, memory),
+            Self::Channel(kernel) => kernel.advance(bar, memory),
+            Self::Drawdown(kernel) => kernel.advance(bar, memory),
+            Self::Efficiency(kernel) => kernel.advance(bar, memory),
+            Self::Aroon(kernel) => kernel.advance(bar, memory),
+            Self::Regression(kernel) => kernel.advance(bar, memory),
+            Self::LogVolume(kernel) => kernel.advance(bar, memory),
+            Self::MoneyFlow(kernel) => kernel.advance(bar, memory),
+            Self::Balance(kernel) => kernel.advance(bar, memory),
+            Self::Crossing(kernel) => kernel.update(bar),
+            Self::Place => candle::place(bar),
+            Self::Opening(kernel) => kernel.update(bar),
             Self::Shape => candle::shape(bar),
             Self::Hour => candle::hour(bar),
             Self::Weekday => candle::weekday(bar),
+            Self::Phase => slot::phase(slot),
+            Self::Completeness(kernel) => kernel.advance(slot, memory),
         }
     }
 
@@ -199,58 +324,33 @@ impl Kernel {
             Self::Mfi(kernel) => kernel.store(memory),
             Self::Vwap(kernel) => kernel.store(memory),
             Self::VolumeRatio(kernel) => kernel.store(memory),
+            Self::VolatilityRatio(kernel) => kernel.store(memory),
+            Self::ReturnShape(kernel) => kernel.store(memory),
+            Self::Autocorrelation(kernel) => kernel.store(memory),
+            Self::VolumeCorrelation(kernel) => kernel.store(memory),
+            Self::RangeVolatility(kernel) => kernel.store(memory),
+            Self::Channel(kernel) => kernel.store(memory),
+            Self::Drawdown(kernel) => kernel.store(memory),
+            Self::Efficiency(kernel) => kernel.store(memory),
+            Self::Aroon(kernel) => kernel.store(memory),
+            Self::Regression(kernel) => kernel.store(memory),
+            Self::LogVolume(kernel) => kernel.store(memory),
+            Self::MoneyFlow(kernel) => kernel.store(memory),
+            Self::Balance(kernel) => kernel.store(memory),
+            Self::Completeness(kernel) => kernel.store(memory),
             Self::Ema(_)
             | Self::Macd(_)
             | Self::Rsi(_)
             | Self::Atr(_)
             | Self::Directional(_)
             | Self::Obv(_)
+            | Self::Crossing(_)
+            | Self::Place
+            | Self::Opening(_)
             | Self::Shape
             | Self::Hour
-            | Self::Weekday => {}
-        }
-    }
-}
-
-/// How a column is read off its kernel's values.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Read {
-    /// The value with this number.
-    Value(u8),
-    /// `100 * (ratio - 1)`, percent, of [`Spec::Lag`].
-    Percent,
-    /// `ratio - 1` of [`Spec::Lag`].
-    Return,
-    /// `ln(ratio)` of [`Spec::Lag`].
-    Log,
-    /// `mean + k * deviation` of [`Spec::Deviation`].
-    Upper(f64),
-    /// `mean - k * deviation` of [`Spec::Deviation`].
-    Lower(f64),
-    /// `(close - lower) / (upper - lower)` of [`Spec::Deviation`]; NaN when the window is flat.
-    PercentB(f64),
-    /// `(upper - lower) / mean` of [`Spec::Deviation`].
-    Width(f64),
-    /// `(close - mean) / deviation` of [`Spec::Deviation`]; NaN when the window is flat.
-    ZScore,
-}
-
-impl Read {
-    /// The column's value.
-    #[inline]
-    pub fn of(self, values: &Values) -> f64 {
-        let [mean, deviation, distance, _] = *values;
-        match self {
-            Self::Value(i) => values[usize::from(i) & 3],
-            Self::Return => values[0] - 1.0,
-            Self::Percent => (values[0] - 1.0) * 100.0,
-            Self::Log => values[0].ln(),
-            Self::Upper(k) => mean + k * deviation,
-            Self::Lower(k) => mean - k * deviation,
-            // The distance from the mean is exact where close - lower would cancel.
-            Self::PercentB(k) => 0.5 + ratio(distance, 2.0 * k * deviation),
-            Self::Width(k) => ratio(2.0 * k * deviation, mean),
-            Self::ZScore => ratio(distance, deviation),
+            | Self::Weekday
+            | Self::Phase => {}
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Statistics of prices over the last bars: lags, means and deviations, ranges, CCI.
 
-use super::window::{Extremes, Layout, Moments, Ring, Sums, Window};
+use super::fold::{Extremes, Moments, Sums};
+use super::window::{Layout, Ring, Window};
 use super::{NOISE, UNDEFINED, Values, ratio, same_price};
 use crate::domain::Bar;
 
@@ -63,39 +64,8 @@ impl Deviation {
     }
 }
 
-/// `rv_N`: the SAMPLE deviation (n - 1) of the last `n` log returns, per bar, not annualised. Defined from bar n.
-#[derive(Clone, Copy, Debug)]
-pub struct Volatility {
-    previous: Option<f64>,
-    returns: Window<Moments, 2>,
-}
-
-impl Volatility {
-    /// A window of `n >= 2` returns.
-    pub fn new(n: usize, layout: &mut Layout) -> Self {
-        Self { previous: None, returns: Window::new(n, layout) }
-    }
-
-    /// The deviation.
-    #[inline]
-    pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
-        let Some(previous) = self.previous.replace(bar.close) else { return UNDEFINED };
-        let x = ratio(bar.close, previous).ln();
-        let Some(moments) = self.returns.advance([x, 0.0], memory) else { return UNDEFINED };
-        let n = self.returns.n();
-        let squares = self.returns.block().spread(moments, x, n).squares;
-        [(squares / (n as f64 - 1.0)).sqrt(), f64::NAN, f64::NAN, f64::NAN]
-    }
-
-    /// Commits.
-    #[inline]
-    pub fn store(&mut self, memory: &mut [f64]) {
-        self.returns.store(memory);
-    }
-}
-
-/// `willr_N`, -100 to 0: `-100 * (highest - close) / (highest - lowest)`; 0 when the range is empty.
-/// Defined from bar n - 1. Source: TA-Lib `WILLR`.
+/// `willr_N`, -100 to 0: `-100 * (highest - close) / (highest - lowest)`; `willr_unit_N`, 0 to 1, without the -100.
+/// Both 0 when the range is empty. Defined from bar n - 1. Source: TA-Lib `WILLR`.
 #[derive(Clone, Copy, Debug)]
 pub struct WilliamsR {
     range: Window<Extremes, 2>,
@@ -107,12 +77,15 @@ impl WilliamsR {
         Self { range: Window::new(n, layout) }
     }
 
-    /// Williams' %R.
+    /// Williams' %R, and without the -100.
     #[inline]
     pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
         let Some([high, low]) = self.range.advance([bar.high, bar.low], memory) else { return UNDEFINED };
-        let value = if same_price(high, low) { 0.0 } else { (high - bar.close) / (high - low) * -100.0 };
-        [value, f64::NAN, f64::NAN, f64::NAN]
+        if same_price(high, low) {
+            return [0.0, 0.0, f64::NAN, f64::NAN];
+        }
+        let share = (high - bar.close) / (high - low);
+        [share * -100.0, share, f64::NAN, f64::NAN]
     }
 
     /// Commits.

@@ -1,7 +1,9 @@
-//! What the volume says: OBV, money flow, volume-weighted price, relative volume.
+//! What the volume says: balance, money flow, volume-weighted price, relative volume.
 
+use super::candle::close_place;
+use super::fold::{Moments, Sums};
 use super::rolling::typical_price;
-use super::window::{Layout, Sum, Sums, Window};
+use super::window::{Layout, Sum, Window};
 use super::{UNDEFINED, Values, ratio, same_price};
 use crate::domain::Bar;
 
@@ -67,11 +69,12 @@ impl Mfi {
     }
 }
 
-/// `vwap_N`, price units: `sum(tp * volume) / sum(volume)` over `n` bars; NaN when nothing was traded.
+/// `vwap_N`, price units: `sum(tp * volume) / sum(volume)` over `n` bars; NaN when nothing was traded. And the close's
+/// distance from it, that `vwap_dist_N` reads: there the plain mean of tp stands in when nothing was traded.
 /// Defined from bar n - 1.
 #[derive(Clone, Copy, Debug)]
 pub struct Vwap {
-    traded: Window<Sums<2>, 2>,
+    traded: Window<Sums<3>, 3>,
 }
 
 impl Vwap {
@@ -80,14 +83,17 @@ impl Vwap {
         Self { traded: Window::new(n, layout) }
     }
 
-    /// The price.
+    /// The price, the one that is always defined, and the close's distance from the latter.
     #[inline]
     pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
-        let item = [typical_price(bar) * bar.volume, bar.volume];
-        match self.traded.advance(item, memory) {
-            Some([value, volume]) => [ratio(value, volume), f64::NAN, f64::NAN, f64::NAN],
-            None => UNDEFINED,
-        }
+        let tp = typical_price(bar);
+        let Some([value, volume, sum]) = self.traded.advance([tp * bar.volume, bar.volume, tp], memory)
+        else {
+            return UNDEFINED;
+        };
+        let vwap = ratio(value, volume);
+        let price = if volume == 0.0 { sum / self.traded.n() as f64 } else { vwap };
+        [vwap, price, bar.close - price, f64::NAN]
     }
 
     /// Commits.
@@ -97,8 +103,8 @@ impl Vwap {
     }
 }
 
-/// `vol_ratio_N`, 0 to n: the volume over its mean of `n` bars, this one included; NaN when nothing was traded.
-/// Defined from bar n - 1.
+/// `vol_ratio_N`, 0 to n: the volume over its mean of `n` bars, this one included; NaN when nothing was traded. And
+/// that mean, that `rvol_N` reads too. Defined from bar n - 1.
 #[derive(Clone, Copy, Debug)]
 pub struct VolumeRatio {
     volumes: Window<Sums<1>, 1>,
@@ -110,11 +116,108 @@ impl VolumeRatio {
         Self { volumes: Window::new(n, layout) }
     }
 
-    /// The ratio.
+    /// The ratio, the mean.
     #[inline]
     pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
-        match self.volumes.advance([bar.volume], memory) {
-            Some([sum]) => [ratio(bar.volume, sum / self.volumes.n() as f64), f64::NAN, f64::NAN, f64::NAN],
+        let Some([sum]) = self.volumes.advance([bar.volume], memory) else { return UNDEFINED };
+        let mean = sum / self.volumes.n() as f64;
+        [ratio(bar.volume, mean), mean, f64::NAN, f64::NAN]
+    }
+
+    /// Commits.
+    #[inline]
+    pub fn store(&mut self, memory: &mut [f64]) {
+        self.volumes.store(memory);
+    }
+}
+
+/// `vol_z_N`: `ln(1 + volume)` less its mean of `n` bars, over their population deviation; NaN when all are the same.
+/// Depends on the unit of the volume. Defined from bar n - 1.
+#[derive(Clone, Copy, Debug)]
+pub struct LogVolume {
+    volumes: Window<Moments, 2>,
+}
+
+impl LogVolume {
+    /// A window of `n >= 2` bars.
+    pub fn new(n: usize, layout: &mut Layout) -> Self {
+        Self { volumes: Window::new(n, layout) }
+    }
+
+    /// The z-score.
+    #[inline]
+    pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
+        let x = bar.volume.ln_1p();
+        let Some(moments) = self.volumes.advance([x, 0.0], memory) else { return UNDEFINED };
+        let n = self.volumes.n();
+        let spread = self.volumes.block().spread(moments, x, n);
+        [ratio(spread.deviation, (spread.squares / n as f64).sqrt()), f64::NAN, f64::NAN, f64::NAN]
+    }
+
+    /// Commits.
+    #[inline]
+    pub fn store(&mut self, memory: &mut [f64]) {
+        self.volumes.store(memory);
+    }
+}
+
+/// `cmf_N`, -1 to 1: `sum(clv * volume) / sum(volume)` over `n` bars, where clv is the close's place in its bar;
+/// NaN when nothing was traded. Defined from bar n - 1. Source: M. Chaikin's money flow.
+#[derive(Clone, Copy, Debug)]
+pub struct MoneyFlow {
+    flows: Window<Sums<2>, 2>,
+}
+
+impl MoneyFlow {
+    /// A window of `n >= 1` bars.
+    pub fn new(n: usize, layout: &mut Layout) -> Self {
+        Self { flows: Window::new(n, layout) }
+    }
+
+    /// The flow.
+    #[inline]
+    pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
+        let item = [close_place(bar) * bar.volume, bar.volume];
+        match self.flows.advance(item, memory) {
+            Some([flow, volume]) => [ratio(flow, volume), f64::NAN, f64::NAN, f64::NAN],
+            None => UNDEFINED,
+        }
+    }
+
+    /// Commits.
+    #[inline]
+    pub fn store(&mut self, memory: &mut [f64]) {
+        self.flows.store(memory);
+    }
+}
+
+/// `obv_win_N`, -1 to 1: `obv` over a window: the volume of the bars that closed higher less that of those that closed
+/// lower, over all of it, of `n` bars; NaN when nothing was traded. Defined from bar n.
+#[derive(Clone, Copy, Debug)]
+pub struct Balance {
+    previous: Option<f64>,
+    volumes: Window<Sums<2>, 2>,
+}
+
+impl Balance {
+    /// A window of `n >= 1` bars.
+    pub fn new(n: usize, layout: &mut Layout) -> Self {
+        Self { previous: None, volumes: Window::new(n, layout) }
+    }
+
+    /// The balance.
+    #[inline]
+    pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
+        let Some(previous) = self.previous.replace(bar.close) else { return UNDEFINED };
+        let signed = if bar.close > previous {
+            bar.volume
+        } else if bar.close < previous {
+            -bar.volume
+        } else {
+            0.0
+        };
+        match self.volumes.advance([signed, bar.volume], memory) {
+            Some([balance, volume]) => [ratio(balance, volume), f64::NAN, f64::NAN, f64::NAN],
             None => UNDEFINED,
         }
     }

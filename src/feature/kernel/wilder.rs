@@ -36,8 +36,9 @@ fn true_range(bar: &Bar, previous_close: f64) -> f64 {
     (bar.high - bar.low).max((bar.high - previous_close).abs()).max((bar.low - previous_close).abs())
 }
 
-/// `rsi_N`, 0 to 100: `100 * gain / (gain + loss)` of the smoothed moves of the close; 0 when nothing moved.
-/// Defined from bar n. Source: TA-Lib `RSI`.
+/// `rsi_N`, 0 to 100: `100 * gain / (gain + loss)` of the smoothed moves of the close; `rsi_unit_N = rsi / 50 - 1`; and
+/// `cmo_N = (gain - loss) / (gain + loss)`, -1 to 1. When nothing moved RSI and CMO are 0: in all other cases the last
+/// two are the same number. Defined from bar n. Source: TA-Lib `RSI`, `CMO` (over 100).
 #[derive(Clone, Copy, Debug)]
 pub struct Rsi {
     previous: Option<f64>,
@@ -51,18 +52,21 @@ impl Rsi {
         Self { previous: None, gain: Smooth::new(n), loss: Smooth::new(n) }
     }
 
-    /// The RSI.
+    /// RSI, RSI around 0, CMO.
     #[inline]
     pub fn update(&mut self, bar: &Bar) -> Values {
         let Some(previous) = self.previous.replace(bar.close) else { return UNDEFINED };
         let change = bar.close - previous;
         let gain = self.gain.advance(change.max(0.0));
         let loss = self.loss.advance((-change).max(0.0));
-        [percent(gain, gain + loss), f64::NAN, f64::NAN, f64::NAN]
+        let both = gain + loss;
+        let rsi = percent(gain, both);
+        let cmo = if both == 0.0 { 0.0 } else { (gain - loss) / both };
+        [rsi, rsi / 50.0 - 1.0, cmo, f64::NAN]
     }
 }
 
-/// `atr_N`, price units: the smoothed true range, from bar 1 on; and `natr_N = 100 * atr / close`, percent.
+/// `atr_N`, price units: the smoothed true range, from bar 1 on; `atr_rel_N = atr / close`, and `natr_N`, that in percent.
 /// Defined from bar n. Source: TA-Lib `ATR`, `NATR`.
 #[derive(Clone, Copy, Debug)]
 pub struct Atr {
@@ -76,24 +80,31 @@ impl Atr {
         Self { previous: None, range: Smooth::new(n) }
     }
 
-    /// ATR and normalised ATR.
+    /// ATR, normalised ATR in percent and as it is.
     #[inline]
     pub fn update(&mut self, bar: &Bar) -> Values {
         let Some(previous) = self.previous.replace(bar.close) else { return UNDEFINED };
         let atr = self.range.advance(true_range(bar, previous));
-        [atr, super::ratio(atr, bar.close) * 100.0, f64::NAN, f64::NAN]
+        let relative = super::ratio(atr, bar.close);
+        [atr, relative * 100.0, relative, f64::NAN]
     }
 }
 
-/// `adx_N`, `plus_di_N`, `minus_di_N`, all 0 to 100.
+/// `adx_N`, `plus_di_N`, `minus_di_N`, all 0 to 100; `di_diff_N = (plus_di - minus_di) / 100`, -1 to 1.
 ///
 /// Directional movement and true range are summed over the first n - 1 moves, then `s += x - s / n`;
 /// `di = 100 * dm / tr`, `dx = 100 * |plus - minus| / (plus + minus)`, and `adx` is the smoothed `dx`, seeded
 /// with the mean of n. Where nothing moved, a DI is 0, `dx` adds nothing to the seed and leaves a running ADX
 /// as it is. DIs are defined from bar n, ADX from bar 2n - 1. Source: TA-Lib `ADX`, `PLUS_DI`, `MINUS_DI`.
+///
+/// A bar that went up and down by the same amount moved in neither direction. TA-Lib lets the last bit decide whether
+/// it did, and so do these; `adx_unit_N` and `di_diff_N` allow for the prices' rounding (`noise`), because the same
+/// market in other units would be another one without it.
 #[derive(Clone, Copy, Debug)]
 pub struct Directional {
     n: usize,
+    /// What two moves may differ by and still be the same, relative to the prices.
+    noise: f64,
     previous: Option<Bar>,
     /// Moves seen, counted up to n - 1: the length of the plain sums.
     moves: usize,
@@ -106,19 +117,20 @@ pub struct Directional {
 
 impl Directional {
     /// Period `n >= 1`.
-    pub fn new(n: usize) -> Self {
+    pub fn new(n: usize, noise: f64) -> Self {
         let index = Smooth::new(n);
-        Self { n, previous: None, moves: 0, plus: 0.0, minus: 0.0, range: 0.0, index, adx: f64::NAN }
+        Self { n, noise, previous: None, moves: 0, plus: 0.0, minus: 0.0, range: 0.0, index, adx: f64::NAN }
     }
 
-    /// ADX, +DI and -DI.
+    /// ADX, +DI, -DI, and the difference of the latter.
     #[inline]
     pub fn update(&mut self, bar: &Bar) -> Values {
         let Some(previous) = self.previous.replace(*bar) else { return UNDEFINED };
         let up = bar.high - previous.high;
         let down = previous.low - bar.low;
-        let plus = if up > 0.0 && up > down { up } else { 0.0 };
-        let minus = if down > 0.0 && down > up { down } else { 0.0 };
+        let noise = self.noise * (bar.high + previous.high);
+        let plus = if up > 0.0 && up - down > noise { up } else { 0.0 };
+        let minus = if down > 0.0 && down - up > noise { down } else { 0.0 };
         let range = true_range(bar, previous.close);
         if self.moves + 1 < self.n {
             self.moves += 1;
@@ -140,6 +152,6 @@ impl Directional {
         } else if self.adx.is_nan() {
             self.adx = self.index.advance(0.0);
         }
-        [self.adx, plus, minus, f64::NAN]
+        [self.adx, plus, minus, (plus - minus) / 100.0]
     }
 }

@@ -1,0 +1,232 @@
+//! What features cost, in nanoseconds a bar on one core.
+//!
+//! Three tables, each by alternating rounds, so that the machine's moods meet all contestants alike; then criterion's
+//! report of the named sets:
+//! - every family over windows of 10, 100 and 1000 bars: what is said to be O(1) must not grow with the window;
+//! - the named sets, `update` and `write`;
+//! - single indicators beside other libraries that compute the same value (the last value of each is compared).
+//!
+//! A regression here is paid by every bar of every series, and by every row of a training file.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use quantedge_ta as quantedge;
+use std::hint::black_box;
+use std::num::NonZero;
+use std::time::Instant;
+use ta::Next as _;
+use vela::domain::{Bar, Timeframe, Timestamp};
+use vela::feature::Plan;
+use vela::feature::catalogue::{Cost, FAMILIES, Family, set};
+use yata::prelude::Method as _;
+
+const BARS: usize = 20_000;
+const ROUNDS: usize = 15;
+
+/// A market that walks: xorshift, so that every run sees the same bars.
+fn market() -> Vec<Bar> {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut unit = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 11) as f64 / (1_u64 << 53) as f64
+    };
+    let mut close = 100.0_f64;
+    (0..BARS)
+        .map(|i| {
+            let open = close;
+            close *= 1.0 + (unit() - 0.5) * 0.004;
+            let high = open.max(close) * (1.0 + unit() * 0.001);
+            let low = open.min(close) * (1.0 - unit() * 0.001);
+            let ts = Timestamp::from_secs(1_700_000_040 + 60 * i as i64);
+            Bar { ts, open, high, low, close, volume: 1.0 + unit() * 1000.0 }
+        })
+        .collect()
+}
+
+/// Runs over all bars; gives the last value.
+type Contestant<'a> = (String, Box<dyn FnMut(&[Bar]) -> f64 + 'a>);
+
+/// The medians of a few rounds in turn, in ns a bar, and the last values.
+fn contest(bars: &[Bar], contestants: &mut [Contestant<'_>]) -> Vec<(f64, f64)> {
+    let mut times = vec![Vec::with_capacity(ROUNDS); contestants.len()];
+    let mut last = vec![f64::NAN; contestants.len()];
+    for _ in 0..ROUNDS {
+        for (i, (_, run)) in contestants.iter_mut().enumerate() {
+            let begin = Instant::now();
+            last[i] = run(black_box(bars));
+            times[i].push(begin.elapsed().as_nanos() as f64 / bars.len() as f64);
+        }
+    }
+    times.iter_mut().for_each(|times| times.sort_by(f64::total_cmp));
+    times.iter().map(|times| times[ROUNDS / 2]).zip(last).collect()
+}
+
+/// The features called `names` in one plan.
+fn vela(names: &[&str]) -> Contestant<'static> {
+    let plan = Plan::new(names, Timeframe::MINUTE).unwrap();
+    let mut out = vec![0.0; plan.len()];
+    let run = move |bars: &[Bar]| {
+        let mut state = plan.state();
+        for bar in bars {
+            state.update(bar);
+            state.write(&mut out);
+            black_box(&out);
+        }
+        out[0]
+    };
+    ("vela".into(), Box::new(run))
+}
+
+fn each(name: &str, step: impl Fn() -> Box<dyn FnMut(&Bar) -> f64> + 'static) -> Contestant<'static> {
+    let run = move |bars: &[Bar]| {
+        let mut step = step();
+        bars.iter().fold(f64::NAN, |_, bar| black_box(step(bar)))
+    };
+    (name.into(), Box::new(run))
+}
+
+/// A family's name with windows of `n` bars.
+fn with_window(family: &Family, n: usize) -> Option<String> {
+    let periods = family.parameters.iter().filter(|parameter| parameter.whole).count();
+    if periods == 0 {
+        return None;
+    }
+    let mut name = family.name.to_owned();
+    for (i, parameter) in family.parameters.iter().enumerate() {
+        let value = if parameter.whole { (n + i).to_string() } else { parameter.default.to_string() };
+        name = format!("{name}_{value}");
+    }
+    Some(name)
+}
+
+fn windows(bars: &[Bar]) {
+    println!("\nns a bar by window, whole plan of one feature\n");
+    println!("{:<18} {:>8} {:>8} {:>8} {:>9}", "family", "10", "100", "1000", "1000/10");
+    for family in FAMILIES {
+        let names: Vec<String> = [10, 100, 1000].iter().filter_map(|n| with_window(family, *n)).collect();
+        let names = if names.is_empty() { vec![family.example()] } else { names };
+        let mut contestants: Vec<_> = names.iter().map(|name| vela(&[name])).collect();
+        let times = contest(bars, &mut contestants);
+        let [first, .., last] = &times[..] else {
+            println!("{:<18} {:>8.1}", family.name, times[0].0);
+            continue;
+        };
+        let linear = if family.cost == Cost::Linear { "  documented as O(n)" } else { "" };
+        let cells: String = times.iter().map(|(time, _)| format!(" {time:>8.1}")).collect();
+        println!("{:<18}{cells} {:>9.2}{linear}", family.name, last.0 / first.0);
+    }
+}
+
+fn peers(bars: &[Bar]) {
+    let nz = |n: usize| NonZero::new(n).unwrap();
+    macro_rules! quantedge {
+        ($type:ident, $config:expr, $read:expr) => {
+            each("quantedge-ta", move || {
+                let mut indicator = quantedge::$type::new($config);
+                Box::new(move |bar| {
+                    let bar = quantedge::Ohlcv {
+                        open: bar.open,
+                        high: bar.high,
+                        low: bar.low,
+                        close: bar.close,
+                        open_time: bar.ts.as_millis() as u64,
+                        volume: bar.volume,
+                    };
+                    indicator.compute(&bar).map_or(f64::NAN, $read)
+                })
+            })
+        };
+    }
+    macro_rules! ta {
+        ($new:expr) => {
+            each("ta", || {
+                let mut indicator = $new.unwrap();
+                Box::new(move |bar| indicator.next(bar.close))
+            })
+        };
+    }
+    let first = bars[0].close;
+    macro_rules! yata {
+        ($method:ident, $n:literal) => {
+            each("yata", move || {
+                let mut method = yata::methods::$method::new($n, &first).unwrap();
+                Box::new(move |bar| method.next(&bar.close))
+            })
+        };
+    }
+    use quantedge::{
+        AdxConfig, AtrConfig, BbConfig, CciConfig, EmaConfig, IndicatorConfig as _,
+        IndicatorConfigBuilder as _, MacdConfig, ObvConfig, RsiConfig, SmaConfig, StochConfig, WillRConfig,
+    };
+    let stoch = || StochConfig::builder().length(nz(14)).k_smooth(nz(3)).d_smooth(nz(3)).build();
+    let table: Vec<(&str, Vec<Contestant<'_>>)> = vec![
+        (
+            "sma_20",
+            vec![
+                quantedge!(Sma, SmaConfig::close(nz(20)), |x| x),
+                ta!(ta::indicators::SimpleMovingAverage::new(20)),
+                yata!(SMA, 20),
+            ],
+        ),
+        (
+            "sma_1000",
+            vec![
+                quantedge!(Sma, SmaConfig::close(nz(1000)), |x| x),
+                ta!(ta::indicators::SimpleMovingAverage::new(1000)),
+            ],
+        ),
+        (
+            "ema_26",
+            vec![
+                quantedge!(Ema, EmaConfig::close(nz(26)), |x| x),
+                ta!(ta::indicators::ExponentialMovingAverage::new(26)),
+                yata!(EMA, 26),
+            ],
+        ),
+        ("rsi_14", vec![quantedge!(Rsi, RsiConfig::close(nz(14)), |x| x)]),
+        ("atr_14", vec![quantedge!(Atr, AtrConfig::builder().length(nz(14)).build(), |x| x)]),
+        ("bb_upper_20_2", vec![quantedge!(Bb, BbConfig::close(nz(20)), |x| x.upper)]),
+        ("macd_12_26_9", vec![quantedge!(Macd, MacdConfig::close(nz(12), nz(26), nz(9)), |x| x.macd)]),
+        ("stoch_k_14_3_3", vec![quantedge!(Stoch, stoch(), |x| x.k)]),
+        ("adx_14", vec![quantedge!(Adx, AdxConfig::builder().length(nz(14)).build(), |x| x.adx)]),
+        ("willr_14", vec![quantedge!(WillR, WillRConfig::builder().length(nz(14)).build(), |x| x)]),
+        ("cci_20", vec![quantedge!(Cci, CciConfig::builder().length(nz(20)).build(), |x| x)]),
+        ("obv", vec![quantedge!(Obv, ObvConfig::default(), |x| x)]),
+    ];
+    println!("\nns a bar beside other libraries; `same` where the last values agree within 1e-6 of them\n");
+    for (name, others) in table {
+        let mut contestants = vec![vela(&[name])];
+        contestants.extend(others);
+        let found = contest(bars, &mut contestants);
+        let ours = found[0];
+        print!("{name:<16} vela {:>6.1}", ours.0);
+        for ((who, _), (time, value)) in contestants.iter().zip(&found).skip(1) {
+            let same = if (value - ours.1).abs() <= 1e-6 * ours.1.abs() { "same" } else { "differs" };
+            print!("   {who} {time:>6.1} (vela x{:.2}, {same})", ours.0 / time);
+        }
+        println!();
+    }
+}
+
+fn features(criterion: &mut Criterion) {
+    let bars = market();
+    if !std::env::args().any(|argument| argument == "--test") {
+        windows(&bars);
+        peers(&bars);
+        println!();
+    }
+    let mut group = criterion.benchmark_group("features");
+    group.throughput(Throughput::Elements(BARS as u64));
+    group.sample_size(20);
+    for name in ["default", "vela-core-1"] {
+        let names = set(name).unwrap();
+        let (_, mut run) = vela(names);
+        group.bench_function(name, |bencher| bencher.iter(|| run(&bars)));
+    }
+    group.finish();
+}
+
+criterion_group!(benches, features);
+criterion_main!(benches);

@@ -1,0 +1,54 @@
+//! How a column is read off its kernel's values.
+
+use super::{Values, ratio};
+
+/// How a column is read off its kernel's values.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Read {
+    /// The value with this number.
+    Value(u8),
+    /// The first value over the second number.
+    Scaled(u8, f64),
+    /// The first of these values over the other one; NaN when that is 0.
+    Quotient(u8, u8),
+    /// `100 * (ratio - 1)`, percent, of [`super::Spec::Lag`].
+    Percent,
+    /// `ratio - 1` of [`super::Spec::Lag`].
+    Return,
+    /// `ln(ratio)` of [`super::Spec::Lag`].
+    Log,
+    /// `mean + k * deviation` of [`super::Spec::Deviation`].
+    Upper(f64),
+    /// `mean - k * deviation` of [`super::Spec::Deviation`].
+    Lower(f64),
+    /// `(close - lower) / (upper - lower)` of [`super::Spec::Deviation`]; NaN when the window is flat.
+    PercentB(f64),
+    /// `(upper - lower) / mean` of [`super::Spec::Deviation`].
+    Width(f64),
+    /// `ln((ratio + 0.01) / 1.01)` of [`super::Spec::VolumeRatio`]; 0 when nothing was traded.
+    RelativeVolume,
+}
+
+impl Read {
+    /// The column's value.
+    #[inline]
+    pub fn of(self, values: &Values) -> f64 {
+        let [mean, deviation, distance, _] = *values;
+        let value = |i: u8| values[usize::from(i) & 3];
+        match self {
+            Self::Value(i) => value(i),
+            Self::Scaled(i, by) => value(i) / by,
+            Self::Quotient(i, j) => ratio(value(i), value(j)),
+            Self::Return => values[0] - 1.0,
+            Self::Percent => (values[0] - 1.0) * 100.0,
+            Self::Log => values[0].ln(),
+            Self::Upper(k) => mean + k * deviation,
+            Self::Lower(k) => mean - k * deviation,
+            // The distance from the mean is exact where close - lower would cancel.
+            Self::PercentB(k) => 0.5 + ratio(distance, 2.0 * k * deviation),
+            Self::Width(k) => ratio(2.0 * k * deviation, mean),
+            Self::RelativeVolume if values[1] == 0.0 => 0.0,
+            Self::RelativeVolume => ((values[0] + 0.01) / 1.01).ln(),
+        }
+    }
+}
