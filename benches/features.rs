@@ -157,10 +157,10 @@ fn peers(bars: &[Bar]) {
         };
     }
     use quantedge::{
-        AdxConfig, AtrConfig, BbConfig, CciConfig, EmaConfig, IndicatorConfig as _,
-        IndicatorConfigBuilder as _, MacdConfig, ObvConfig, RsiConfig, SmaConfig, StochConfig, WillRConfig,
+        AdxConfig, AtrConfig, BbConfig, CciConfig, EmaConfig, MacdConfig, ObvConfig, RsiConfig, SmaConfig,
+        StochConfig, WillRConfig,
     };
-    let stoch = || StochConfig::builder().length(nz(14)).k_smooth(nz(3)).d_smooth(nz(3)).build();
+    let stoch = move || StochConfig::builder().length(nz(14)).k_smooth(nz(3)).d_smooth(nz(3)).build();
     let table: Vec<(&str, Vec<Contestant<'_>>)> = vec![
         (
             "sma_20",

@@ -35,6 +35,8 @@ pub use series::SeriesFeatures;
 pub use stage::{FeatureKey, FeatureRules, FeatureStage};
 
 #[cfg(test)]
+mod tests_allocations;
+#[cfg(test)]
 mod tests_core;
 #[cfg(test)]
 mod tests_drift;

@@ -1,6 +1,6 @@
 //! What one bar says by itself, or beside the one before: its shape, its gap, and when it opened.
 
-use super::{UNDEFINED, Values, ratio};
+use super::{UNDEFINED, Values, ln, ratio, sin_cos};
 use crate::domain::Bar;
 use std::f64::consts::PI;
 
@@ -47,7 +47,7 @@ impl Opening {
     #[inline]
     pub fn update(&mut self, bar: &Bar) -> Values {
         match self.previous.replace(bar.close) {
-            Some(previous) => [ratio(bar.open, previous).ln(), f64::NAN, f64::NAN, f64::NAN],
+            Some(previous) => [ln(ratio(bar.open, previous)), f64::NAN, f64::NAN, f64::NAN],
             None => UNDEFINED,
         }
     }
@@ -58,7 +58,7 @@ impl Opening {
 #[inline]
 pub fn hour(bar: &Bar) -> Values {
     let minute = bar.ts.as_secs().rem_euclid(DAY_S) / 60;
-    let (sin, cos) = (2.0 * PI * (minute as f64 / 60.0) / 24.0).sin_cos();
+    let (sin, cos) = sin_cos(2.0 * PI * (minute as f64 / 60.0) / 24.0);
     [sin, cos, f64::NAN, f64::NAN]
 }
 
@@ -66,6 +66,6 @@ pub fn hour(bar: &Bar) -> Values {
 #[inline]
 pub fn weekday(bar: &Bar) -> Values {
     let weekday = (bar.ts.as_secs().div_euclid(DAY_S) + EPOCH_WEEKDAY).rem_euclid(7);
-    let (sin, cos) = (2.0 * PI * weekday as f64 / 7.0).sin_cos();
+    let (sin, cos) = sin_cos(2.0 * PI * weekday as f64 / 7.0);
     [sin, cos, f64::NAN, f64::NAN]
 }

@@ -1,6 +1,6 @@
 //! How a column is read off its kernel's values.
 
-use super::{Values, ratio};
+use super::{Values, ln, ratio};
 
 /// How a column is read off its kernel's values.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -41,14 +41,14 @@ impl Read {
             Self::Quotient(i, j) => ratio(value(i), value(j)),
             Self::Return => values[0] - 1.0,
             Self::Percent => (values[0] - 1.0) * 100.0,
-            Self::Log => values[0].ln(),
+            Self::Log => ln(values[0]),
             Self::Upper(k) => mean + k * deviation,
             Self::Lower(k) => mean - k * deviation,
             // The distance from the mean is exact where close - lower would cancel.
             Self::PercentB(k) => 0.5 + ratio(distance, 2.0 * k * deviation),
             Self::Width(k) => ratio(2.0 * k * deviation, mean),
             Self::RelativeVolume if values[1] == 0.0 => 0.0,
-            Self::RelativeVolume => ((values[0] + 0.01) / 1.01).ln(),
+            Self::RelativeVolume => ln((values[0] + 0.01) / 1.01),
         }
     }
 }

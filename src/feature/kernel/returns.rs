@@ -6,7 +6,7 @@
 
 use super::fold::{Moments, Pairs, Powers, Sums};
 use super::window::{Layout, Window};
-use super::{NOISE, UNDEFINED, Values, not_negative, ratio};
+use super::{NOISE, UNDEFINED, Values, ln, not_negative, ratio};
 use crate::domain::Bar;
 
 /// Turns closes into log returns.
@@ -20,7 +20,7 @@ impl Returns {
     #[inline]
     fn advance(&mut self, close: f64) -> Option<f64> {
         let previous = self.previous.replace(close)?;
-        Some(ratio(close, previous).ln())
+        Some(ln(ratio(close, previous)))
     }
 }
 
@@ -216,8 +216,8 @@ impl RangeVolatility {
     #[inline]
     pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
         use std::f64::consts::LN_2;
-        let range = ratio(bar.high, bar.low).ln();
-        let body = ratio(bar.close, bar.open).ln();
+        let range = ln(ratio(bar.high, bar.low));
+        let body = ln(ratio(bar.close, bar.open));
         let Some(sums) = self.squares.advance([range * range, body * body], memory) else { return UNDEFINED };
         let [range, body] = sums.map(|sum| sum / self.squares.n() as f64);
         // The body is within the range: only rounding makes the second negative, of bars a few last bits high.
