@@ -8,6 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use vela::domain::{Bar, SeriesKey, Timeframe, Timestamp};
+use vela::export::Label;
 use vela::feature::Plan;
 use vela::predict::Registry;
 use vela::predict::manifest::{BatchingPolicy, Kind, Manifest, Reads, Symbols};
@@ -37,6 +38,16 @@ fn feature(text: &str) {
             assert!(!state.values()[0].is_infinite());
         }
         Err(error) => assert!(error.to_string().contains('`'), "{error}"),
+    }
+}
+
+fn label(text: &str) {
+    match text.parse::<Label>() {
+        Ok(label) => {
+            assert_eq!(label.to_string().parse(), Ok(label));
+            assert!(label.horizon > 0 && label.column().starts_with("label_"));
+        }
+        Err(error) => assert!(!error.to_string().contains(char::is_control), "{:?}", error.to_string()),
     }
 }
 
@@ -172,6 +183,7 @@ fuzz_target!(|data: &[u8]| {
     let Ok(text) = std::str::from_utf8(rest) else { return };
     match what {
         b'f' => feature(text),
+        b'y' => label(text),
         b't' => timestamp(text),
         b'l' => timeframe(text),
         b's' => symbol(text),

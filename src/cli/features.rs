@@ -1,75 +1,170 @@
-//! `vela features`: the features of bars, computed by the kernels that serve.
+//! `vela features`: training tables of bars, by the kernels that serve; and what features there are.
 
-use super::CliError;
-use crate::feature::{Plan, catalogue};
-use crate::source::{CsvReader, series_of};
-use std::fs::File;
-use std::io::{BufWriter, Write as _};
-use std::path::{Path, PathBuf};
+mod list;
+
+use super::{CliError, settings::ConfigOptions, signals};
+use crate::domain::{FeatureSet, Timeframe};
+use crate::export::{Description, Dtype, Export, ExportError, Label, Request, Rules};
+use crate::feature::catalogue;
+use crate::topology::feature_rules;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::Write as _;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// CSV files named SYMBOL_TIMEFRAME.csv
-    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
+    /// Files named SYMBOL_TIMEFRAME.csv or .parquet, or folders of them; all become one table
+    #[arg(long, required_unless_present_any = ["list", "warmup"], num_args = 1.., value_name = "FILE_OR_DIR")]
     bars: Vec<PathBuf>,
-    /// Feature names, separated by commas, or the name of a set (`default`)
+    /// Feature names and named sets, separated by commas
     #[arg(long, value_name = "NAMES", default_value = "default")]
     features: String,
-    /// The file to write; a folder when there are several files of bars
-    #[arg(long, value_name = "FILE_OR_DIR")]
-    out: PathBuf,
+    /// What is to be learnt of later bars: kind=logret|ret|direction,horizon=H[,by=bars|clock]
+    #[arg(long, value_name = "LABEL", allow_hyphen_values = true)]
+    label: Option<String>,
+    /// The table to write: a name in .csv or .parquet
+    #[arg(long, required_unless_present_any = ["list", "warmup"], value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// The kind of its numbers; without it, f64 in CSV and f32 in Parquet
+    #[arg(long, value_name = "f32|f64", value_parser = dtype)]
+    dtype: Option<Dtype>,
+    /// Leave out rows with an undefined value, or features that are still warming up
+    #[arg(long)]
+    complete: bool,
+    /// Show every family of features and the named sets
+    #[arg(long, conflicts_with_all = ["bars", "out", "label", "dtype", "complete", "warmup", "features"])]
+    list: bool,
+    /// Show how many bars each of these features takes to warm up
+    #[arg(
+        long,
+        value_name = "NAMES",
+        conflicts_with_all = ["bars", "out", "label", "dtype", "complete", "features"]
+    )]
+    warmup: Option<String>,
+    /// The length of the bars that --warmup counts, for names such as rsi_14@1h
+    #[arg(long, value_name = "TF", requires = "warmup", default_value_t = Timeframe::MINUTE)]
+    timeframe: Timeframe,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    // Gaps, market hours, what can change: as they are configured for serving.
+    #[command(flatten)]
+    options: ConfigOptions,
+}
+
+fn dtype(text: &str) -> Result<Dtype, String> {
+    match text {
+        "f32" => Ok(Dtype::F32),
+        "f64" => Ok(Dtype::F64),
+        _ => Err("write f32 or f64".to_owned()),
+    }
+}
+
+impl From<ExportError> for CliError {
+    fn from(error: ExportError) -> Self {
+        match error {
+            ExportError::Interrupted => Self::Interrupted,
+            error => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+/// The names that `text` lists, a named set standing for its own.
+fn names(text: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    for part in text.split(',').map(str::trim) {
+        match catalogue::set(part) {
+            Some(set) => names.extend(set.iter().map(|name| name.to_string())),
+            None => names.push(part.to_owned()),
+        }
+    }
+    names
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
-    let names: Vec<String> = match catalogue::set(&arguments.features) {
-        Some(names) => names.iter().map(|name| name.to_string()).collect(),
-        None => arguments.features.split(',').map(|name| name.trim().to_owned()).collect(),
+    if arguments.list {
+        return list::families(arguments.json);
+    }
+    if let Some(text) = &arguments.warmup {
+        return list::warm_up(&names(text), arguments.timeframe, arguments.json);
+    }
+    let settings = arguments.options.load()?.settings;
+    let label = arguments.label.as_deref().map(|text| text.parse::<Label>());
+    let request = Request {
+        bars: arguments.bars.clone(),
+        features: FeatureSet::new(names(&arguments.features)),
+        label: label.transpose().map_err(|error| CliError::Failed(format!("--label: {error}")))?,
+        out: arguments.out.clone().unwrap_or_default(),
+        dtype: arguments.dtype,
+        rules: Rules { features: feature_rules(&settings), clamp_ohlc: settings.ingest.clamp_ohlc },
+        complete: arguments.complete,
     };
-    let into_folder = arguments.bars.len() > 1 || arguments.out.is_dir();
-    for path in &arguments.bars {
-        let series = series_of(path)?;
-        let out = if into_folder {
-            let name = format!("{}_{}.features.csv", series.symbol.replace('/', "-"), series.timeframe);
-            arguments.out.join(name)
-        } else {
-            arguments.out.clone()
-        };
-        let plan = Plan::new(&names, series.timeframe)?;
-        let rows = write(path, &plan, &out)?;
-        writeln!(std::io::stdout(), "{}: {rows} rows of {} features", out.display(), names.len())?;
+    let out = request.out.clone();
+    let stop = signals::stop_requests()?;
+    let export = Export::open(request)?;
+    let bar = progress_bar(export.bars_total_hint()?);
+    let result = export.run(&mut |bars| {
+        bar.set_position(bars);
+        if stop.try_recv().is_ok() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    bar.finish_and_clear();
+    if matches!(result, Err(ExportError::Interrupted)) {
+        let _ = writeln!(std::io::stderr(), "interrupted: {} was not written", out.display());
+    }
+    let description = result?;
+    let mut stdout = std::io::stdout().lock();
+    if arguments.json {
+        writeln!(stdout, "{}", description.json())?;
+    } else {
+        write!(stdout, "{}: {}", out.display(), summary(&description))?;
     }
     Ok(())
 }
 
-fn write(bars: &Path, plan: &Plan, out: &Path) -> Result<u64, CliError> {
-    let failed = |error: std::io::Error| CliError::Failed(format!("{}: {error}", out.display()));
-    if let Some(folder) = out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).map_err(failed)?;
+/// On a terminal alone.
+fn progress_bar(total: u64) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
+    // A constant template: it is valid, or no test of this command passes.
+    #[allow(clippy::unwrap_used)]
+    let style = ProgressStyle::with_template(
+        "{bar:40} {percent:>3} %  {human_pos} of about {human_len} bars  {per_sec}  {eta} left",
+    )
+    .unwrap();
+    bar.with_style(style)
+}
+
+/// What was written, and what was not.
+fn summary(table: &Description) -> String {
+    let label = table.label.as_ref().map_or(String::new(), |label| format!(" and {}", label.column));
+    let of = match table.series.as_slice() {
+        [_] => String::new(),
+        series => format!(" of {} series", series.len()),
+    };
+    let mut text = format!(
+        "{} rows{of}, {} features{label}, {}, feature set {}\n",
+        table.rows,
+        table.features.len(),
+        table.dtype,
+        table.feature_set_hash
+    );
+    let left_out: u64 = table.series.iter().map(|series| series.left_out).sum();
+    if left_out > 0 {
+        text += &format!("  left out, undefined or warming up: {left_out}\n");
     }
-    let mut reader = CsvReader::open(bars)?;
-    // Under another name until it is whole: what a bad line ended must not be taken for all.
-    let mut partial = out.to_owned().into_os_string();
-    partial.push(".partial");
-    let mut file = BufWriter::new(File::create(&partial).map_err(failed)?);
-    let mut state = plan.state();
-    let mut values = vec![0.0; plan.names().len()];
-    writeln!(file, "ts,{}", plan.names().join(",")).map_err(failed)?;
-    let mut rows = 0;
-    while let Some(bar) = reader.next_bar()? {
-        state.update(&bar);
-        state.write(&mut values);
-        write!(file, "{}", bar.ts).map_err(failed)?;
-        for value in &values {
-            if value.is_nan() {
-                write!(file, ",nan").map_err(failed)?;
-            } else {
-                write!(file, ",{value}").map_err(failed)?;
-            }
+    let changed: u64 = table.series.iter().map(|series| series.changed).sum();
+    if changed > 0 {
+        text +=
+            &format!("  changed after they closed, or came late and were put in their place: {changed}\n");
+    }
+    for series in &table.series {
+        for ((reason, count), (ts, refusal)) in series.refused.iter().zip(&series.first_refused) {
+            let (symbol, timeframe) = (&series.symbol, &series.timeframe);
+            text += &format!(
+                "  refused, {reason}: {count} bars of {symbol} {timeframe}; the first opened {ts}: {}\n",
+                refusal.detail
+            );
         }
-        writeln!(file).map_err(failed)?;
-        rows += 1;
     }
-    file.flush().map_err(failed)?;
-    std::fs::rename(&partial, out).map_err(failed)?;
-    Ok(rows)
+    text
 }

@@ -18,7 +18,7 @@ const TICK: Duration = Duration::from_millis(50);
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// CSV files named SYMBOL_TIMEFRAME.csv, or folders of them
+    /// Files named SYMBOL_TIMEFRAME.csv or .parquet, or folders of them
     #[arg(long, required = true, num_args = 1.., value_name = "FILE_OR_DIR")]
     bars: Vec<PathBuf>,
     /// The folder of models

@@ -4,6 +4,9 @@ use super::Refusal;
 use std::fmt;
 use std::sync::Arc;
 
+/// The farthest that a model predicts, and a label looks, in bars.
+pub const HORIZON_MAX: u32 = 10_000;
+
 /// An ordered list of feature names and its hash: two models with the same list share one computation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FeatureSet {
@@ -66,7 +69,7 @@ pub enum Stability {
 /// What one promoted model asks of every bar of a series.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Demand {
-    /// How many bars ahead the prediction speaks of; at least 1.
+    /// How many bars ahead the prediction speaks of; 1 to [`HORIZON_MAX`].
     pub horizon: u32,
     /// The model's dense number within one run: where its work goes.
     pub model: u32,

@@ -15,7 +15,7 @@ mod time;
 mod timeframe;
 
 pub use bar::Bar;
-pub use feature::{Demand, FeatureSet, FeatureVector, Stability};
+pub use feature::{Demand, FeatureSet, FeatureVector, HORIZON_MAX, Stability};
 pub use flow::{Admission, Admitted, Ask, Incoming, Origin, Place, Reply, Stamps, Task};
 pub use grid::{FILLED_BARS_MAX, Gap, GapPolicy, Grid};
 pub use hours::{MarketHours, ParseMarketHoursError};

@@ -10,12 +10,11 @@
 
 mod raw;
 
+pub use crate::domain::HORIZON_MAX;
 use crate::domain::{FeatureSet, Timeframe};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// The furthest horizon, in bars.
-pub const HORIZON_MAX: u32 = 10_000;
 /// The longest window, in bars.
 pub const WINDOW_MAX: usize = 4096;
 /// The most features one model may read.

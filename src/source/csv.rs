@@ -1,35 +1,17 @@
-//! CSV bars: which series a file name means, which columns its header has, and the bar of a line.
+//! CSV bars: which columns a file's header has, and the bar of a line.
 //!
 //! ```text
-//! BTC_USDT_1m.csv                             symbol BTC_USDT, timeframe 1m
 //! ts,open,high,low,close,volume               in any order, further columns are ignored
 //! 2024-06-01T12:34:00Z,1.0,2.5,0.5,2.0,1200   ts is the bar's OPEN time, RFC 3339
 //! ```
 
 use super::SourceError;
 use super::lines::Lines;
-use crate::domain::{Bar, SeriesKey, Timeframe, Timestamp};
+use crate::domain::{Bar, Timestamp};
 use std::path::{Path, PathBuf};
 
 /// The columns that a file must have.
 pub const COLUMNS: [&str; 6] = ["ts", "open", "high", "low", "close", "volume"];
-
-/// The series whose bars `path` holds, by its name `SYMBOL_TIMEFRAME.csv`; the symbol may contain underscores.
-///
-/// # Errors
-/// When the name has another form, or the symbol or the timeframe is none.
-pub fn series_of(path: &Path) -> Result<SeriesKey, SourceError> {
-    let refused = |problem: String| SourceError::Row {
-        place: path.display().to_string(),
-        problem: format!("{problem}; name the file SYMBOL_TIMEFRAME.csv, such as BTCUSDT_1m.csv"),
-    };
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let stem = name.strip_suffix(".csv").ok_or_else(|| refused(format!("`{name}` does not end in .csv")))?;
-    let (symbol, timeframe) =
-        stem.rsplit_once('_').ok_or_else(|| refused(format!("`{name}` has no `_` before a timeframe")))?;
-    let timeframe: Timeframe = timeframe.parse().map_err(|error| refused(format!("{error}")))?;
-    SeriesKey::new(symbol, timeframe).map_err(|error| refused(format!("{error}")))
-}
 
 /// The cells of one line: trimmed, with quotes around a cell taken off.
 struct Cells<'a>(Option<&'a str>);
@@ -186,21 +168,6 @@ mod tests {
             bars.push(bar);
         }
         Ok(bars)
-    }
-
-    #[test]
-    fn file_names_tell_the_series() {
-        for (name, symbol, timeframe) in
-            [("BTCUSDT_1m.csv", "BTCUSDT", "1m"), ("a/b/BTC_USDT_4h.csv", "BTC_USDT", "4h")]
-        {
-            let key = series_of(Path::new(name)).unwrap();
-            assert_eq!((&*key.symbol, key.timeframe.to_string().as_str()), (symbol, timeframe));
-        }
-        for name in ["BTCUSDT.csv", "BTCUSDT_1M.csv", "_1m.csv", "BTC USDT_1m.csv", "BTCUSDT_1m.parquet", ""]
-        {
-            let error = series_of(Path::new(name)).unwrap_err().to_string();
-            assert!(error.contains("SYMBOL_TIMEFRAME.csv"), "{error}");
-        }
     }
 
     #[test]

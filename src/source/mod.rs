@@ -1,17 +1,20 @@
 //! Where bars come from.
 
 pub mod csv;
+mod files;
 mod follow;
 mod history;
 mod lines;
 pub mod market;
 mod merge;
+mod parquet;
 mod replay;
 mod simulated;
 mod single;
 mod sqlite;
 
-pub use csv::{CsvReader, series_of};
+pub use csv::CsvReader;
+pub use files::{BarFile, BarReader, bar_files, series_of};
 pub use follow::Follow;
 pub use history::History;
 pub use replay::Replay;

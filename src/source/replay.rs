@@ -1,21 +1,16 @@
-//! Replay: CSV files as one stream, the same one every time.
+//! Replay: files of bars as one stream, the same one every time.
 
-use super::csv::{CsvReader, series_of, unreadable};
+use super::files::{BarReader, bar_files};
 use super::merge::Merge;
 use super::{Poll, Source, SourceBar, SourceError};
 use crate::domain::{Origin, SeriesKey, Timestamp};
-use std::collections::HashMap;
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Bars that one poll delivers at most.
 const BARS_PER_POLL: usize = 1024;
-/// Bytes of each file that are read to estimate its number of bars.
-const SAMPLE_BYTES: u64 = 32 * 1024;
 
-/// CSV files merged by (close time, coarser timeframe first, symbol), in bounded memory.
+/// Files merged by (close time, coarser timeframe first, symbol), in bounded memory.
 ///
 /// A file that is not sorted keeps its own order: nothing is silently put right.
 pub struct Replay {
@@ -31,7 +26,7 @@ pub struct Replay {
 
 struct ReplayFile {
     series: Arc<SeriesKey>,
-    reader: CsvReader,
+    reader: BarReader,
 }
 
 #[derive(Clone, Copy)]
@@ -41,7 +36,7 @@ struct Bounds {
 }
 
 impl Replay {
-    /// Opens `paths`: files named `SYMBOL_TIMEFRAME.csv`, or folders of which every `*.csv` is taken.
+    /// Opens `paths`: files or folders, as [`bar_files`] takes them.
     /// Bars that open before `from` are delivered as warm-up; bars that open after `to` are not delivered.
     ///
     /// # Errors
@@ -51,31 +46,12 @@ impl Replay {
         from: Option<Timestamp>,
         to: Option<Timestamp>,
     ) -> Result<Self, SourceError> {
-        let mut found = Vec::new();
-        for path in paths {
-            if path.is_dir() {
-                found.extend(csv_files_of(path)?);
-            } else {
-                found.push(path.clone());
-            }
-        }
-        if found.is_empty() {
-            let problem = "no file is given; name a SYMBOL_TIMEFRAME.csv or a folder of them".to_owned();
-            return Err(SourceError::Row { place: "replay".to_owned(), problem });
-        }
+        let found = bar_files(paths)?;
         let mut files = Vec::with_capacity(found.len());
-        let mut seen: HashMap<SeriesKey, PathBuf> = HashMap::new();
         let mut bars_total_hint = 0;
-        for path in found {
-            let series = series_of(&path)?;
-            if let Some(other) = seen.insert(series.clone(), path.clone()) {
-                return Err(SourceError::Row {
-                    place: path.display().to_string(),
-                    problem: format!("{} holds {series} too; give one file a series", other.display()),
-                });
-            }
-            bars_total_hint += estimated_bars(&path).map_err(|error| unreadable(&path, error))?;
-            files.push(ReplayFile { series: Arc::new(series), reader: CsvReader::open(&path)? });
+        for file in found {
+            bars_total_hint += file.bars_hint()?;
+            files.push(ReplayFile { reader: file.reader()?, series: Arc::new(file.series) });
         }
         Ok(Self {
             files,
@@ -146,38 +122,6 @@ impl Source for Replay {
             Ok(()) => Ok(Poll::Ready),
         }
     }
-}
-
-/// The `*.csv` of a folder, sorted by name.
-fn csv_files_of(folder: &Path) -> Result<Vec<PathBuf>, SourceError> {
-    let read = |error| unreadable(folder, error);
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(read)? {
-        let path = entry.map_err(read)?.path();
-        if path.extension().is_some_and(|extension| extension == "csv") && !path.is_dir() {
-            files.push(path);
-        }
-    }
-    if files.is_empty() {
-        let problem = "no *.csv in this folder; files are named SYMBOL_TIMEFRAME.csv".to_owned();
-        return Err(SourceError::Row { place: folder.display().to_string(), problem });
-    }
-    files.sort();
-    Ok(files)
-}
-
-fn estimated_bars(path: &Path) -> std::io::Result<u64> {
-    let mut sample = Vec::new();
-    let file = File::open(path)?;
-    let size = file.metadata()?.len();
-    file.take(SAMPLE_BYTES).read_to_end(&mut sample)?;
-    let ends = sample.iter().filter(|byte| **byte == b'\n').count() as u64;
-    let read = sample.len() as u64;
-    if size <= read {
-        let unended = u64::from(sample.last().is_some_and(|byte| *byte != b'\n'));
-        return Ok((ends + unended).saturating_sub(1));
-    }
-    Ok(ends * size / read)
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("predict", &["domain", "link", "config"]),
     ("persist", &["domain", "link", "store"]),
     ("observe", &["domain"]),
+    ("export", &["domain", "source", "ingest", "feature"]),
 ];
 
 /// (crate, the rooms that may name it).
@@ -24,6 +25,7 @@ const HEAVY: &[(&str, &[&str])] = &[
     ("rayon", &["link", "topology.rs"]),
     ("clap", &["cli"]),
     ("indicatif", &["cli"]),
+    ("parquet", &["source", "export"]),
     ("sysinfo", &["observe"]),
     ("signal_hook", &["cli"]),
 ];

@@ -8,7 +8,7 @@ mod file;
 #[cfg(test)]
 mod tests;
 
-use super::csv::series_of;
+use super::files::series_of;
 use super::merge::Merge;
 use super::{History, Poll, Source, SourceBar, SourceError};
 use crate::domain::{SeriesKey, Timestamp};
