@@ -57,7 +57,7 @@ impl Ema {
 
     /// `ema_N`, price units, and the close's distance from it, that `ema_dist_N` reads; defined from bar n - 1.
     /// Source: TA-Lib `EMA`.
-    #[inline]
+    #[inline(never)]
     pub fn update(&mut self, bar: &Bar) -> Values {
         let average = self.advance(bar.close);
         [average, bar.close - average, f64::NAN, f64::NAN]
@@ -79,7 +79,7 @@ impl Crossing {
     }
 
     /// Slow average, distance.
-    #[inline]
+    #[inline(never)]
     pub fn update(&mut self, bar: &Bar) -> Values {
         let (fast, slow) = (self.fast.advance(bar.close), self.slow.advance(bar.close));
         [slow, fast - slow, f64::NAN, f64::NAN]
@@ -108,7 +108,7 @@ impl Macd {
     }
 
     /// Line, signal, histogram, close.
-    #[inline]
+    #[inline(never)]
     pub fn update(&mut self, bar: &Bar) -> Values {
         let slow = self.slow.advance(bar.close);
         if self.wait > 0 {

@@ -1,6 +1,6 @@
 //! What one bar says by itself, or beside the one before: its shape, its gap, and when it opened.
 
-use super::{UNDEFINED, Values, ln, ratio, sin_cos};
+use super::{UNDEFINED, Values, ratio};
 use crate::domain::Bar;
 use std::f64::consts::PI;
 
@@ -11,7 +11,7 @@ const EPOCH_WEEKDAY: i64 = 3;
 /// `hl_range = (high - low) / close`; `body_ratio = (close - open) / (high - low)`, -1 to 1;
 /// `upper_wick = (high - max(open, close)) / (high - low)` and
 /// `lower_wick = (min(open, close) - low) / (high - low)`, 0 to 1. The last three are 0 when high equals low.
-#[inline]
+#[inline(never)]
 pub fn shape(bar: &Bar) -> Values {
     let range = bar.high - bar.low;
     let share = |part: f64| if range == 0.0 { 0.0 } else { part / range };
@@ -31,7 +31,7 @@ pub fn close_place(bar: &Bar) -> f64 {
 }
 
 /// `clv`, and `range = (high - low) / open`.
-#[inline]
+#[inline(never)]
 pub fn place(bar: &Bar) -> Values {
     [close_place(bar), ratio(bar.high - bar.low, bar.open), f64::NAN, f64::NAN]
 }
@@ -44,10 +44,10 @@ pub struct Opening {
 
 impl Opening {
     /// The gap.
-    #[inline]
+    #[inline(never)]
     pub fn update(&mut self, bar: &Bar) -> Values {
         match self.previous.replace(bar.close) {
-            Some(previous) => [ln(ratio(bar.open, previous)), f64::NAN, f64::NAN, f64::NAN],
+            Some(previous) => [ratio(bar.open, previous).ln(), f64::NAN, f64::NAN, f64::NAN],
             None => UNDEFINED,
         }
     }
@@ -55,17 +55,17 @@ impl Opening {
 
 /// `hour_sin`, `hour_cos`: sine and cosine of `2 pi * hour / 24`, where the hour of the bar's open time in UTC
 /// includes its minutes as a fraction (and not its seconds).
-#[inline]
+#[inline(never)]
 pub fn hour(bar: &Bar) -> Values {
     let minute = bar.ts.as_secs().rem_euclid(DAY_S) / 60;
-    let (sin, cos) = sin_cos(2.0 * PI * (minute as f64 / 60.0) / 24.0);
+    let (sin, cos) = (2.0 * PI * (minute as f64 / 60.0) / 24.0).sin_cos();
     [sin, cos, f64::NAN, f64::NAN]
 }
 
 /// `dow_sin`, `dow_cos`: sine and cosine of `2 pi * weekday / 7` of the bar's open time in UTC, Monday = 0.
-#[inline]
+#[inline(never)]
 pub fn weekday(bar: &Bar) -> Values {
     let weekday = (bar.ts.as_secs().div_euclid(DAY_S) + EPOCH_WEEKDAY).rem_euclid(7);
-    let (sin, cos) = sin_cos(2.0 * PI * weekday as f64 / 7.0);
+    let (sin, cos) = (2.0 * PI * weekday as f64 / 7.0).sin_cos();
     [sin, cos, f64::NAN, f64::NAN]
 }

@@ -41,19 +41,6 @@ pub type Values = [f64; 4];
 /// Nothing is known yet.
 pub const UNDEFINED: Values = [f64::NAN; 4];
 
-/// The natural logarithm, behind a call: inlined into a match it is computed on every path, for the compiler
-/// takes it for something that may be tried and thrown away. So may be [`sin_cos`].
-#[inline(never)]
-fn ln(x: f64) -> f64 {
-    x.ln()
-}
-
-/// Sine and cosine, behind a call. See [`ln`].
-#[inline(never)]
-fn sin_cos(x: f64) -> (f64, f64) {
-    x.sin_cos()
-}
-
 /// `a / b`, and NaN instead of an infinity when there is nothing to divide by.
 #[inline]
 fn ratio(a: f64, b: f64) -> f64 {
@@ -281,6 +268,9 @@ impl Kernel {
     }
 
     /// Moves over `slot` as far as it goes without writing to `memory`.
+    ///
+    /// The kernels' own functions are not inlined: what is pure arithmetic in one of them would be done for
+    /// all of them, as the compiler takes a few dozen such instructions for cheaper than a branch.
     #[inline]
     pub fn advance(&mut self, slot: &Slot<'_>, memory: &[f64]) -> Values {
         let bar = slot.bar;

@@ -6,7 +6,7 @@
 
 use super::fold::{Moments, Pairs, Powers, Sums};
 use super::window::{Layout, Window};
-use super::{NOISE, UNDEFINED, Values, ln, not_negative, ratio};
+use super::{NOISE, UNDEFINED, Values, not_negative, ratio};
 use crate::domain::Bar;
 
 /// Turns closes into log returns.
@@ -20,7 +20,7 @@ impl Returns {
     #[inline]
     fn advance(&mut self, close: f64) -> Option<f64> {
         let previous = self.previous.replace(close)?;
-        Some(ln(ratio(close, previous)))
+        Some(ratio(close, previous).ln())
     }
 }
 
@@ -39,7 +39,7 @@ impl Volatility {
     }
 
     /// Sample deviation, population deviation.
-    #[inline]
+    #[inline(never)]
     pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
         let Some(x) = self.returns.advance(bar.close) else { return UNDEFINED };
         let Some(squares) = squares(&mut self.window, x, memory) else { return UNDEFINED };
@@ -77,7 +77,7 @@ impl VolatilityRatio {
     }
 
     /// The ratio.
-    #[inline]
+    #[inline(never)]
     pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
         let Some(x) = self.returns.advance(bar.close) else { return UNDEFINED };
         let fast = squares(&mut self.fast, x, memory);
@@ -112,7 +112,7 @@ impl ReturnShape {
     }
 
     /// Skewness, excess kurtosis.
-    #[inline]
+    #[inline(never)]
     pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
         let Some(x) = self.returns.advance(bar.close) else { return UNDEFINED };
         let Some(sums) = self.window.advance([x, 0.0, 0.0, 0.0], memory) else { return UNDEFINED };
@@ -150,7 +150,7 @@ impl Autocorrelation {
     }
 
     /// The correlation.
-    #[inline]
+    #[inline(never)]
     pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
         let Some(x) = self.returns.advance(bar.close) else { return UNDEFINED };
         let Some(before) = self.previous.replace(x) else { return UNDEFINED };
@@ -181,7 +181,7 @@ impl VolumeCorrelation {
     }
 
     /// The correlation.
-    #[inline]
+    #[inline(never)]
     pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
         let volume = bar.volume.ln_1p();
         let before = self.volume.replace(volume);
@@ -213,11 +213,11 @@ impl RangeVolatility {
     }
 
     /// Parkinson's, Garman and Klass's.
-    #[inline]
+    #[inline(never)]
     pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
         use std::f64::consts::LN_2;
-        let range = ln(ratio(bar.high, bar.low));
-        let body = ln(ratio(bar.close, bar.open));
+        let range = ratio(bar.high, bar.low).ln();
+        let body = ratio(bar.close, bar.open).ln();
         let Some(sums) = self.squares.advance([range * range, body * body], memory) else { return UNDEFINED };
         let [range, body] = sums.map(|sum| sum / self.squares.n() as f64);
         // The body is within the range: only rounding makes the second negative, of bars a few last bits high.

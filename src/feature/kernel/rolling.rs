@@ -19,7 +19,7 @@ impl Lag {
     }
 
     /// The ratio.
-    #[inline]
+    #[inline(never)]
     pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
         match self.closes.advance(bar.close, memory) {
             Some(before) => [ratio(bar.close, before), f64::NAN, f64::NAN, f64::NAN],
@@ -49,7 +49,7 @@ impl Deviation {
     }
 
     /// Mean, deviation, distance.
-    #[inline]
+    #[inline(never)]
     pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
         let Some(moments) = self.closes.advance([bar.close, 0.0], memory) else { return UNDEFINED };
         let n = self.closes.n();
@@ -78,7 +78,7 @@ impl WilliamsR {
     }
 
     /// Williams' %R, and without the -100.
-    #[inline]
+    #[inline(never)]
     pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
         let Some([high, low]) = self.range.advance([bar.high, bar.low], memory) else { return UNDEFINED };
         if same_price(high, low) {
@@ -116,7 +116,7 @@ impl Stochastic {
     }
 
     /// k and d.
-    #[inline]
+    #[inline(never)]
     pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
         let Some([high, low]) = self.range.advance([bar.high, bar.low], memory) else { return UNDEFINED };
         let raw = if same_price(high, low) { 0.0 } else { (bar.close - low) / (high - low) * 100.0 };
@@ -155,7 +155,7 @@ impl Cci {
     }
 
     /// The CCI.
-    #[inline]
+    #[inline(never)]
     pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
         let tp = typical_price(bar);
         self.typical.advance(tp, memory);

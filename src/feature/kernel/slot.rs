@@ -1,7 +1,7 @@
 //! What a bar's place in its series says: when it closed, and how complete the slots before it are.
 
 use super::window::Layout;
-use super::{Slot, Values, sin_cos};
+use super::{Slot, Values};
 use std::f64::consts::TAU;
 
 const DAY_MS: i64 = 86_400_000;
@@ -11,12 +11,12 @@ const EPOCH_WEEKDAY_MS: i64 = 3 * DAY_MS;
 
 /// `tod_sin`, `tod_cos`, `week_sin`, `week_cos`: sine and cosine of `2 pi x`, where x is the bar's CLOSE time as a share of
 /// its day, or of its week from Monday 0:00, in UTC.
-#[inline]
+#[inline(never)]
 pub fn phase(slot: &Slot<'_>) -> Values {
     let close_ms = slot.close.as_millis();
     let share = |ms: i64, of_ms: i64| ms.rem_euclid(of_ms) as f64 / of_ms as f64;
-    let (day_sin, day_cos) = sin_cos(TAU * share(close_ms, DAY_MS));
-    let (week_sin, week_cos) = sin_cos(TAU * share(close_ms.saturating_add(EPOCH_WEEKDAY_MS), WEEK_MS));
+    let (day_sin, day_cos) = (TAU * share(close_ms, DAY_MS)).sin_cos();
+    let (week_sin, week_cos) = (TAU * share(close_ms.saturating_add(EPOCH_WEEKDAY_MS), WEEK_MS)).sin_cos();
     [day_sin, day_cos, week_sin, week_cos]
 }
 
@@ -46,7 +46,7 @@ impl Completeness {
     }
 
     /// Share that is empty, share that was filled in.
-    #[inline]
+    #[inline(never)]
     pub fn advance(&mut self, slot: &Slot<'_>, memory: &[f64]) -> Values {
         let n = self.n as u64;
         if self.now > 0 {

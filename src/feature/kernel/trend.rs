@@ -19,7 +19,7 @@ impl Channel {
     }
 
     /// The place in the channel.
-    #[inline]
+    #[inline(never)]
     pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
         let Some([high, low]) = self.range.advance([bar.high, bar.low], memory) else { return UNDEFINED };
         let place = if same_price(high, low) { f64::NAN } else { (bar.close - low) / (high - low) };
@@ -46,7 +46,7 @@ impl Drawdown {
     }
 
     /// The drawdown.
-    #[inline]
+    #[inline(never)]
     pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
         match self.closes.advance([bar.close; 2], memory) {
             Some([highest, _]) => [ratio(bar.close - highest, highest), f64::NAN, f64::NAN, f64::NAN],
@@ -77,7 +77,7 @@ impl Efficiency {
     }
 
     /// The ratio.
-    #[inline]
+    #[inline(never)]
     pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
         let before = self.closes.advance(bar.close, memory);
         let Some(previous) = self.previous.replace(bar.close) else { return UNDEFINED };
@@ -113,7 +113,7 @@ impl Aroon {
     }
 
     /// The oscillator.
-    #[inline]
+    #[inline(never)]
     pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
         self.now += 1.0;
         match self.peaks.advance([bar.high, self.now, bar.low, self.now], memory) {
@@ -145,7 +145,7 @@ impl Regression {
     }
 
     /// Slope, share of the variance.
-    #[inline]
+    #[inline(never)]
     pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
         self.now += 1.0;
         let item = [self.now, bar.close, 0.0, 0.0, 0.0];

@@ -17,7 +17,7 @@ pub struct Obv {
 
 impl Obv {
     /// The balance.
-    #[inline]
+    #[inline(never)]
     pub fn update(&mut self, bar: &Bar) -> Values {
         let previous = self.previous.replace(bar.close).unwrap_or(f64::NEG_INFINITY);
         if bar.close > previous {
@@ -45,7 +45,7 @@ impl Mfi {
     }
 
     /// The index.
-    #[inline]
+    #[inline(never)]
     pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
         let tp = typical_price(bar);
         let Some(previous) = self.previous.replace(tp) else { return UNDEFINED };
@@ -84,7 +84,7 @@ impl Vwap {
     }
 
     /// The price, the one that is always defined, and the close's distance from the latter.
-    #[inline]
+    #[inline(never)]
     pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
         let tp = typical_price(bar);
         let Some([value, volume, sum]) = self.traded.advance([tp * bar.volume, bar.volume, tp], memory)
@@ -117,7 +117,7 @@ impl VolumeRatio {
     }
 
     /// The ratio, the mean.
-    #[inline]
+    #[inline(never)]
     pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
         let Some([sum]) = self.volumes.advance([bar.volume], memory) else { return UNDEFINED };
         let mean = sum / self.volumes.n() as f64;
@@ -145,7 +145,7 @@ impl LogVolume {
     }
 
     /// The z-score.
-    #[inline]
+    #[inline(never)]
     pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
         let x = bar.volume.ln_1p();
         let Some(moments) = self.volumes.advance([x, 0.0], memory) else { return UNDEFINED };
@@ -175,7 +175,7 @@ impl MoneyFlow {
     }
 
     /// The flow.
-    #[inline]
+    #[inline(never)]
     pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
         let item = [close_place(bar) * bar.volume, bar.volume];
         match self.flows.advance(item, memory) {
@@ -206,7 +206,7 @@ impl Balance {
     }
 
     /// The balance.
-    #[inline]
+    #[inline(never)]
     pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
         let Some(previous) = self.previous.replace(bar.close) else { return UNDEFINED };
         let signed = if bar.close > previous {

@@ -53,7 +53,7 @@ impl Rsi {
     }
 
     /// RSI, RSI around 0, CMO.
-    #[inline]
+    #[inline(never)]
     pub fn update(&mut self, bar: &Bar) -> Values {
         let Some(previous) = self.previous.replace(bar.close) else { return UNDEFINED };
         let change = bar.close - previous;
@@ -81,7 +81,7 @@ impl Atr {
     }
 
     /// ATR, normalised ATR in percent and as it is.
-    #[inline]
+    #[inline(never)]
     pub fn update(&mut self, bar: &Bar) -> Values {
         let Some(previous) = self.previous.replace(bar.close) else { return UNDEFINED };
         let atr = self.range.advance(true_range(bar, previous));
@@ -123,7 +123,7 @@ impl Directional {
     }
 
     /// ADX, +DI, -DI, and the difference of the latter.
-    #[inline]
+    #[inline(never)]
     pub fn update(&mut self, bar: &Bar) -> Values {
         let Some(previous) = self.previous.replace(*bar) else { return UNDEFINED };
         let up = bar.high - previous.high;
