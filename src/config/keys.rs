@@ -142,6 +142,11 @@ settings! {
 
     /// The third stage: runs the models.
     predict: PredictSettings {
+        /// How long one run of a model (one batch of rows) may take. A run that takes longer is ended, its rows
+        /// go to the version that was promoted before, and the model is left alone for a while. It binds the
+        /// runs by which a model is tried before it serves as well.
+        deadline_ms: u64 = 1000, Whole(1..=600_000), "ms", Restart;
+
         /// The most rows that wait for this stage. When it is full, the stage before it waits.
         queue_rows_max: usize = 20_000, Whole(1..=10_000_000), "rows", Restart;
     }

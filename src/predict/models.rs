@@ -40,7 +40,8 @@ impl Models {
             Runtime::load(&super::runtime::locate(configured)?)?
         };
         let (sessions_max, batch_max) = (settings.model_pool_size, settings.batch_size_max);
-        let pool = Pool::new(runtime, &catalogue, sessions_max, batch_max);
+        let deadline = std::time::Duration::from_millis(settings.predict.deadline_ms);
+        let pool = Pool::new(runtime, &catalogue, sessions_max, batch_max, deadline);
         Ok(Self { catalogue: Arc::new(catalogue), pool: Arc::new(pool) })
     }
 }

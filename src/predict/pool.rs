@@ -10,6 +10,7 @@ use crate::link::clock;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// How long a file that could not be loaded is left alone: at first, and at most (doubling), in ns.
 const RETRY_FIRST_NS: u64 = 1_000_000_000;
@@ -44,6 +45,7 @@ pub struct Pool {
     slots: Box<[Slot]>,
     sessions_max: usize,
     batch_max: usize,
+    deadline: Duration,
     loaded: AtomicUsize,
     loads: AtomicU64,
     evictions: AtomicU64,
@@ -71,6 +73,7 @@ impl Pool {
         catalogue: &Catalogue,
         sessions_max: usize,
         batch_max: usize,
+        deadline: Duration,
     ) -> Self {
         let slot = |artefact: &CatalogueArtefact| Slot {
             artefact: artefact.clone(),
@@ -83,6 +86,7 @@ impl Pool {
             slots: catalogue.artefacts().iter().map(slot).collect(),
             sessions_max: sessions_max.max(1),
             batch_max: batch_max.max(1),
+            deadline,
             loaded: AtomicUsize::new(0),
             loads: AtomicU64::new(0),
             evictions: AtomicU64::new(0),
@@ -166,8 +170,8 @@ impl Pool {
     fn load(&self, slot: &Slot) -> Result<Loaded, String> {
         let CatalogueArtefact { path, manifest, .. } = &slot.artefact;
         let artefact = Artefact::read(path).map_err(|error| error.to_string())?;
-        let mut session =
-            Session::load(self.runtime, &artefact, manifest).map_err(|error| error.to_string())?;
+        let mut session = Session::load(self.runtime, &artefact, manifest, self.deadline)
+            .map_err(|error| error.to_string())?;
         let batching = probe(&mut session, manifest, self.batch_max);
         self.loads.fetch_add(1, Ordering::Relaxed);
         tracing::info!(

@@ -65,6 +65,7 @@ impl PredictStage {
             Err(error) => {
                 let reason = match error {
                     RunError::Row { .. } => Reason::UndefinedFeature,
+                    RunError::Deadline { .. } => Reason::ModelTimeout,
                     _ => Reason::ModelFailed,
                 };
                 tasks.iter().for_each(|task| self.refuse(task, reason, error.to_string()));
