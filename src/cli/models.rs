@@ -1,7 +1,7 @@
 //! `vela models list`.
 
 use super::{CliError, settings::ConfigOptions};
-use crate::predict::Catalogue;
+use crate::predict::{Catalogue, Slots};
 use std::io::Write as _;
 use std::path::PathBuf;
 
@@ -22,7 +22,8 @@ pub(super) fn run(command: &Command) -> Result<(), CliError> {
         Some(folder) => folder.clone(),
         None => options.load()?.settings.models.path,
     };
-    let catalogue = Catalogue::read(&folder).map_err(CliError::Failed)?;
+    let catalogue =
+        Catalogue::read(&folder, &Slots::default(), crate::feature::check).map_err(CliError::Failed)?;
     let mut out = std::io::stdout().lock();
     writeln!(
         out,
@@ -35,7 +36,7 @@ pub(super) fn run(command: &Command) -> Result<(), CliError> {
             out,
             "{:<28}{:>8}  {:<14}{:<6}{:>8}{:>10}",
             model.name,
-            model.version,
+            model.version().number,
             manifest.symbols.to_string(),
             manifest.timeframe.to_string(),
             manifest.horizon,

@@ -38,7 +38,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         CliError::Failed("[source] kind is \"none\": there are no bars to predict from".into())
     })?;
     let models = super::runtime::open_models(&settings)?;
-    models.pool.preload_some();
+    models.preload_some();
     let overrides = Overrides {
         source: Some(Box::new(OneSeries::new(source, series))),
         store: Some(Box::new(Null)),

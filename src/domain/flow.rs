@@ -135,8 +135,10 @@ pub struct Task {
     pub horizon: u32,
     /// The bar's open time.
     pub ts: Timestamp,
-    /// The inputs, all defined.
+    /// The inputs; all defined where there are no others.
     pub vector: Arc<FeatureVector>,
+    /// The inputs of versions that read something else; of all vectors at least one is defined.
+    pub others: Box<[Arc<FeatureVector>]>,
     /// Where it stands.
     pub place: Place,
     /// Why it travels.

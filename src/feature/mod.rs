@@ -24,6 +24,14 @@ mod name;
 mod plan;
 mod stage;
 
+/// Whether every feature of a set can be computed.
+///
+/// # Errors
+/// Which cannot, and why.
+pub fn check(features: &crate::domain::FeatureSet) -> Result<(), String> {
+    Plan::new(features.names()).map(drop).map_err(|error| error.to_string())
+}
+
 pub use cache::{CacheKey, CacheReading, FeatureCache};
 pub use error::FeatureError;
 pub use plan::{Plan, PlanState};

@@ -1,13 +1,16 @@
 //! The feature stage: what it keeps for a series, and its step.
 
+mod demands;
+
 use super::cache::{CacheKey, FeatureCache};
-use super::plan::{Plan, PlanState};
 use crate::domain::{
     Admitted, Ask, Bar, Demand, FeatureVector, Origin, Outcome, Place, Reason, Refusal, Reply, SeriesId,
     SeriesKey, Stamps, Task, Timestamp,
 };
 use crate::link::{Stage, clock};
+use demands::{Columns, Demanded, keep};
 use parking_lot::Mutex;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// How many bars of one series a turn takes at most.
@@ -23,22 +26,19 @@ pub struct FeatureStage {
 pub struct FeatureKey {
     series: Arc<SeriesKey>,
     id: SeriesId,
-    demands: Box<[Demanded]>,
-    /// Never contended: the mailbox lets one worker in at a time.
+    /// Not contended but when the demands change: the mailbox lets one worker in at a time.
     state: Mutex<SeriesState>,
     emit: Box<dyn Fn(Task) + Send + Sync>,
     refuse: Box<dyn Fn(Outcome) + Send + Sync>,
 }
 
-/// A demand, and where its features stand among the series' columns.
-struct Demanded {
-    demand: Demand,
-    columns: Box<[usize]>,
-}
-
 struct SeriesState {
-    plan: Plan,
-    kernels: PlanState,
+    demands: Box<[Demanded]>,
+    /// The names of the columns: those asked for at first, then those asked for later, in turn.
+    names: Vec<Arc<str>>,
+    columns: Vec<Columns>,
+    /// The newest bars.
+    bars: VecDeque<Bar>,
     /// The newest rows of all columns, a ring of `rows_max`; `count` rows are filled.
     rows: Box<[f64]>,
     rows_max: usize,
@@ -55,32 +55,18 @@ impl FeatureKey {
         emit: Box<dyn Fn(Task) + Send + Sync>,
         refuse: Box<dyn Fn(Outcome) + Send + Sync>,
     ) -> Self {
-        let mut names: Vec<Arc<str>> = Vec::new();
-        let mut rows_max = 1;
-        let demanded = demands.iter().cloned().map(|mut demand| {
-            if let Err(error) = Plan::new(demand.features.names()) {
-                let refusal = Refusal::of_model(&demand.name, Reason::ModelUnavailable, error.to_string());
-                demand.unusable.get_or_insert(refusal);
-            }
-            let usable: &[Arc<str>] = if demand.unusable.is_some() { &[] } else { demand.features.names() };
-            rows_max = rows_max.max(demand.window);
-            let column_of = |name: &Arc<str>| {
-                names.iter().position(|known| known == name).unwrap_or_else(|| {
-                    names.push(Arc::clone(name));
-                    names.len() - 1
-                })
-            };
-            let columns = usable.iter().map(column_of).collect();
-            Demanded { demand, columns }
-        });
-        let demands = demanded.collect();
-        // Every name was accepted above, so all of them together are.
-        #[allow(clippy::expect_used)]
-        let plan = Plan::new(&names).expect("names that were accepted one by one");
-        let kernels = plan.state();
-        let rows = vec![f64::NAN; rows_max * names.len()].into();
-        let state = SeriesState { plan, kernels, rows, rows_max, count: 0, newest: None };
-        Self { series, id, demands, state: Mutex::new(state), emit, refuse }
+        let mut state = SeriesState {
+            demands: Box::default(),
+            names: Vec::new(),
+            columns: Vec::new(),
+            bars: VecDeque::new(),
+            rows: Box::default(),
+            rows_max: 1,
+            count: 0,
+            newest: None,
+        };
+        state.demand(demands);
+        Self { series, id, state: Mutex::new(state), emit, refuse }
     }
 
     fn outcome(&self, item: &Item, horizon: u32, (ordinal, of): (u16, u16), refusal: Refusal) -> Outcome {
@@ -108,17 +94,18 @@ struct Item {
 
 impl SeriesState {
     fn update(&mut self, bar: &Bar) {
-        self.kernels.update(bar);
-        let width = self.plan.names().len();
+        keep(&mut self.bars, bar);
+        let width = self.names.len();
         let row = (self.count % self.rows_max as u64) as usize * width;
-        self.kernels.write(&mut self.rows[row..row + width]);
+        let row = &mut self.rows[row..row + width];
+        self.columns.iter_mut().fold(row, |row, columns| columns.update(bar, row));
         self.count += 1;
         self.newest = Some(bar.ts);
     }
 
     /// The newest `window` rows of `columns`, the oldest first.
-    fn collect(&self, columns: &[usize], window: usize) -> FeatureVector {
-        let width = self.plan.names().len();
+    fn collect(&self, set: u64, columns: &[usize], window: usize) -> FeatureVector {
+        let width = self.names.len();
         let mut values = Vec::with_capacity(window * columns.len());
         for back in (0..window as u64).rev() {
             match self.count.checked_sub(back + 1) {
@@ -131,7 +118,7 @@ impl SeriesState {
         }
         // Infinity is no more an input than NaN is: models turn both into plausible numbers.
         let undefined = values.iter().position(|value| !value.is_finite());
-        FeatureVector { values: values.into(), undefined }
+        FeatureVector { set, values: values.into(), undefined }
     }
 
     fn why_undefined(&self, demand: &Demand, index: usize) -> Refusal {
@@ -155,21 +142,22 @@ impl FeatureStage {
         demands: impl ExactSizeIterator<Item = &'a Demanded>,
     ) {
         let of = demands.len() as u16;
-        for (ordinal, Demanded { demand, columns }) in demands.enumerate() {
+        for (ordinal, Demanded { demand, columns, others }) in demands.enumerate() {
             let ordinal = ordinal as u16;
             let horizon = demand.horizon;
             if let Some(refusal) = &demand.unusable {
                 (key.refuse)(key.outcome(item, horizon, (ordinal, of), refusal.clone()));
                 continue;
             }
-            let cache_key = CacheKey {
-                series: key.id,
-                ts: item.ts,
-                features: demand.features.hash(),
-                window: demand.window,
+            let vector = |set: u64, window: usize, columns: &[usize]| {
+                let cache_key = CacheKey { series: key.id, ts: item.ts, features: set, window };
+                self.cache.get_or_compute(cache_key, || state.collect(set, columns, window))
             };
-            let vector = self.cache.get_or_compute(cache_key, || state.collect(columns, demand.window));
-            if let Some(index) = vector.undefined {
+            let first = vector(demand.features.hash(), demand.window, columns);
+            let others = demand.others.iter().zip(others);
+            let others: Box<[_]> =
+                others.map(|((set, window), columns)| vector(set.hash(), *window, columns)).collect();
+            if let Some(index) = first.undefined.filter(|_| others.iter().all(|v| v.undefined.is_some())) {
                 let refusal = state.why_undefined(demand, index);
                 (key.refuse)(key.outcome(item, horizon, (ordinal, of), refusal));
                 continue;
@@ -180,7 +168,8 @@ impl FeatureStage {
                 model: demand.model,
                 horizon,
                 ts: item.ts,
-                vector,
+                vector: first,
+                others,
                 place: Place { ordinal, of, ..item.place },
                 origin: item.origin,
                 stamps: Stamps { featured_ns: clock::now_ns(), ..item.stamps },
@@ -205,13 +194,13 @@ impl FeatureStage {
         let of_horizon = |d: &&Demanded| d.demand.horizon == horizon;
         let wanted: Vec<&Demanded> = match ask.horizon {
             // Several models may serve a horizon: the first, by name, answers.
-            Some(_) => key.demands.iter().find(of_horizon).into_iter().collect(),
-            None => key.demands.iter().collect(),
+            Some(_) => state.demands.iter().find(of_horizon).into_iter().collect(),
+            None => state.demands.iter().collect(),
         };
         if state.newest.is_none() {
             refuse(Reason::NoBar, format!("no bar of {} has been taken yet", key.series));
         } else if wanted.is_empty() {
-            let mut horizons: Vec<u32> = key.demands.iter().map(|d| d.demand.horizon).collect();
+            let mut horizons: Vec<u32> = state.demands.iter().map(|d| d.demand.horizon).collect();
             horizons.dedup();
             let detail =
                 format!("no promoted model for {} at horizon {horizon}; there are {horizons:?}", key.series);
@@ -245,11 +234,11 @@ impl Stage for FeatureStage {
                     }
                     let item =
                         Item { ts: bar.ts, origin: *origin, place: *place, stamps: *stamps, reply: None };
-                    if key.demands.is_empty() {
+                    if state.demands.is_empty() {
                         let refusal = Refusal::new(Reason::NoModel, "no promoted model for this series");
                         (key.refuse)(key.outcome(&item, 0, (0, 1), refusal));
                     }
-                    self.fan_out(key, &state, &item, key.demands.iter());
+                    self.fan_out(key, &state, &item, state.demands.iter());
                 }
                 Admitted::Ask { ask, stamps } => self.answer(key, ask, *stamps),
             }
@@ -259,7 +248,8 @@ impl Stage for FeatureStage {
     fn panicked(&self, key: &FeatureKey, item: &Admitted, message: &str) {
         // Whether the kernels took the bar is unknown: they start afresh rather than being half wrong.
         let mut state = key.state.lock();
-        state.kernels = state.plan.state();
+        state.columns.iter_mut().for_each(Columns::reset);
+        state.bars.clear();
         state.count = 0;
         let refusal = Refusal::new(Reason::Panicked, format!("in feature: {message}"));
         let (item, horizon) = match item {

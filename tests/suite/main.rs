@@ -8,6 +8,7 @@ mod determinism;
 mod engine;
 mod kill;
 mod link;
+mod models;
 mod service;
 mod service_support;
 mod support;

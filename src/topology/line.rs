@@ -1,0 +1,88 @@
+//! A stage with its workers, whatever the stage.
+
+use crate::config::Settings;
+use crate::link::{Link, LinkError, LinkOptions, MeterReading, Stage, Workers};
+use std::sync::Arc;
+
+/// A stage with its workers.
+pub(super) struct Line<S: Stage> {
+    pub(super) link: Arc<Link<S>>,
+    pub(super) workers: Workers<S>,
+}
+
+/// What a line tells and takes, whatever its stage.
+pub(super) trait Control: Send + Sync {
+    fn depth(&self) -> usize;
+    fn width(&self) -> usize;
+    fn set_width(&self, width: usize) -> usize;
+    fn read(&self) -> MeterReading;
+    fn stop(&self);
+}
+
+impl<S: Stage> Control for Line<S> {
+    fn depth(&self) -> usize {
+        self.link.depth()
+    }
+    fn width(&self) -> usize {
+        self.link.width()
+    }
+    fn set_width(&self, width: usize) -> usize {
+        self.workers.set_width(width)
+    }
+    fn read(&self) -> MeterReading {
+        self.link.meter().read()
+    }
+    fn stop(&self) {
+        self.workers.stop();
+    }
+}
+
+/// One stage at one moment.
+#[derive(Clone, Debug)]
+pub struct StageReading {
+    /// Its name.
+    pub name: &'static str,
+    /// Items waiting or in work.
+    pub depth: usize,
+    /// Workers running.
+    pub workers: usize,
+    /// What it did so far.
+    pub meter: MeterReading,
+}
+
+/// Why a topology cannot be built or extended.
+#[derive(Debug, thiserror::Error)]
+pub enum TopologyError {
+    /// The system gives no more threads.
+    #[error("the {stage} workers cannot be started ({error}): lower workers_max or raise the thread limit")]
+    Threads {
+        /// Which stage.
+        stage: &'static str,
+        /// What rayon said.
+        error: rayon::ThreadPoolBuildError,
+    },
+    /// A stage has as many keys as it can have.
+    #[error("{what} cannot be added: {error} ({setting})")]
+    Full {
+        /// What was to be added.
+        what: String,
+        /// What the link said.
+        error: LinkError,
+        /// Which setting bounds it.
+        setting: &'static str,
+    },
+}
+
+/// Starts a stage's workers on a link of its own.
+pub(super) fn line<S: Stage>(
+    stage_name: &'static str,
+    stage: S,
+    options: LinkOptions,
+    settings: &Settings,
+) -> Result<Line<S>, TopologyError> {
+    let link = Link::new(stage, options);
+    let workers =
+        Workers::start(stage_name, Arc::clone(&link), options.workers_max, settings.workers_initial)
+            .map_err(|error| TopologyError::Threads { stage: stage_name, error })?;
+    Ok(Line { link, workers })
+}
