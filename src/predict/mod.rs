@@ -7,6 +7,7 @@
 //! [`Pool`] keeps their sessions, the [`Keeper`] follows the folder, and [`PredictStage`] is the pipeline's third.
 
 mod catalogue;
+pub mod check;
 pub mod external;
 pub mod golden;
 mod keeper;

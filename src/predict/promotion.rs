@@ -239,7 +239,9 @@ mod tests {
         for version in 1..=3 {
             let folder = root.path().join(format!("m/{version}"));
             fs::create_dir_all(&folder).unwrap();
-            [MODEL_FILE, MANIFEST_FILE].map(|file| fs::write(folder.join(file), "x").unwrap());
+            for file in [MODEL_FILE, MANIFEST_FILE] {
+                fs::write(folder.join(file), "x").unwrap();
+            }
         }
         root
     }

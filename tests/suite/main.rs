@@ -9,6 +9,8 @@ mod engine;
 mod kill;
 mod link;
 mod models;
+mod models_cli;
+mod pool;
 mod service;
 mod service_support;
 mod support;

@@ -473,3 +473,33 @@ fn a_run_that_takes_longer_than_its_deadline_is_ended_and_no_other() {
     assert!(error.contains("longer than 60 ms"), "{error}");
     assert!(slow.run(&row, &mut Vec::new()).is_err());
 }
+
+#[test]
+fn every_good_model_answers_alike_from_eight_threads_at_once() {
+    let Some(zoo) = zoo() else { return };
+    for (name, meta) in models(&zoo, true) {
+        let (manifest, features) = manifest(&meta, "");
+        let rows = &rows(&zoo, &name, &meta, &features, manifest.window)[..64];
+        let mut first = load(&zoo, &name, &manifest).unwrap();
+        let alone: Vec<f64> =
+            rows.iter().flat_map(|row| run(&mut first, std::slice::from_ref(row))).collect();
+        let sizes = probe::probe(&mut first, &manifest, 32).sizes;
+        let largest = sizes.last().copied().unwrap_or(1);
+        let bits = |values: &[f64]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        std::thread::scope(|scope| {
+            for thread in 0..8 {
+                let (zoo, name, manifest, alone) = (&zoo, &name, &manifest, &alone);
+                // A session each, loaded at the same time; every other thread runs batches.
+                scope.spawn(move || {
+                    let mut session = load(zoo, name, manifest).unwrap();
+                    let size = if thread % 2 == 0 { 1 } else { largest };
+                    for _ in 0..3 {
+                        let chunks = rows.chunks_exact(size);
+                        let values: Vec<f64> = chunks.flat_map(|rows| run(&mut session, rows)).collect();
+                        assert_eq!(bits(&values), bits(&alone[..values.len()]), "{name}, batches of {size}");
+                    }
+                });
+            }
+        });
+    }
+}

@@ -148,12 +148,8 @@ impl Session {
     ) -> Result<Self, ModelError> {
         let refused =
             |detail: &str| ModelError::Refused { path: artefact.path().to_owned(), detail: brief(detail) };
-        // Reading the types of exotic graphs can panic in the binding; that must not end the worker.
-        let inner = catch_unwind(AssertUnwindSafe(|| open(runtime, artefact)))
-            .map_err(|_| refused("it has inputs or outputs of an unknown type"))?
-            .map_err(|e| refused(e.message()))?;
-        let inputs: Vec<Port> = inner.inputs().iter().map(values::port).collect();
-        let outputs: Vec<Port> = inner.outputs().iter().map(values::port).collect();
+        let inner = open_checked(runtime, artefact)?;
+        let (inputs, outputs) = ports(&inner);
         let InputPlan { feeds, batch_max } = plan_inputs(manifest, &inputs)?;
         check_declared(&outputs)?;
         let watch = Watch::new(deadline).map_err(|e| refused(e.message()))?;
@@ -295,6 +291,27 @@ impl std::fmt::Debug for Session {
             .field("batch_max", &self.batch_max)
             .finish_non_exhaustive()
     }
+}
+
+/// The inputs and outputs of a graph as it declares them; it is loaded for that, and not run.
+///
+/// # Errors
+/// When ONNX Runtime refuses it.
+pub(super) fn ports_of(runtime: &Runtime, artefact: &Artefact) -> Result<(Vec<Port>, Vec<Port>), ModelError> {
+    Ok(ports(&open_checked(runtime, artefact)?))
+}
+
+fn ports(inner: &ort::session::Session) -> (Vec<Port>, Vec<Port>) {
+    (inner.inputs().iter().map(values::port).collect(), inner.outputs().iter().map(values::port).collect())
+}
+
+fn open_checked(runtime: &Runtime, artefact: &Artefact) -> Result<ort::session::Session, ModelError> {
+    let refused =
+        |detail: &str| ModelError::Refused { path: artefact.path().to_owned(), detail: brief(detail) };
+    // Reading the types of exotic graphs can panic in the binding; that must not end the worker.
+    catch_unwind(AssertUnwindSafe(|| open(runtime, artefact)))
+        .map_err(|_| refused("it has inputs or outputs of an unknown type"))?
+        .map_err(|e| refused(e.message()))
 }
 
 fn open(runtime: &Runtime, artefact: &Artefact) -> ort::Result<ort::session::Session> {
