@@ -184,8 +184,9 @@ impl Topology {
         let unrouted = sender_to(&self.store_key);
         let feature_to_predict = Box::new(move |task: Task| {
             let lane = task.origin.lane(live.lane());
-            if let Err(task) = routes.put(task, lane) {
-                unrouted(without_route(task));
+            match routes.of(task.model) {
+                Some(queue) => queue.put(task, lane),
+                None => unrouted(without_route(task)),
             }
         });
         let refuse = || Box::new(sender_to(&self.store_key));

@@ -120,8 +120,7 @@ pub fn replay(session: &mut Session, path: &Path, tolerance: f64) -> Result<Gold
             if off > report.worst || report.worst_line == 0 {
                 (report.worst, report.worst_line) = (off, line);
             }
-            // Written so that NaN fails.
-            if !(off <= allowed) {
+            if off.is_nan() || off > allowed {
                 let (column, expected) = ((*name).to_owned(), *expected);
                 return Err(GoldenError::Differs { line, column, got, expected, allowed });
             }

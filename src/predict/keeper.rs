@@ -126,10 +126,10 @@ impl Keeping {
 
     /// Has versions tried: new ones that another serves for meanwhile, and failed ones whose time has come.
     fn try_versions(&mut self) {
-        let (over, running) =
+        let (over, running): (Vec<Try>, Vec<Try>) =
             std::mem::take(&mut self.tries).into_iter().partition(|t| t.thread.is_finished());
         self.tries = running;
-        for Try { thread, .. } in Vec::<Try>::from(over) {
+        for Try { thread, .. } in over {
             let _ = thread.join();
         }
         let now_ns = clock::now_ns();

@@ -1,6 +1,5 @@
 //! Where the rows for each model go: one queue for each content, so that models that share it share batches.
 
-use crate::domain::{Lane, Task};
 use crate::link::{Key, KeyOptions, Link, LinkError};
 use crate::predict::{Catalogue, CatalogueModel, PredictKey, PredictStage};
 use arc_swap::ArcSwap;
@@ -11,7 +10,7 @@ use std::sync::Arc;
 /// The queue of models of which no version can be tried: their rows only get the reason.
 const NO_CONTENT: u64 = u64::MAX;
 
-type PredictQueue = Arc<Key<PredictStage>>;
+pub(super) type PredictQueue = Arc<Key<PredictStage>>;
 
 /// The queues, by the models' dense numbers; replaced as a whole when the catalogue changes.
 pub(super) struct Routes {
@@ -72,16 +71,9 @@ impl Routes {
         self.predict.key(PredictKey { cold: Some(cold) }, KeyOptions { slots: self.slots })
     }
 
-    /// Puts a row into its model's queue; gives it back where that has none.
-    pub(super) fn put(&self, task: Task, lane: Lane) -> Result<(), Task> {
-        let queue = self.by_model.load().get(task.model as usize).cloned().flatten();
-        match queue {
-            Some(queue) => {
-                queue.put(task, lane);
-                Ok(())
-            }
-            None => Err(task),
-        }
+    /// The queue of a model, by its dense number, where it has one.
+    pub(super) fn of(&self, model: u32) -> Option<PredictQueue> {
+        self.by_model.load().get(model as usize).cloned().flatten()
     }
 }
 

@@ -93,7 +93,6 @@ fn the_least_recently_used_goes_but_never_one_in_use_nor_a_pinned_one() {
         assert_eq!(waiting.join().unwrap(), Some(2.0));
     });
     assert_eq!(models.pool.read().loaded_peak, 2);
-    assert_eq!(all(), [false, false, true, true]);
 }
 
 #[test]
