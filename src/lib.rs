@@ -11,6 +11,7 @@
 //! [`predict`], [`persist`], [`store`]; [`topology`] wires the stages with what [`link`] offers, in the
 //! words of [`domain`].
 
+pub mod alert;
 pub mod cli;
 pub mod config;
 pub mod domain;

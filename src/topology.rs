@@ -5,31 +5,37 @@
 //! ───────   ────────   ─────────────────────   ──────────────   ─────────────────────────
 //! ingest    series     one worker at a time    1 bar            [ingest]  queue_bars_max
 //! feature   series     one worker at a time    1 bar            [feature] queue_bars_max
-//! predict   artefact   one worker a session    a batch          [predict] queue_rows_max
+//! predict   content    one worker a session    a batch          [predict] queue_rows_max
+//! loading   content    one worker at a time    a batch          [predict] queue_rows_max
 //! persist   the store  one worker at a time    a batch          [persist] queue_rows_max
 //! ```
 //!
+//! Loading belongs to predict: rows whose session is not in memory go on to it, and to the store from there.
 //! What a stage refuses goes from there to persist at once, with its reason. Data flows one way, so that no
 //! worker ever waits for a stage behind it, and the drain follows the flow.
 
+mod line;
+mod routes;
+
+use crate::alert::Severity;
 use crate::config::{FeatureSettings, Settings};
-use crate::domain::{Ask, Incoming, Lane, Origin, Outcome, SeriesId, SeriesKey, Task};
+use crate::domain::{
+    Ask, Incoming, Lane, Origin, Outcome, Reason, Refusal, SeriesId, SeriesKey, Stamps, Task,
+};
 use crate::feature::{FeatureCache, FeatureRules, FeatureStage};
 use crate::ingest::{IngestKey, IngestStage, Ranking, RankingOptions};
 use crate::link::{Key, KeyOptions, LinkOptions};
 use crate::persist::{Ledger, Outlets, PersistKey, PersistStage};
-use crate::predict::{Catalogue, Pool, PredictKey, PredictStage};
+use crate::predict::{Loading, Models, PredictStage};
 use crate::store::{Store, StoreError};
 use crossbeam::channel::Receiver;
+use line::{Control, Line, line};
+pub use line::{StageReading, TopologyError};
 use parking_lot::RwLock;
+use routes::Routes;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-mod line;
-
-pub use line::StageReading;
-use line::{Control, Line, line};
 
 /// The names of the stages, in flow order: threads, metrics and configuration use them.
 pub const STAGES: [&str; 4] = ["ingest", "feature", "predict", "persist"];
@@ -37,12 +43,16 @@ pub const STAGES: [&str; 4] = ["ingest", "feature", "predict", "persist"];
 /// Keys of the persist stage: the store.
 const PERSIST_KEYS_MAX: usize = 1;
 
+/// Contents that there may be queues for, counted once for each session that a content may have.
+const CONTENTS_MAX: usize = 16_384;
+
+/// Workers that load: so many models can take long to load before others have to wait.
+const LOADERS: usize = 2;
+
 /// What the wiring is built from, besides the settings.
 pub struct Parts {
-    /// Which models serve which series.
-    pub catalogue: Arc<Catalogue>,
-    /// Their sessions.
-    pub pool: Arc<Pool>,
+    /// What serves, with its sessions.
+    pub models: Arc<Models>,
     /// Where outcomes go.
     pub store: Box<dyn Store>,
     /// Whether bars of the future are refused: not for bars of a replay or a simulation.
@@ -51,45 +61,28 @@ pub struct Parts {
     pub give_up: Receiver<()>,
 }
 
-/// Why a topology cannot be built or extended.
-#[derive(Debug, thiserror::Error)]
-pub enum TopologyError {
-    /// The system gives no more threads.
-    #[error("the {stage} workers cannot be started ({error}): lower workers_max or raise the thread limit")]
-    Threads {
-        /// Which stage.
-        stage: &'static str,
-        /// What rayon said.
-        error: rayon::ThreadPoolBuildError,
-    },
-    /// A stage has as many keys as it can have.
-    #[error("{what} cannot be added: {error} ({setting})")]
-    Full {
-        /// What was to be added.
-        what: String,
-        /// What the link said.
-        error: crate::link::LinkError,
-        /// Which setting bounds it.
-        setting: &'static str,
-    },
-}
-
 /// The four stages at work.
 pub struct Topology {
     ingest: Line<IngestStage>,
     feature: Line<FeatureStage>,
     predict: Line<PredictStage>,
+    loading: Line<PredictStage>,
     persist: Line<PersistStage>,
-    /// Where the work for each model goes, by the model's dense number.
-    model_keys: Arc<[Arc<Key<PredictStage>>]>,
+    routes: Arc<Routes>,
     store_key: Arc<Key<PersistStage>>,
-    series: RwLock<HashMap<Arc<SeriesKey>, Arc<Key<IngestStage>>>>,
+    series: RwLock<HashMap<Arc<SeriesKey>, Wired>>,
     series_max: usize,
     ranking: Arc<Ranking>,
     cache: Arc<FeatureCache>,
     ledger: Arc<Ledger>,
     outlets: Arc<Outlets>,
-    catalogue: Arc<Catalogue>,
+    models: Arc<Models>,
+}
+
+/// The keys of one series.
+struct Wired {
+    ingest: Arc<Key<IngestStage>>,
+    feature: Arc<Key<FeatureStage>>,
 }
 
 impl Topology {
@@ -98,7 +91,7 @@ impl Topology {
     /// # Errors
     /// When threads cannot be started or there are more models than a stage takes.
     pub fn build(settings: &Settings, parts: Parts) -> Result<Self, TopologyError> {
-        let Parts { catalogue, pool, store, refuse_future, give_up } = parts;
+        let Parts { models, store, refuse_future, give_up } = parts;
         let (ledger, outlets) =
             (Arc::new(Ledger::new(settings.max_latency_ms)), Arc::new(Outlets::default()));
         let cache = Arc::new(FeatureCache::new(settings.feature_cache_size, settings.cache_ttl_seconds));
@@ -121,18 +114,15 @@ impl Topology {
         let store_key = persist.link.key(PersistKey, KeyOptions::default()).map_err(|error| {
             TopologyError::Full { what: "the store".into(), error, setting: "fixed at one" }
         })?;
-        let refuse = sender_to(&store_key);
-        let predict = line(
-            STAGES[2],
-            PredictStage::new(
-                Arc::clone(&catalogue),
-                Arc::clone(&pool),
-                settings.batch_size_max,
-                Box::new(refuse),
-            ),
-            options(settings.predict.queue_rows_max, pool.artefacts().max(1)),
-            settings,
-        )?;
+        let predict_stage = |loading| {
+            let deliver = Box::new(sender_to(&store_key));
+            PredictStage::new(Arc::clone(&models), settings.batch_size_max, loading, deliver)
+        };
+        let rows_max = settings.predict.queue_rows_max;
+        let loaders = LinkOptions { items_max: rows_max, keys_max: CONTENTS_MAX, workers_max: LOADERS };
+        let loading = line("load", predict_stage(Loading::Here), loaders, settings)?;
+        let predict =
+            line(STAGES[2], predict_stage(Loading::Elsewhere), options(rows_max, CONTENTS_MAX), settings)?;
         let feature = line(
             STAGES[1],
             FeatureStage { cache: Arc::clone(&cache), rules: feature_rules(settings) },
@@ -152,21 +142,19 @@ impl Topology {
             settings,
         )?;
 
-        let artefact_keys: Vec<_> = (0..pool.artefacts())
-            .map(|artefact| {
-                predict.link.key(PredictKey { artefact }, KeyOptions::default()).map_err(|error| {
-                    TopologyError::Full { what: "a model".into(), error, setting: "fixed at one a file" }
-                })
-            })
-            .collect::<Result<_, _>>()?;
-        let model_keys =
-            catalogue.models().iter().map(|model| Arc::clone(&artefact_keys[model.artefact])).collect();
+        let routes = Routes::new(&predict.link, &loading.link, settings.predict.sessions_per_model_max);
+        routes.follow(&models.catalogue()).map_err(|error| TopologyError::Full {
+            what: "a model".into(),
+            error,
+            setting: "fewer models, or a smaller predict.sessions_per_model_max",
+        })?;
         Ok(Self {
             ingest,
             feature,
             predict,
+            loading,
             persist,
-            model_keys,
+            routes: Arc::new(routes),
             store_key,
             series: RwLock::default(),
             series_max: settings.series_max,
@@ -174,7 +162,7 @@ impl Topology {
             cache,
             ledger,
             outlets,
-            catalogue,
+            models,
         })
     }
 
@@ -189,43 +177,58 @@ impl Topology {
     }
 
     /// Wires a new series through all four stages.
-    fn add_series(
-        &self,
-        series: &Arc<SeriesKey>,
-        id: SeriesId,
-    ) -> Result<Arc<Key<IngestStage>>, TopologyError> {
+    fn add_series(&self, series: &Arc<SeriesKey>, id: SeriesId) -> Result<Wired, TopologyError> {
         let full =
             |error| TopologyError::Full { what: format!("series {series}"), error, setting: "series_max" };
         let standing = self.ranking.register(series);
 
-        let (keys, live) = (Arc::clone(&self.model_keys), Arc::clone(&standing));
+        let (routes, live) = (Arc::clone(&self.routes), Arc::clone(&standing));
+        let unrouted = sender_to(&self.store_key);
         let feature_to_predict = Box::new(move |task: Task| {
             let lane = task.origin.lane(live.lane());
-            keys[task.model as usize].put(task, lane);
+            match routes.of(task.model) {
+                Some(queue) => queue.put(task, lane),
+                None => unrouted(without_route(task)),
+            }
         });
         let refuse = || Box::new(sender_to(&self.store_key));
-        let demands = self.catalogue.demands(series);
+        let demands = self.models.catalogue().demands(series);
         let stage = self.feature.link.stage();
         let feature_key = stage.key((Arc::clone(series), id), &demands, feature_to_predict, refuse());
         let feature_key = self.feature.link.key(feature_key, KeyOptions::default()).map_err(full)?;
 
-        let live = Arc::clone(&standing);
+        let (live, feature) = (Arc::clone(&standing), Arc::clone(&feature_key));
         let ingest_to_feature = Box::new(move |item: crate::domain::Admitted| {
             let lane = item.origin().lane(live.lane());
             feature_key.put(item, lane);
         });
         let ingest_key: IngestKey =
             self.ingest.link.stage().key(Arc::clone(series), standing, ingest_to_feature, refuse());
-        self.ingest.link.key(ingest_key, KeyOptions::default()).map_err(full)
+        let ingest = self.ingest.link.key(ingest_key, KeyOptions::default()).map_err(full)?;
+        Ok(Wired { ingest, feature })
+    }
+
+    /// Takes up what the catalogue says now: new models get bars, models that are gone get none.
+    pub fn follow_models(&self) {
+        let catalogue = self.models.catalogue();
+        // The queues first: a demand that is new leads to a queue that is there.
+        if let Err(error) = self.routes.follow(&catalogue) {
+            let detail = format!("{error}; the models beyond it do not serve");
+            self.models.alerts.raise(Severity::Error, "models_full", "models", detail);
+        }
+        // A series that is being wired holds this lock, and sees the catalogue that is in force already.
+        for (series, wired) in &*self.series.read() {
+            wired.feature.data.set_demands(&catalogue.demands(series));
+        }
     }
 
     fn series(&self, series: &Arc<SeriesKey>) -> Result<Arc<Key<IngestStage>>, TopologyError> {
-        if let Some(key) = self.series.read().get(series) {
-            return Ok(Arc::clone(key));
+        if let Some(wired) = self.series.read().get(series) {
+            return Ok(Arc::clone(&wired.ingest));
         }
         let mut all = self.series.write();
-        if let Some(key) = all.get(series) {
-            return Ok(Arc::clone(key));
+        if let Some(wired) = all.get(series) {
+            return Ok(Arc::clone(&wired.ingest));
         }
         if all.len() >= self.series_max {
             // Before anything is made for it: a feed of endless new names must not fill the memory.
@@ -233,8 +236,9 @@ impl Topology {
             let what = format!("series {series}");
             return Err(TopologyError::Full { what, error, setting: "series_max" });
         }
-        let key = self.add_series(series, SeriesId(all.len() as u32))?;
-        all.insert(Arc::clone(series), Arc::clone(&key));
+        let wired = self.add_series(series, SeriesId(all.len() as u32))?;
+        let key = Arc::clone(&wired.ingest);
+        all.insert(Arc::clone(series), wired);
         Ok(key)
     }
 
@@ -256,12 +260,17 @@ impl Topology {
 
     /// Puts a question in, behind the bars of its series; false when no bar of that series ever came.
     pub fn put_ask(&self, series: &SeriesKey, ask: Ask, stamps: crate::domain::Stamps) -> bool {
-        let key = self.series.read().get(series).cloned();
+        let key = self.series.read().get(series).map(|wired| Arc::clone(&wired.ingest));
         let known = key.is_some();
         if let Some(key) = key {
             key.put(Incoming::Ask { ask, stamps }, Lane::High);
         }
         known
+    }
+
+    /// All lines as data flows, with what belongs to no stage of its own.
+    fn flow(&self) -> [&dyn Control; 5] {
+        [&self.ingest, &self.feature, &self.predict, &self.loading, &self.persist]
     }
 
     /// Changes how many workers a stage has; returns what it has now, `None` for an unknown stage.
@@ -283,7 +292,7 @@ impl Topology {
     /// Waits until everything that was put in has come out, stage after stage; false when `deadline`
     /// passed first. Nothing new may be put in meanwhile.
     pub fn drain(&self, deadline: Instant) -> bool {
-        self.lines().iter().all(|(_, line)| {
+        self.flow().iter().all(|line| {
             while line.depth() > 0 {
                 if Instant::now() >= deadline {
                     return false;
@@ -299,10 +308,15 @@ impl Topology {
     /// # Errors
     /// What the store says.
     pub fn stop(&self) -> Result<(), StoreError> {
-        for (_, line) in self.lines() {
+        for line in self.flow() {
             line.stop();
         }
         self.persist.link.stage().finish()
+    }
+
+    /// Rows that wait for a session to be loaded.
+    pub fn rows_loading(&self) -> usize {
+        self.loading.depth()
     }
 
     /// What came out.
@@ -336,6 +350,22 @@ pub fn feature_rules(settings: &Settings) -> FeatureRules {
     let FeatureSettings { gaps, gap_bars_max, ref market_hours, warm_up, .. } = settings.feature;
     let (hours, revision_bars) = (market_hours.clone(), settings.ingest.revision_bars);
     FeatureRules { gaps, gap_bars_max, hours, stability: warm_up, revision_bars }
+}
+
+/// The outcome of a row for a model that has no queue.
+fn without_route(task: Task) -> Outcome {
+    let refusal = Refusal::new(Reason::ModelUnavailable, "the model was withdrawn, or there are too many");
+    Outcome {
+        series: task.series,
+        horizon: task.horizon,
+        ts: task.ts,
+        revision: task.revision,
+        place: task.place,
+        origin: task.origin,
+        stamps: Stamps { predicted_ns: task.stamps.featured_ns, ..task.stamps },
+        result: Err(refusal),
+        reply: task.reply,
+    }
 }
 
 /// The way to the store, from any stage.

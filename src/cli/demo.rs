@@ -152,7 +152,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     settings.log.path = PathBuf::new();
     let _log = super::run::start_log(&settings)?;
     let models = super::runtime::open_models(&settings)?;
-    models.pool.preload_all();
+    models.preload_all();
     let pace = Pace {
         warm_up_minutes: WARM_UP_MINUTES,
         minutes: arguments.once.then_some(arguments.minutes),

@@ -34,12 +34,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         .map_err(|error| CliError::Failed(error.to_string()))?;
     // The history warms the features up; the answer is not stored, the service does that.
     let models = super::runtime::open_models(&settings)?;
-    let mut history = history(&settings, &models.catalogue);
+    let mut history = history(&settings, &models.catalogue());
     history.catch_up = CatchUp::None;
     let source = open_source(&settings.source, history, &[])?.ok_or_else(|| {
         CliError::Failed("[source] kind is \"none\": there are no bars to predict from".into())
     })?;
-    models.pool.preload_some();
+    models.preload_some();
     let overrides = Overrides {
         source: Some(Box::new(OneSeries::new(source, series))),
         store: Some(Box::new(Null)),

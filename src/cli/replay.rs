@@ -56,7 +56,7 @@ fn store_of(
     }
     let mut completion = None;
     if let Some(out) = out {
-        let mut csv = CsvStore::create(out, models.pool.output_names())?;
+        let mut csv = CsvStore::create(out, models.output_names())?;
         completion = Some(csv.completion());
         stores.push(Box::new(csv));
     }
@@ -79,6 +79,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let stop = signals::stop_requests()?;
     let mut settings = arguments.options.load()?.settings;
     settings.models.path = arguments.models.clone();
+    // The same bars give the same predictions, whatever happens in the folder meanwhile.
+    settings.models.look_interval_ms = 0;
     if let (Some(from), Some(to)) = (arguments.from, arguments.to)
         && from > to
     {
@@ -87,15 +89,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let source = Replay::open(&arguments.bars, arguments.from, arguments.to)?;
     let bars_total = source.bars_total_hint();
     let models = super::runtime::open_models(&settings)?;
-    for problem in models.catalogue.problems() {
+    for problem in models.catalogue().problems() {
         let _ = writeln!(std::io::stderr(), "warning: {problem}");
     }
-    if models.catalogue.models().is_empty() {
+    if models.catalogue().models().is_empty() {
         let folder = settings.models.path.display();
         let _ = writeln!(std::io::stderr(), "warning: no model in {folder} has a promoted version");
     }
     // All sessions first: their outputs are the columns of the file.
-    models.pool.preload_all();
+    models.preload_all();
     let (store, completion) = store_of(&arguments.store, arguments.out.as_deref(), &models)?;
     let begin = Instant::now();
     let overrides = Overrides {

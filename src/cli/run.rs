@@ -42,7 +42,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let _log = start_log(&settings)?;
     let interval = Duration::from_secs(settings.log.performance_interval_s);
     let models = super::runtime::open_models(&settings)?;
-    models.pool.preload_some();
+    models.preload_some();
     let engine = Engine::start_with(settings, Overrides { models: Some(models), ..Overrides::default() })?;
     let models = engine.catalogue().models().len();
     tracing::info!(models, version = env!("CARGO_PKG_VERSION"), "started");

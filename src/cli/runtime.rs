@@ -21,7 +21,7 @@ pub(super) enum Command {
 /// Opens the models, with a bar on the terminal where ONNX Runtime has to be fetched first.
 pub(super) fn open_models(settings: &Settings) -> Result<Models, CliError> {
     let mut drawn = Progress::default();
-    let models = Models::open(settings, &mut |progress| drawn.show(progress));
+    let models = Models::open(settings, crate::feature::check, &mut |progress| drawn.show(progress));
     drawn.clear();
     models.map_err(|error| CliError::Failed(error.to_string()))
 }

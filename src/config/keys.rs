@@ -157,6 +157,10 @@ settings! {
     models: ModelsSettings {
         /// The folder that holds one folder a model, with its versions and the list of those promoted.
         path: PathBuf = PathBuf::from("models"), Allowed::Path, "", Restart;
+
+        /// How often the folder is looked at for changes, failed versions are tried again, and sessions are
+        /// loaded for bars about to close. 0: never, what serves at start serves to the end; replays run so.
+        look_interval_ms: u64 = 400, Whole(0..=3_600_000), "ms", Restart;
     }
 
     /// ONNX Runtime, the library that runs the models.
@@ -171,8 +175,17 @@ settings! {
 
     /// The third stage: runs the models.
     predict: PredictSettings {
+        /// How long one run of a model (one batch of rows) may take. A run that takes longer is ended, its rows
+        /// go to the version that was promoted before, and the model is left alone for a while. It binds the
+        /// runs by which a model is tried before it serves as well.
+        deadline_ms: u64 = 1000, Whole(1..=600_000), "ms", Restart;
+
         /// The most rows that wait for this stage. When it is full, the stage before it waits.
         queue_rows_max: usize = 20_000, Whole(1..=10_000_000), "rows", Restart;
+
+        /// The most sessions of one model's file: further ones are loaded, as far as model_pool_size leaves
+        /// room, while more rows wait for it than one batch takes, so that several workers share them.
+        sessions_per_model_max: usize = 1, Whole(1..=64), "sessions", Restart;
     }
 
     /// The last stage: writes predictions to the store.

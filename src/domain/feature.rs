@@ -79,6 +79,8 @@ pub struct Demand {
     pub features: FeatureSet,
     /// How many bars, the newest included, it reads them over; 1 for a model without memory.
     pub window: usize,
+    /// What versions of it read that may have to stand in, where that is something else; with their windows.
+    pub others: Vec<(FeatureSet, usize)>,
     /// Why the model cannot serve, where that is known beforehand: every bar then gets this reason.
     pub unusable: Option<Refusal>,
 }
@@ -86,6 +88,8 @@ pub struct Demand {
 /// The features of one bar (or of a window of bars), shared by all that ask for them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FeatureVector {
+    /// The hash of the feature set it was computed for.
+    pub set: u64,
     /// `window * features` values, the oldest bar's row first; NaN where undefined.
     pub values: Box<[f64]>,
     /// Index of the first undefined value, if there is one.

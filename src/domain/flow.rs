@@ -162,8 +162,10 @@ pub struct Task {
     pub ts: Timestamp,
     /// How often the bar, or one shortly before it, has changed since it first came.
     pub revision: u32,
-    /// The inputs, all defined.
+    /// The inputs; all defined where there are no others.
     pub vector: Arc<FeatureVector>,
+    /// The inputs of versions that read something else; of all vectors at least one is defined.
+    pub others: Box<[Arc<FeatureVector>]>,
     /// Where it stands.
     pub place: Place,
     /// Why it travels.

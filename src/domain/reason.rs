@@ -53,6 +53,8 @@ reasons! {
     UndefinedFeature = "undefined_feature",
     /// No version of the model could be loaded.
     ModelUnavailable = "model_unavailable",
+    /// The model's run took longer than `predict.deadline_ms` and was ended.
+    ModelTimeout = "model_timeout",
     /// The model's run ended in an error.
     ModelFailed = "model_failed",
     /// The model answered NaN or infinity.

@@ -4,11 +4,12 @@ mod gate;
 mod intake;
 mod snapshot;
 
+use crate::alert::Alert;
 use crate::config::Settings;
 use crate::domain::{Ask, Bar, Origin, Outcome, Reason, Refusal, SeriesKey, SymbolError, Timeframe};
 use crate::observe::ProcessProbe;
 use crate::persist::Subscription;
-use crate::predict::{Catalogue, Models};
+use crate::predict::{Catalogue, Keeper, Models};
 use crate::source::{self, Source, SourceError};
 use crate::store::{self, Store, StoreError};
 use crate::topology::{Parts, Topology, TopologyError};
@@ -125,7 +126,9 @@ impl StopReport {
 pub struct Engine {
     settings: Settings,
     topology: Arc<Topology>,
-    models: Models,
+    models: Arc<Models>,
+    /// Ends with the engine's stop.
+    keeper: Mutex<Option<Keeper>>,
     intake: Arc<Intake>,
     gate: Gate,
     process: ProcessProbe,
@@ -175,12 +178,13 @@ impl Engine {
         let models = match models {
             Some(models) => models,
             None => {
-                let models = Models::open(&settings, &mut |_| {})?;
-                models.pool.preload_some();
+                let models = Models::open(&settings, crate::feature::check, &mut |_| {})?;
+                models.preload_some();
                 models
             }
         };
-        for problem in models.catalogue.problems() {
+        let models = Arc::new(models);
+        for problem in models.catalogue().problems() {
             tracing::warn!(%problem, "a model cannot serve");
         }
         let (store, watermarks) = match store {
@@ -189,27 +193,27 @@ impl Engine {
         };
         let source = match source {
             Some(source) => Some(source),
-            None => source::open(&settings.source, history(&settings, &models.catalogue), &watermarks)?,
+            None => source::open(&settings.source, history(&settings, &models.catalogue()), &watermarks)?,
         };
         let (patience, give_up) = bounded(0);
-        let parts = Parts {
-            catalogue: Arc::clone(&models.catalogue),
-            pool: Arc::clone(&models.pool),
-            store,
-            refuse_future: !accept_future,
-            give_up,
-        };
+        let parts = Parts { models: Arc::clone(&models), store, refuse_future: !accept_future, give_up };
         let topology = Arc::new(Topology::build(&settings, parts)?);
         let intake = Arc::new(Intake {
             topology: Arc::clone(&topology),
             next_seq: AtomicU64::new(1),
             bars: AtomicU64::new(0),
         });
+        let keeper = (settings.models.look_interval_ms > 0).then(|| {
+            let interval = Duration::from_millis(settings.models.look_interval_ms);
+            let topology = Arc::clone(&topology);
+            Keeper::start(Arc::clone(&models), interval, move || topology.follow_models())
+        });
         let source = source.map(|source| SourceThread::start(source, Arc::clone(&intake)));
         Ok(Self {
             settings,
             topology,
             models,
+            keeper: Mutex::new(keeper),
             intake,
             gate: Gate::default(),
             process: ProcessProbe::default(),
@@ -305,8 +309,13 @@ impl Engine {
     }
 
     /// Which models serve.
-    pub fn catalogue(&self) -> &Catalogue {
-        &self.models.catalogue
+    pub fn catalogue(&self) -> Arc<Catalogue> {
+        self.models.catalogue()
+    }
+
+    /// The newest alerts, the oldest of them first.
+    pub fn alerts(&self) -> Vec<Alert> {
+        self.models.alerts.recent()
     }
 
     /// Bars taken in so far.
@@ -341,6 +350,7 @@ impl Engine {
         if let Some(report) = &*report {
             return Ok(report.clone());
         }
+        drop(self.keeper.lock().take());
         let source = self.source.lock().take();
         let give_up = || drop(self.patience.lock().take());
         let source_error = source.and_then(|source| source.stop(STORE_PATIENCE, give_up));

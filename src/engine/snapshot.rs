@@ -55,11 +55,15 @@ impl Engine {
                 last_health_check: None,
             },
             model_pool: ModelPoolMetrics {
-                total_models: self.models.catalogue.models().len(),
+                total_models: self.models.catalogue().models().len(),
                 max_size: self.settings.model_pool_size,
                 loads: pool.loads,
                 evictions: pool.evictions,
                 failures: pool.failures,
+                loaded: pool.loaded,
+                loaded_peak: pool.loaded_peak,
+                loaded_file_bytes: pool.file_bytes,
+                rows_loading: self.topology.rows_loading(),
                 models: by_name(&ledger.models),
             },
             feature_cache: CacheMetrics {
@@ -70,6 +74,7 @@ impl Engine {
             stages: stages.collect(),
             stage_order: STAGES.to_vec(),
             reasons: ledger.reasons,
+            alerts: self.models.alerts.counts(),
             symbols: by_name(&ledger.symbols),
         }
     }

@@ -154,7 +154,9 @@ mod tests {
     }
 
     fn value(cache: &FeatureCache, key: CacheKey, computed: f64) -> f64 {
-        cache.get_or_compute(key, || FeatureVector { values: [computed].into(), undefined: None }).values[0]
+        cache
+            .get_or_compute(key, || FeatureVector { set: 0, values: [computed].into(), undefined: None })
+            .values[0]
     }
 
     #[test]

@@ -28,11 +28,21 @@ mod rows;
 mod series;
 mod stage;
 
+use crate::domain::{FeatureSet, Timeframe};
+
 pub use cache::{CacheKey, CacheReading, FeatureCache};
 pub use error::FeatureError;
 pub use plan::{Plan, PlanState, WarmUp};
 pub use series::SeriesFeatures;
 pub use stage::{FeatureKey, FeatureRules, FeatureStage};
+
+/// Whether every feature of a set can be computed over bars of a timeframe.
+///
+/// # Errors
+/// Which cannot, and why.
+pub fn check(features: &FeatureSet, timeframe: Timeframe) -> Result<(), String> {
+    Plan::new(features.names(), timeframe).map(drop).map_err(|error| error.to_string())
+}
 
 #[cfg(test)]
 mod tests_allocations;

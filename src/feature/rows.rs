@@ -37,7 +37,7 @@ impl Rows {
         self.count = 0;
     }
 
-    /// The newest `window` rows of `columns`, the oldest first; the last of them is `provisional` where there is one.
+    /// The newest `window` rows of `columns`, as of no set by name: the oldest first; the last of them is `provisional` where there is one.
     pub(super) fn collect(
         &self,
         columns: &[usize],
@@ -58,6 +58,6 @@ impl Rows {
         values.extend(provisional.iter().flat_map(|row| columns.iter().map(|column| row[*column])));
         // Infinity is no more an input than NaN is: models turn both into plausible numbers.
         let undefined = values.iter().position(|value| !value.is_finite());
-        FeatureVector { values: values.into(), undefined }
+        FeatureVector { set: 0, values: values.into(), undefined }
     }
 }

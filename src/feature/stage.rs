@@ -1,13 +1,15 @@
 //! The feature stage: a bar in, one row for each model that is asked of its series.
 
+mod demands;
+
 use super::cache::{CacheKey, FeatureCache};
-use super::plan::{Plan, WarmUp};
-use super::series::SeriesFeatures;
+use super::plan::Plan;
 use crate::domain::{
     Admission, Admitted, Ask, Bar, Demand, GapPolicy, Grid, MarketHours, Origin, Outcome, Place, Reason,
     Refusal, Reply, SeriesId, SeriesKey, Stability, Stamps, Task, Timeframe, Timestamp,
 };
 use crate::link::{Stage, clock};
+use demands::{Demanded, SeriesState};
 use parking_lot::Mutex;
 use std::sync::Arc;
 
@@ -55,18 +57,10 @@ pub struct FeatureStage {
 pub struct FeatureKey {
     series: Arc<SeriesKey>,
     id: SeriesId,
-    demands: Box<[Demanded]>,
-    /// Never contended: the mailbox lets one worker in at a time.
-    state: Mutex<SeriesFeatures>,
+    /// Not contended but when the demands change: the mailbox lets one worker in at a time.
+    state: Mutex<SeriesState>,
     emit: Box<dyn Fn(Task) + Send + Sync>,
     refuse: Box<dyn Fn(Outcome) + Send + Sync>,
-}
-
-/// A demand, and where its features stand among the series' columns.
-struct Demanded {
-    demand: Demand,
-    columns: Box<[usize]>,
-    warm_up: WarmUp,
 }
 
 /// What is common to everything that one bar or question leads to.
@@ -105,47 +99,20 @@ impl FeatureStage {
         emit: Box<dyn Fn(Task) + Send + Sync>,
         refuse: Box<dyn Fn(Outcome) + Send + Sync>,
     ) -> FeatureKey {
-        let grid = self.rules.grid(series.timeframe);
-        let mut names: Vec<Arc<str>> = Vec::new();
-        let mut rows_max = 1;
-        let demanded = demands.iter().cloned().map(|mut demand| {
-            if let Err(error) = Plan::new(demand.features.names(), grid.clone()) {
-                let refusal = Refusal::of_model(&demand.name, Reason::ModelUnavailable, error.to_string());
-                demand.unusable.get_or_insert(refusal);
-            }
-            let usable: &[Arc<str>] = if demand.unusable.is_some() { &[] } else { demand.features.names() };
-            rows_max = rows_max.max(demand.window);
-            let column_of = |name: &Arc<str>| {
-                names.iter().position(|known| known == name).unwrap_or_else(|| {
-                    names.push(Arc::clone(name));
-                    names.len() - 1
-                })
-            };
-            let columns = usable.iter().map(column_of).collect();
-            Demanded { demand, columns, warm_up: WarmUp::default() }
-        });
-        let mut demands: Box<[Demanded]> = demanded.collect();
-        // Every name was accepted above, so all of them together are.
-        #[allow(clippy::expect_used)]
-        let plan = Plan::new(&names, grid.clone()).expect("names that were accepted one by one");
-        let FeatureRules { revision_bars, stability, .. } = self.rules;
-        let features = SeriesFeatures::new(plan, rows_max, revision_bars, stability);
-        for Demanded { demand, columns, warm_up } in &mut demands {
-            *warm_up = features.warm_up(columns, demand.window);
-        }
-        FeatureKey { series, id, demands, state: Mutex::new(features), emit, refuse }
+        let state = Mutex::new(SeriesState::new(&self.rules, series.timeframe, demands));
+        FeatureKey { series, id, state, emit, refuse }
     }
 
     /// Sends one item for each of `demands` on its way; their ordinals follow on the item's.
     fn fan_out<'a>(
         &self,
         key: &FeatureKey,
-        features: &SeriesFeatures,
+        state: &SeriesState,
         item: &mut Item,
         demands: impl Iterator<Item = &'a Demanded>,
     ) {
         for demanded in demands {
-            match self.task(key, features, item, demanded) {
+            match self.task(key, state, item, demanded) {
                 Ok(task) => (key.emit)(task),
                 Err(refusal) => (key.refuse)(key.outcome(item, demanded.demand.horizon, refusal)),
             }
@@ -156,33 +123,33 @@ impl FeatureStage {
     fn task(
         &self,
         key: &FeatureKey,
-        features: &SeriesFeatures,
+        state: &SeriesState,
         item: &Item,
-        Demanded { demand, columns, warm_up }: &Demanded,
+        Demanded { demand, readings }: &Demanded,
     ) -> Result<Task, Refusal> {
         if let Some(refusal) = &demand.unusable {
             return Err(refusal.clone());
         }
-        let refuse = |reason, detail| Err(Refusal::of_model(&demand.name, reason, detail));
-        if !features.is_past(warm_up) {
-            return refuse(Reason::WarmingUp, features.warming_up(columns, demand.window));
-        }
         let provisional = item.origin == Origin::Provisional;
-        let collect = || features.collect(columns, demand.window, provisional);
-        let vector = if provisional {
-            Arc::new(collect())
-        } else {
-            let key = CacheKey {
-                series: key.id,
-                ts: item.ts,
-                revision: item.revision,
-                features: demand.features.hash(),
-                window: demand.window,
-            };
+        let vector = |reading| {
+            let collect = || state.collect(reading, provisional);
+            if provisional {
+                return Arc::new(collect());
+            }
+            let (series, ts, revision) = (key.id, item.ts, item.revision);
+            let key = CacheKey { series, ts, revision, features: reading.set, window: reading.window };
             self.cache.get_or_compute(key, collect)
         };
-        if let Some(index) = vector.undefined {
-            return refuse(Reason::UndefinedFeature, features.undefined(columns, demand.window, index));
+        let Some((own, others)) = readings.split_first() else {
+            let detail = "the model reads no features";
+            return Err(Refusal::of_model(&demand.name, Reason::ModelUnavailable, detail));
+        };
+        let first = vector(own);
+        let others: Box<[_]> = others.iter().map(vector).collect();
+        // A version that reads something else may stand in where the newest cannot be asked.
+        if let Some(index) = first.undefined.filter(|_| others.iter().all(|v| v.undefined.is_some())) {
+            let (reason, detail) = state.why(own, index);
+            return Err(Refusal::of_model(&demand.name, reason, detail));
         }
         Ok(Task {
             series: Arc::clone(&key.series),
@@ -191,7 +158,8 @@ impl FeatureStage {
             horizon: demand.horizon,
             ts: item.ts,
             revision: item.revision,
-            vector,
+            vector: first,
+            others,
             place: item.place,
             origin: item.origin,
             stamps: Stamps { featured_ns: clock::now_ns(), ..item.stamps },
@@ -200,21 +168,21 @@ impl FeatureStage {
     }
 
     fn bar(&self, key: &FeatureKey, bar: &Bar, admission: Admission, mut item: Item) {
-        let mut features = key.state.lock();
-        let taken = features.take(bar, admission);
+        let mut state = key.state.lock();
+        let taken = state.take(bar, admission);
         if item.origin == Origin::WarmUp {
             return;
         }
-        let demands = key.demands.len() as u16;
+        let demands = state.demands.len() as u16;
         let refuse = |item: &Item, refusal| (key.refuse)(key.outcome(item, 0, refusal));
-        item.revision = features.revision();
+        item.revision = state.revision();
         if !taken {
             item.place.of = 1;
             let detail = "it is older than the bars that can still be changed";
             let reason = if admission == Admission::Late { Reason::Late } else { Reason::Revision };
             return refuse(&item, Refusal::new(reason, detail));
         }
-        let newest = features.newest().unwrap_or(bar.ts);
+        let newest = state.newest().unwrap_or(bar.ts);
         if bar.ts == newest {
             item.place.of = demands.max(1);
             if demands == 0 {
@@ -227,20 +195,23 @@ impl FeatureStage {
             item.place.ordinal += 1;
             item.ts = newest;
         }
-        self.fan_out(key, &features, &mut item, key.demands.iter());
+        self.fan_out(key, &state, &mut item, state.demands.iter());
     }
 
     fn answer(&self, key: &FeatureKey, ask: &Ask, stamps: Stamps) {
-        let mut features = key.state.lock();
+        let mut state = key.state.lock();
         let provisional = ask.provisional.as_ref();
         let mut item = Item {
-            ts: provisional.map(|bar| bar.ts).or(features.newest()).unwrap_or_default(),
-            revision: if provisional.is_some() { 0 } else { features.revision() },
+            ts: provisional.map(|bar| bar.ts).or(state.newest()).unwrap_or_default(),
+            revision: if provisional.is_some() { 0 } else { state.revision() },
             origin: ask.origin(),
             place: Place { of: 1, ..Place::default() },
             stamps,
             reply: Some(Arc::clone(&ask.reply)),
         };
+        if let Some(bar) = provisional {
+            state.peek(bar);
+        }
         let horizon = ask.horizon.unwrap_or(0);
         let refuse = |reason, detail: String| {
             (key.refuse)(key.outcome(&item, horizon, Refusal::new(reason, detail)));
@@ -248,24 +219,21 @@ impl FeatureStage {
         let of_horizon = |d: &&Demanded| d.demand.horizon == horizon;
         let wanted: Vec<&Demanded> = match ask.horizon {
             // Several models may serve a horizon: the first, by name, answers.
-            Some(_) => key.demands.iter().find(of_horizon).into_iter().collect(),
-            None => key.demands.iter().collect(),
+            Some(_) => state.demands.iter().find(of_horizon).into_iter().collect(),
+            None => state.demands.iter().collect(),
         };
-        if features.newest().is_none() {
+        if state.newest().is_none() {
             return refuse(Reason::NoBar, format!("no bar of {} has been taken yet", key.series));
         }
         if wanted.is_empty() {
-            let mut horizons: Vec<u32> = key.demands.iter().map(|d| d.demand.horizon).collect();
+            let mut horizons: Vec<u32> = state.demands.iter().map(|d| d.demand.horizon).collect();
             horizons.dedup();
             let detail =
                 format!("no promoted model for {} at horizon {horizon}; there are {horizons:?}", key.series);
             return refuse(Reason::NoModel, detail);
         }
-        if let Some(bar) = provisional {
-            features.peek(bar);
-        }
         item.place.of = wanted.len() as u16;
-        self.fan_out(key, &features, &mut item, wanted.into_iter());
+        self.fan_out(key, &state, &mut item, wanted.into_iter());
     }
 }
 
@@ -292,13 +260,13 @@ impl Stage for FeatureStage {
 
     fn panicked(&self, key: &FeatureKey, item: &Admitted, message: &str) {
         // Whether the kernels took the bar is unknown: they start afresh rather than being half wrong.
-        let mut features = key.state.lock();
-        features.reset();
+        let mut state = key.state.lock();
+        state.reset();
         let mut about = Item::of(item);
         about.place.of = 1;
         let mut horizon = 0;
         if let Admitted::Ask { ask, .. } = item {
-            about.ts = features.newest().unwrap_or_default();
+            about.ts = state.newest().unwrap_or_default();
             horizon = ask.horizon.unwrap_or(0);
         }
         if about.origin != Origin::WarmUp {

@@ -101,6 +101,11 @@ impl<T> Mailbox<T> {
         .is_err()
     }
 
+    /// How many workers may be in it at a time.
+    pub fn slots(&self) -> usize {
+        self.slots as usize
+    }
+
     /// How many items wait.
     pub fn waiting(&self) -> usize {
         parts(self.state.load(Ordering::Relaxed)).1 as usize

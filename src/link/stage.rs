@@ -28,6 +28,11 @@ pub trait Stage: Send + Sync + 'static {
     /// costs one item and never repeats another.
     fn chunk_max(&self) -> usize;
 
+    /// Whether a worker of the stage before may carry an item on into this one.
+    fn may_be_carried(&self) -> bool {
+        true
+    }
+
     /// Handles the items, in order; results go to the links that the stage was built with. The vector is
     /// the worker's: items may be moved out.
     fn step(&self, key: &Self::Key, items: &[Self::Item]);
@@ -238,9 +243,16 @@ impl<S: Stage> Key<S> {
 
     /// Sees to it that a worker comes: this thread, where nothing waits before it, or one of the stage's.
     fn call(self: &Arc<Self>) {
-        if !(self.link.has_free_slot() && carry::stash(self)) {
+        if !(self.link.stage.may_be_carried() && self.link.has_free_slot() && carry::stash(self)) {
             Arc::clone(self).announce();
         }
+    }
+}
+
+impl<S: Stage> Drop for Key<S> {
+    /// Makes room for another key. Nothing waits in it any more: what waits is announced, and so holds it.
+    fn drop(&mut self) {
+        self.link.keys.fetch_sub(self.mailbox.slots(), Ordering::Relaxed);
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Metrics {
     pub stage_order: Vec<&'static str>,
     /// How many outcomes without a prediction each reason explains.
     pub reasons: BTreeMap<&'static str, u64>,
+    /// Alerts so far, by their kind.
+    pub alerts: BTreeMap<&'static str, u64>,
     /// By symbol.
     pub symbols: BTreeMap<String, ModelMetrics>,
 }
@@ -76,6 +78,14 @@ pub struct ModelPoolMetrics {
     pub evictions: u64,
     /// Loads that failed.
     pub failures: u64,
+    /// Sessions in memory or being loaded.
+    pub loaded: usize,
+    /// The most there ever were; never more than `max_size`.
+    pub loaded_peak: usize,
+    /// The size of the files that the sessions in memory came from, in bytes. They take more than that.
+    pub loaded_file_bytes: u64,
+    /// Rows that wait for a session to be loaded.
+    pub rows_loading: usize,
     /// By model.
     pub models: BTreeMap<String, ModelMetrics>,
 }

@@ -1,45 +1,100 @@
-//! Which models serve which series: the models folder, read into dense numbers.
+//! Which models serve which series: the models folder at one moment, as dense numbers. Never changed: what
+//! changes in the folder makes a new catalogue, which shares what stayed the same.
 
 use super::manifest::Manifest;
-use super::registry::{Problem, Registry, serving};
-use super::session::Artefact;
-use crate::domain::{Demand, SeriesKey};
+use super::pool::Slots;
+use super::registry::{ModelEntry, Problem, Registry, serving};
+use super::stamp::Stamp;
+use super::version::{Standing, Version};
+use crate::domain::{Demand, FeatureSet, SeriesKey, Task};
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// How many models may serve one series; what is beyond is a problem that is told, not served in silence.
 const MODELS_PER_SERIES_MAX: usize = crate::domain::OUTCOMES_PER_BAR_MAX;
+/// How many of a model's promoted versions, the newest first, may have to serve.
+pub const VERSIONS_MAX: usize = 8;
 
-/// One model that serves: its newest promoted version.
-#[derive(Clone, Debug)]
+/// Says whether a list of features can be computed; the error says which cannot.
+pub type FeatureCheck = fn(&FeatureSet, crate::domain::Timeframe) -> Result<(), String>;
+
+/// One model that serves.
+#[derive(Debug)]
 pub struct CatalogueModel {
+    /// Its dense number, never used for another model within a run.
+    pub number: u32,
     /// Its name.
     pub name: Arc<str>,
-    /// The version that serves.
-    pub version: u32,
-    /// What it says of itself.
+    /// Its newest promoted versions, the newest first; at least one.
+    pub versions: Vec<Arc<Version>>,
+    /// What the newest version with a readable manifest says: whom and how far the model predicts.
     pub manifest: Arc<Manifest>,
-    /// The dense number of its artefact: models with the same content share one.
-    pub artefact: usize,
+    pub(super) entry: ModelEntry,
 }
 
-/// One file to be loaded, however many models it serves.
-#[derive(Clone, Debug)]
-pub struct CatalogueArtefact {
-    /// The name of the first model that it serves.
-    pub name: Arc<str>,
-    /// The file.
-    pub path: PathBuf,
-    /// How it is fed and read.
-    pub manifest: Arc<Manifest>,
+impl CatalogueModel {
+    /// The version that serves now, where one does; else the newest.
+    pub fn version(&self) -> &Arc<Version> {
+        self.best(|_| true).unwrap_or(&self.versions[0])
+    }
+
+    /// The version that is to answer `task`; `None` where none may be tried that can read it.
+    pub(super) fn choose(&self, task: &Task) -> Option<&Arc<Version>> {
+        self.best(|version| version.vector(task).is_some_and(|vector| vector.undefined.is_none()))
+    }
+
+    /// The best standing, newest version of those that `fit`.
+    fn best(&self, fit: impl Fn(&Version) -> bool) -> Option<&Arc<Version>> {
+        let mut best: Option<(Standing, &Arc<Version>)> = None;
+        for version in &self.versions {
+            let standing = version.standing();
+            let better = best.is_none_or(|(known, _)| standing < known);
+            if standing != Standing::Failed && better && fit(version) {
+                if standing == Standing::Good {
+                    return Some(version);
+                }
+                best = Some((standing, version));
+            }
+        }
+        best.map(|(_, version)| version)
+    }
+
+    /// All versions in the order in which they are to be asked.
+    pub(super) fn in_turn(&self) -> Vec<&Arc<Version>> {
+        let mut versions: Vec<&Arc<Version>> = self.versions.iter().collect();
+        versions.sort_by_key(|version| version.standing());
+        versions
+    }
+
+    /// What its versions read: each feature set with its window, once, the newest version's first.
+    fn readings(&self) -> Vec<(FeatureSet, usize)> {
+        let mut readings: Vec<(FeatureSet, usize)> = Vec::new();
+        for version in self.versions.iter().filter(|version| version.content().is_ok()) {
+            if let Some(manifest) = &version.manifest {
+                let reading = (manifest.features.clone(), manifest.window);
+                if !readings.contains(&reading) {
+                    readings.push(reading);
+                }
+            }
+        }
+        if readings.is_empty() {
+            readings.push((self.manifest.features.clone(), self.manifest.window));
+        }
+        readings
+    }
 }
 
 /// All models that serve, and the problems with those that do not.
 #[derive(Debug, Default)]
 pub struct Catalogue {
-    models: Vec<CatalogueModel>,
-    artefacts: Vec<CatalogueArtefact>,
+    /// By name.
+    models: Vec<Arc<CatalogueModel>>,
+    /// By dense number; what is gone stays empty.
+    numbered: Vec<Option<Arc<CatalogueModel>>>,
+    numbers: HashMap<Arc<str>, u32>,
+    /// Of the lists of promoted versions, of every model of the folder.
+    pub(super) lists: HashMap<Arc<str>, Stamp>,
     problems: Vec<Problem>,
 }
 
@@ -48,63 +103,128 @@ impl Catalogue {
     ///
     /// # Errors
     /// When the folder itself cannot be read.
-    pub fn read(folder: &Path) -> Result<Self, String> {
+    pub fn read(folder: &Path, slots: &Slots, usable: FeatureCheck) -> Result<Self, String> {
         if let Err(error) = std::fs::read_dir(folder) {
             let folder = folder.display();
             return Err(format!(
                 "the models folder {folder} cannot be read ({error}): correct --models, or models.path in the configuration"
             ));
         }
-        let Registry { models, problems } = Registry::scan(folder);
-        let mut catalogue = Self { problems, ..Self::default() };
-        // By content, and by how it is fed and read: the same file read two ways is two artefacts.
-        let mut known: HashMap<([u8; 32], String), usize> = HashMap::new();
-        for entry in models {
-            let Some(version) = entry.newest() else { continue };
-            let path = entry.model_file(version);
-            let mut problem = |path: &Path, detail: String| {
-                catalogue.problems.push(Problem { path: path.to_owned(), detail });
-            };
-            let manifest = match entry.manifest(version) {
-                Ok(manifest) => Arc::new(manifest),
-                Err(error) => {
-                    problem(
-                        &entry.version_folder(version),
-                        format!("{error}; {} does not serve", entry.name),
-                    );
-                    continue;
-                }
-            };
-            let content = match Artefact::read(&path) {
-                Ok(artefact) => Some((artefact.sha256(), manifest.reading())),
-                Err(error) => {
-                    // It stays in the catalogue: its bars get the reason, not silence.
-                    problem(&path, error.to_string());
-                    None
-                }
-            };
-            let next = catalogue.artefacts.len();
-            let artefact = match content {
-                Some(content) => *known.entry(content).or_insert(next),
-                None => next,
-            };
-            if artefact == next {
-                let (name, manifest) = (Arc::clone(&entry.name), Arc::clone(&manifest));
-                catalogue.artefacts.push(CatalogueArtefact { name, path, manifest });
-            }
-            catalogue.models.push(CatalogueModel { name: entry.name, version, manifest, artefact });
-        }
-        Ok(catalogue)
+        Ok(Self::default().with(Registry::scan(folder), |_| true, (slots, usable)))
     }
 
-    /// The models that serve, by name; a model's place is its dense number.
-    pub fn models(&self) -> &[CatalogueModel] {
+    /// The catalogue after a look at the models that `looked_at` names; the others stay as they are.
+    pub(super) fn with(
+        &self,
+        registry: Registry,
+        looked_at: impl Fn(&str) -> bool,
+        (slots, usable): (&Slots, FeatureCheck),
+    ) -> Self {
+        let mut next = Self { numbers: self.numbers.clone(), lists: self.lists.clone(), ..Self::default() };
+        next.lists.retain(|name, _| !looked_at(name));
+        next.lists.extend(registry.passed_over);
+        // What was wrong with the others is still wrong; it is told anew with the first look at everything.
+        next.problems = registry.problems;
+        let mut models: Vec<Arc<CatalogueModel>> =
+            self.models.iter().filter(|model| !looked_at(&model.name)).cloned().collect();
+        for entry in registry.models {
+            next.lists.insert(Arc::clone(&entry.name), entry.stamp);
+            let before = self.models.binary_search_by(|model| model.name.cmp(&entry.name)).ok();
+            let before = before.map(|at| &self.models[at]);
+            if let (Some(detail), Some(before)) = (&entry.unreadable, before) {
+                // A list that cannot be read just now says nothing of the versions that serve.
+                let detail = format!("{detail}; what it said last goes on serving");
+                next.problems.push(Problem { path: entry.folder().to_owned(), detail });
+                models.push(Arc::clone(before));
+                continue;
+            }
+            models.extend(next.read_model(entry, before, (slots, usable)));
+        }
+        models.sort_by(|a, b| a.name.cmp(&b.name));
+        next.numbered = vec![None; next.numbers.len()];
+        for model in &models {
+            next.numbered[model.number as usize] = Some(Arc::clone(model));
+        }
+        next.models = models;
+        next
+    }
+
+    /// One model as `entry` has it, with what stayed the same since `before`.
+    fn read_model(
+        &mut self,
+        entry: ModelEntry,
+        before: Option<&Arc<CatalogueModel>>,
+        (slots, usable): (&Slots, FeatureCheck),
+    ) -> Option<Arc<CatalogueModel>> {
+        let mut versions: Vec<Arc<Version>> = Vec::new();
+        for number in entry.listed.iter().rev().take(VERSIONS_MAX) {
+            let known = before.iter().flat_map(|model| &model.versions).filter(|v| v.number == *number);
+            let known: Vec<&Arc<Version>> = known.collect();
+            let stamp = Version::stamp_of(&entry, *number);
+            if let Some(current) = known.iter().find(|version| version.stamp == stamp) {
+                versions.push(Arc::clone(current));
+                if current.standing() != Standing::Good {
+                    let others = known.iter().filter(|version| !Arc::ptr_eq(version, current));
+                    versions.extend(others.map(|version| Arc::clone(version)));
+                }
+                continue;
+            }
+            let version = Version::read(&entry, *number, slots, |m| usable(&m.features, m.timeframe));
+            if let Err(failure) = version.content() {
+                let path = entry.version_folder(*number);
+                let told = entry.broken.iter().any(|(broken, _)| broken == number);
+                if !told {
+                    let detail = format!("{failure}; version {number} of {} does not serve", entry.name);
+                    self.problems.push(Problem { path, detail });
+                }
+            }
+            versions.push(Arc::new(version));
+            // What served from these files before goes on until the new content has been found good.
+            versions.extend(known.into_iter().filter(|v| v.standing() == Standing::Good).take(1).cloned());
+        }
+        let Some(manifest) = versions.iter().find_map(|version| version.manifest.clone()) else {
+            if !entry.listed.is_empty() {
+                let detail =
+                    format!("none of its promoted versions can be read: {} does not serve", entry.name);
+                self.problems.push(Problem { path: entry.folder().to_owned(), detail });
+            }
+            return None;
+        };
+        versions.retain(|version| {
+            let same = |other: &Arc<Manifest>| {
+                other.timeframe == manifest.timeframe && other.horizon == manifest.horizon
+            };
+            let stands_in = version.manifest.as_ref().is_none_or(same);
+            if !stands_in {
+                let detail = format!(
+                    "predicts another timeframe or horizon than the newest version of {}: it cannot stand in for it",
+                    entry.name
+                );
+                self.problems.push(Problem { path: entry.version_folder(version.number), detail });
+            }
+            stands_in
+        });
+        if manifest.pinned {
+            versions.iter().take(1).filter_map(|v| v.content().ok()).for_each(|content| content.slot.pin());
+        }
+        let next = self.numbers.len() as u32;
+        let number = *self.numbers.entry(Arc::clone(&entry.name)).or_insert(next);
+        Some(Arc::new(CatalogueModel { number, name: Arc::clone(&entry.name), versions, manifest, entry }))
+    }
+
+    /// The models that serve, by name.
+    pub fn models(&self) -> &[Arc<CatalogueModel>] {
         &self.models
     }
 
-    /// The files they need; an artefact's place is its dense number.
-    pub fn artefacts(&self) -> &[CatalogueArtefact] {
-        &self.artefacts
+    /// The model of a dense number, while it serves.
+    pub fn model(&self, number: u32) -> Option<&Arc<CatalogueModel>> {
+        self.numbered.get(number as usize)?.as_ref()
+    }
+
+    /// How many dense numbers were given so far.
+    pub fn numbers(&self) -> usize {
+        self.numbered.len()
     }
 
     /// What was passed over, and why.
@@ -117,28 +237,30 @@ impl Catalogue {
     pub fn demands(&self, series: &SeriesKey) -> Vec<Demand> {
         let manifests = self.models.iter().map(|model| &*model.manifest);
         let mut serving = serving(manifests, &series.symbol, series.timeframe);
-        serving.sort_by_key(|number| self.models[*number].manifest.horizon);
-        let demands = serving.into_iter().map(|number| {
-            let CatalogueModel { name, manifest, .. } = &self.models[number];
-            Demand {
-                horizon: manifest.horizon,
-                model: number as u32,
-                name: Arc::clone(name),
-                features: manifest.features.clone(),
-                window: manifest.window,
-                unusable: None,
-            }
-        });
-        let mut demands: Vec<Demand> = demands.collect();
-        if demands.len() > MODELS_PER_SERIES_MAX {
+        serving.sort_by_key(|at| self.models[*at].manifest.horizon);
+        if serving.len() > MODELS_PER_SERIES_MAX {
             tracing::error!(
                 %series,
-                models = demands.len(),
+                models = serving.len(),
                 models_max = MODELS_PER_SERIES_MAX,
                 "too many models serve one series: those beyond the bound are left out"
             );
-            demands.truncate(MODELS_PER_SERIES_MAX);
+            serving.truncate(MODELS_PER_SERIES_MAX);
         }
-        demands
+        let demand = |at: usize| {
+            let model = &self.models[at];
+            let mut readings = model.readings();
+            let (features, window) = readings.remove(0);
+            Demand {
+                horizon: model.manifest.horizon,
+                model: model.number,
+                name: Arc::clone(&model.name),
+                features,
+                window,
+                others: readings,
+                unusable: None,
+            }
+        };
+        serving.into_iter().map(demand).collect()
     }
 }

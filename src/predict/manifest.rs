@@ -22,8 +22,11 @@ pub const FEATURES_MAX: usize = 1024;
 /// The largest `model.toml` that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
+/// How far an answer may be from a golden row where the manifest says nothing of it.
+pub const TOLERANCE: f64 = 1e-5;
+
 /// What a model is and wants: the checked content of its `model.toml`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Manifest {
     /// Whom it predicts.
     pub symbols: Symbols,
@@ -43,6 +46,10 @@ pub struct Manifest {
     pub output: OutputSpec,
     /// Whether rows may share a run.
     pub batching: BatchingPolicy,
+    /// How far an answer to a golden row may be from it: `tolerance + tolerance * |expected|`.
+    pub tolerance: f64,
+    /// Whether its session is kept in memory before others.
+    pub pinned: bool,
 }
 
 /// Whom a model predicts.

@@ -2,27 +2,36 @@
 //!
 //! In the order of a model's life: [`runtime`] brings ONNX Runtime, [`registry`] finds the model's folder,
 //! [`manifest`] says what it is, [`signature`] decides how to feed and read it, [`session`] runs it, and
-//! [`probe`] finds out in which batches it answers with the same bits. The [`Catalogue`] says which models
-//! serve which series, the [`Pool`] keeps their sessions, and [`PredictStage`] is the pipeline's third.
+//! [`probe`] finds out in which batches it answers with the same bits, [`golden`] whether it answers as it did
+//! where it was trained. The [`Catalogue`] says which models serve which series and by which [`Version`], the
+//! [`Pool`] keeps their sessions, the [`Keeper`] follows the folder, and [`PredictStage`] is the pipeline's third.
 
 mod catalogue;
+pub mod check;
 pub mod external;
+pub mod golden;
+mod keeper;
 pub mod manifest;
 mod models;
 mod pool;
 pub mod probe;
+pub mod promotion;
 pub mod registry;
 pub mod runtime;
 pub mod session;
 pub mod signature;
 mod stage;
+mod stamp;
+mod version;
 
-pub use catalogue::{Catalogue, CatalogueArtefact, CatalogueModel};
+pub use catalogue::{Catalogue, CatalogueModel, FeatureCheck, VERSIONS_MAX};
+pub use keeper::Keeper;
 pub use manifest::{BatchingPolicy, Manifest, ManifestError};
 pub use models::{Models, OpenError};
-pub use pool::{Pool, PoolReading};
+pub use pool::{Loading, Pool, PoolLimits, PoolReading, Slot, Slots};
 pub use probe::Batching;
 pub use registry::{ModelEntry, Registry};
 pub use runtime::{Runtime, RuntimeError};
 pub use session::{Artefact, ModelError, Row, RunError, Session, Terminator};
 pub use stage::{PredictKey, PredictStage};
+pub use version::{Content, Failure, Standing, Version};

@@ -1,19 +1,22 @@
 //! The sessions in memory: loaded when first needed, at most as many as allowed, least recently used first
 //! out, one in use never pulled away.
 
-use super::catalogue::{Catalogue, CatalogueArtefact};
+mod slot;
+
+pub use slot::{Slot, Slots};
+
 use super::probe::{Batching, probe};
 use super::runtime::Runtime;
-use super::session::{Artefact, Session};
-use crate::domain::ValueNames;
-use crate::link::clock;
-use parking_lot::Mutex;
+use super::session::{Artefact, ModelError, RunError, Session};
+use super::version::{Content, Failure};
+use crate::domain::Reason;
+use slot::Seat;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
-/// How long a file that could not be loaded is left alone: at first, and at most (doubling), in ns.
-const RETRY_FIRST_NS: u64 = 1_000_000_000;
-const RETRY_LONGEST_NS: u64 = 300_000_000_000;
+/// How long a load waits before it asks again for room.
+const ROOM_PAUSE: Duration = Duration::from_micros(100);
 
 /// A session, and in which batches it answers with the same bits.
 pub struct Loaded {
@@ -21,40 +24,70 @@ pub struct Loaded {
     pub session: Session,
     /// The batch sizes that may be used.
     pub batching: Batching,
+    /// Given back when the session is gone.
+    _place: Place,
 }
 
-enum State {
-    Cold,
-    Ready(Box<Loaded>),
-    Failed { error: Arc<str>, retry_at_ns: u64, pause_ns: u64 },
+/// What a pool may hold, and what it loads with.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolLimits {
+    /// Sessions in memory at most, those being loaded included.
+    pub sessions_max: usize,
+    /// Rows of a batch at most.
+    pub batch_max: usize,
+    /// How long a run may take.
+    pub deadline: Duration,
 }
 
-struct Slot {
-    artefact: CatalogueArtefact,
-    /// One owner at a time; never contended by workers, since an artefact is one key of the predict stage.
-    state: Mutex<State>,
-    used_ns: AtomicU64,
-    /// The names of its output values, once known: they outlive the session.
-    names: Mutex<Option<ValueNames>>,
+/// Who may load a session that is not in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loading {
+    /// The caller's thread.
+    Here,
+    /// Not the caller's: it has other work.
+    Elsewhere,
 }
 
 /// The sessions of one engine.
 pub struct Pool {
     runtime: &'static Runtime,
-    slots: Box<[Slot]>,
-    sessions_max: usize,
-    batch_max: usize,
-    loaded: AtomicUsize,
+    slots: Arc<Slots>,
+    limits: PoolLimits,
+    counts: Arc<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    sessions: AtomicUsize,
+    sessions_peak: AtomicUsize,
+    file_bytes: AtomicU64,
     loads: AtomicU64,
     evictions: AtomicU64,
     failures: AtomicU64,
 }
 
+/// One session's share of the bound.
+struct Place {
+    counts: Arc<Counts>,
+    file_bytes: u64,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.counts.sessions.fetch_sub(1, Ordering::AcqRel);
+        self.counts.file_bytes.fetch_sub(self.file_bytes, Ordering::Relaxed);
+    }
+}
+
 /// The pool's numbers at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PoolReading {
-    /// Sessions in memory.
+    /// Sessions in memory or being loaded.
     pub loaded: usize,
+    /// The most there ever were.
+    pub loaded_peak: usize,
+    /// The size of the files they were loaded from, in bytes; what they take in memory is more.
+    pub file_bytes: u64,
     /// Sessions loaded so far.
     pub loads: u64,
     /// Sessions that made room.
@@ -64,167 +97,172 @@ pub struct PoolReading {
 }
 
 impl Pool {
-    /// A pool of at most `sessions_max` sessions for the artefacts of `catalogue`, none loaded yet; batches
-    /// of up to `batch_max` rows are tried out when one is loaded.
-    pub fn new(
-        runtime: &'static Runtime,
-        catalogue: &Catalogue,
-        sessions_max: usize,
-        batch_max: usize,
-    ) -> Self {
-        let slot = |artefact: &CatalogueArtefact| Slot {
-            artefact: artefact.clone(),
-            state: Mutex::new(State::Cold),
-            used_ns: AtomicU64::new(0),
-            names: Mutex::new(None),
-        };
-        Self {
-            runtime,
-            slots: catalogue.artefacts().iter().map(slot).collect(),
-            sessions_max: sessions_max.max(1),
-            batch_max: batch_max.max(1),
-            loaded: AtomicUsize::new(0),
-            loads: AtomicU64::new(0),
-            evictions: AtomicU64::new(0),
-            failures: AtomicU64::new(0),
-        }
+    /// An empty pool for what `slots` has.
+    pub fn new(runtime: &'static Runtime, slots: Arc<Slots>, limits: PoolLimits) -> Self {
+        Self { runtime, slots, limits, counts: Arc::default() }
     }
 
-    /// How many artefacts there are.
-    pub fn artefacts(&self) -> usize {
-        self.slots.len()
+    /// Its bounds.
+    pub fn limits(&self) -> &PoolLimits {
+        &self.limits
     }
 
-    /// Loads every artefact once, so that what is wrong shows and the names of all outputs are known. Where
-    /// there are more than the pool holds, the first ones go again.
-    pub fn preload_all(&self) {
-        self.preload(self.slots.len());
+    /// The places of sessions.
+    pub fn slots(&self) -> &Arc<Slots> {
+        &self.slots
     }
 
-    /// Loads as many artefacts as the pool holds, so that their first bar does not wait for it.
-    pub fn preload_some(&self) {
-        self.preload(self.sessions_max);
-    }
-
-    fn preload(&self, count: usize) {
-        for artefact in 0..self.slots.len().min(count) {
-            // What fails stays failed, with its reason for every row.
-            let _ = self.with(artefact, |_| ());
-        }
-    }
-
-    /// The names of the output values of all artefacts loaded so far, each once, in the artefacts' order.
-    pub fn output_names(&self) -> Vec<Arc<str>> {
-        let mut names: Vec<Arc<str>> = Vec::new();
-        for slot in &self.slots {
-            for name in slot.names.lock().iter().flat_map(|names| names.iter()) {
-                if !names.contains(name) {
-                    names.push(Arc::clone(name));
-                }
-            }
-        }
-        names
-    }
-
-    /// Gives `work` the session of an artefact, loading it where it is not in memory.
+    /// Gives `work` a session of `content`; `None` where it would have to be loaded and `loading` forbids it.
     ///
     /// # Errors
-    /// Why it cannot be loaded. A failure is remembered for a growing time before it is tried again.
-    pub fn with<T>(&self, artefact: usize, work: impl FnOnce(&mut Loaded) -> T) -> Result<T, Arc<str>> {
-        let slot = &self.slots[artefact];
-        let mut state = slot.state.lock();
-        let now_ns = clock::now_ns();
-        let pause_ns = match &*state {
-            State::Failed { error, retry_at_ns, .. } if now_ns < *retry_at_ns => {
-                return Err(Arc::clone(error));
-            }
-            State::Failed { pause_ns, .. } => (pause_ns * 2).min(RETRY_LONGEST_NS),
-            State::Cold | State::Ready(_) => RETRY_FIRST_NS,
-        };
-        if !matches!(&*state, State::Ready(_)) {
-            self.reserve();
-            match self.load(slot) {
-                Ok(loaded) => *state = State::Ready(Box::new(loaded)),
-                Err(error) => {
-                    self.loaded.fetch_sub(1, Ordering::Relaxed);
-                    self.failures.fetch_add(1, Ordering::Relaxed);
-                    tracing::error!(model = %slot.artefact.name, %error, "a model cannot be loaded");
-                    let error: Arc<str> = error.into();
-                    let retry_at_ns = clock::now_ns() + pause_ns;
-                    *state = State::Failed { error: Arc::clone(&error), retry_at_ns, pause_ns };
-                    return Err(error);
-                }
+    /// Why it cannot be loaded.
+    pub fn with<T>(
+        &self,
+        content: &Content,
+        loading: Loading,
+        work: impl FnOnce(&mut Loaded) -> T,
+    ) -> Result<Option<T>, Failure> {
+        let slot = &content.slot;
+        for seat in &slot.seats {
+            if let Some(mut session) = seat.session.try_lock()
+                && let Some(loaded) = session.as_deref_mut()
+            {
+                seat.touch();
+                return Ok(Some(work(loaded)));
             }
         }
-        slot.used_ns.store(now_ns, Ordering::Relaxed);
-        match &mut *state {
-            State::Ready(loaded) => Ok(work(loaded)),
-            State::Cold | State::Failed { .. } => Err("the session went away while it was loaded".into()),
+        let ready = slot.ready.load(Ordering::Acquire);
+        // All are busy: one more where there is room for it, otherwise the first one's turn is waited for.
+        let more = ready > 0 && ready < slot.seats.len() && self.has_room();
+        if loading == Loading::Elsewhere && (ready == 0 || more) {
+            return Ok(None);
+        }
+        let (seat, mut session) = self.seat(slot, more);
+        if session.is_none() {
+            if loading == Loading::Elsewhere {
+                // It made room for another just now.
+                return Ok(None);
+            }
+            let place = self.reserve(slot.file_bytes);
+            let loaded = self.load(content, place).inspect_err(|_| {
+                self.counts.failures.fetch_add(1, Ordering::Relaxed);
+            })?;
+            *session = Some(Box::new(loaded));
+            slot.ready.fetch_add(1, Ordering::Release);
+        }
+        seat.touch();
+        Ok(session.as_deref_mut().map(work))
+    }
+
+    /// A seat of `slot`, locked: an empty one where `more` asks for it and there is one.
+    fn seat<'a>(
+        &self,
+        slot: &'a Slot,
+        more: bool,
+    ) -> (&'a Seat, parking_lot::MutexGuard<'a, Option<Box<Loaded>>>) {
+        let empty = |seat: &'a Seat| {
+            let session = seat.session.try_lock().filter(|session| session.is_none())?;
+            Some((seat, session))
+        };
+        match slot.seats.iter().find_map(empty).filter(|_| more) {
+            Some(found) => found,
+            None => (&slot.seats[0], slot.seats[0].session.lock()),
         }
     }
 
-    fn load(&self, slot: &Slot) -> Result<Loaded, String> {
-        let CatalogueArtefact { path, manifest, .. } = &slot.artefact;
-        let artefact = Artefact::read(path).map_err(|error| error.to_string())?;
+    fn load(&self, content: &Content, place: Place) -> Result<Loaded, Failure> {
+        let Content { manifest, path, slot, .. } = content;
+        let failed = |error: ModelError| match error {
+            ModelError::FirstRun(RunError::Deadline { .. }) => {
+                Failure { reason: Reason::ModelTimeout, detail: error.to_string() }
+            }
+            error => Failure::unavailable(error.to_string()),
+        };
+        let artefact = Artefact::read(path).map_err(failed)?;
+        if artefact.sha256() != slot.sha256 {
+            let path = path.display();
+            return Err(Failure::unavailable(format!(
+                "{path} is being changed: it has other content than a moment ago"
+            )));
+        }
         let mut session =
-            Session::load(self.runtime, &artefact, manifest).map_err(|error| error.to_string())?;
-        let batching = probe(&mut session, manifest, self.batch_max);
-        self.loads.fetch_add(1, Ordering::Relaxed);
-        tracing::info!(
-            model = %slot.artefact.name,
+            Session::load(self.runtime, &artefact, manifest, self.limits.deadline).map_err(failed)?;
+        drop(artefact);
+        let probe = || probe(&mut session, manifest, self.limits.batch_max);
+        let batching = slot.batching.get_or_init(probe).clone();
+        self.counts.loads.fetch_add(1, Ordering::Relaxed);
+        tracing::debug!(
+            model = %slot.name,
             batch_max = batching.sizes.last().copied().unwrap_or(1),
             batching = %batching.reason,
-            "model loaded"
+            "session loaded"
         );
-        *slot.names.lock() = Some(session.names());
-        Ok(Loaded { session, batching })
+        slot.names.get_or_init(|| session.names());
+        Ok(Loaded { session, batching, _place: place })
+    }
+
+    /// Whether one more session fits without another having to go.
+    fn has_room(&self) -> bool {
+        self.counts.sessions.load(Ordering::Relaxed) < self.limits.sessions_max
     }
 
     /// Makes room for one more session and counts it.
-    fn reserve(&self) {
+    fn reserve(&self, file_bytes: u64) -> Place {
+        let Counts { sessions, sessions_peak, file_bytes: all_bytes, .. } = &*self.counts;
         loop {
-            let room = |loaded: usize| (loaded < self.sessions_max).then_some(loaded + 1);
-            if self.loaded.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_ok() {
-                return;
+            let room = |count: usize| (count < self.limits.sessions_max).then_some(count + 1);
+            if let Ok(before) = sessions.fetch_update(Ordering::AcqRel, Ordering::Acquire, room) {
+                sessions_peak.fetch_max(before + 1, Ordering::Relaxed);
+                all_bytes.fetch_add(file_bytes, Ordering::Relaxed);
+                return Place { counts: Arc::clone(&self.counts), file_bytes };
             }
             if !self.evict() {
                 // Every session is in use, for as long as one batch takes.
-                std::thread::yield_now();
+                std::thread::sleep(ROOM_PAUSE);
             }
         }
     }
 
-    /// Drops the least recently used session that nobody holds; false when there is none.
+    /// Drops the least recently used session that nobody holds, a pinned one only where all are; false when
+    /// there is none.
     fn evict(&self) -> bool {
-        let mut oldest: Option<(u64, &Slot)> = None;
-        for slot in &self.slots {
-            let used_ns = slot.used_ns.load(Ordering::Relaxed);
-            if oldest.is_some_and(|(oldest_ns, _)| oldest_ns <= used_ns) {
-                continue;
-            }
-            // A slot that is locked is in use.
-            if slot.state.try_lock().is_some_and(|state| matches!(&*state, State::Ready(_))) {
-                oldest = Some((used_ns, slot));
+        let slots = self.slots.all();
+        let free = |seat: &Seat| seat.session.try_lock().is_some_and(|session| session.is_some());
+        let seats = slots.iter().flat_map(|slot| slot.seats.iter().map(move |seat| (slot, seat)));
+        let oldest = seats.filter(|(_, seat)| free(seat)).min_by_key(|(slot, seat)| {
+            (slot.pinned.load(Ordering::Relaxed), seat.used_ns.load(Ordering::Relaxed))
+        });
+        let Some((slot, seat)) = oldest else { return false };
+        let Some(mut session) = seat.session.try_lock() else { return false };
+        let evicted = session.take();
+        if evicted.is_some() {
+            slot.ready.fetch_sub(1, Ordering::Release);
+            self.counts.evictions.fetch_add(1, Ordering::Relaxed);
+        }
+        evicted.is_some()
+    }
+
+    /// Drops the sessions of a content that failed: what it did to them is not known. One in use stays.
+    pub(super) fn discard(&self, slot: &Slot) {
+        for seat in &slot.seats {
+            if let Some(mut session) = seat.session.try_lock()
+                && session.take().is_some()
+            {
+                slot.ready.fetch_sub(1, Ordering::Release);
             }
         }
-        let Some((_, slot)) = oldest else { return false };
-        let Some(mut state) = slot.state.try_lock() else { return false };
-        if !matches!(&*state, State::Ready(_)) {
-            return false;
-        }
-        *state = State::Cold;
-        self.loaded.fetch_sub(1, Ordering::Relaxed);
-        self.evictions.fetch_add(1, Ordering::Relaxed);
-        true
     }
 
     /// The pool's numbers.
     pub fn read(&self) -> PoolReading {
+        let Counts { sessions, sessions_peak, file_bytes, loads, evictions, failures } = &*self.counts;
         PoolReading {
-            loaded: self.loaded.load(Ordering::Relaxed),
-            loads: self.loads.load(Ordering::Relaxed),
-            evictions: self.evictions.load(Ordering::Relaxed),
-            failures: self.failures.load(Ordering::Relaxed),
+            loaded: sessions.load(Ordering::Relaxed),
+            loaded_peak: sessions_peak.load(Ordering::Relaxed),
+            file_bytes: file_bytes.load(Ordering::Relaxed),
+            loads: loads.load(Ordering::Relaxed),
+            evictions: evictions.load(Ordering::Relaxed),
+            failures: failures.load(Ordering::Relaxed),
         }
     }
 }

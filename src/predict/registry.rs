@@ -1,6 +1,7 @@
 //! The models folder: which models there are, which of their versions are promoted, and what is wrong.
 
 use super::manifest::{Manifest, ManifestError};
+use super::stamp::Stamp;
 use crate::domain::Timeframe;
 use std::collections::BTreeSet;
 use std::fs;
@@ -27,10 +28,23 @@ pub struct ModelEntry {
     pub name: Arc<str>,
     /// Its promoted versions, newest last; empty where none is.
     pub promoted: Vec<u32>,
-    folder: PathBuf,
+    /// Versions that are promoted but cannot be tried as they are, and why.
+    pub broken: Vec<(u32, String)>,
+    /// Why the list of promoted versions cannot be read, where it is there and cannot.
+    pub unreadable: Option<String>,
+    /// Of the list, before it was read.
+    pub(super) stamp: Stamp,
+    /// All versions of the list, broken or not, newest last.
+    pub(super) listed: Vec<u32>,
+    pub(super) folder: PathBuf,
 }
 
 impl ModelEntry {
+    /// Its folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The version that is to serve.
     pub fn newest(&self) -> Option<u32> {
         self.promoted.last().copied()
@@ -82,11 +96,18 @@ pub struct Registry {
     pub models: Vec<ModelEntry>,
     /// What was passed over.
     pub problems: Vec<Problem>,
+    /// Folders that are no models, with the stamps of the lists they may have.
+    pub(super) passed_over: Vec<(Arc<str>, Stamp)>,
 }
 
 impl Registry {
     /// Looks through `folder`. What is broken becomes a problem; the rest is found all the same.
     pub fn scan(folder: &Path) -> Self {
+        Self::look(folder, |_| true)
+    }
+
+    /// Looks through `folder` at the models whose names `wanted` accepts.
+    pub(super) fn look(folder: &Path, wanted: impl Fn(&str) -> bool) -> Self {
         let mut registry = Self::default();
         let (root, entries) =
             match folder.canonicalize().and_then(|root| Ok((root.clone(), fs::read_dir(root)?))) {
@@ -101,7 +122,10 @@ impl Registry {
             };
         for entry in entries {
             match entry {
-                Ok(entry) => registry.take(&root, &entry.path()),
+                Ok(entry) if wanted(&entry.file_name().to_string_lossy()) => {
+                    registry.take(&root, &entry.path());
+                }
+                Ok(_) => {}
                 Err(e) => registry.problem(&root, format!("cannot be listed completely: {e}")),
             }
         }
@@ -117,21 +141,40 @@ impl Registry {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         // Hidden ones are other programs' business; plain files (a README) are no models.
         if name.starts_with('.') || !path.is_dir() {
+            if path.is_symlink() && path.metadata().is_err() {
+                self.problem(path, "is a link that leads nowhere: correct it or remove it");
+            }
             return;
         }
+        let pass_over = |registry: &mut Self| {
+            registry.passed_over.push((Arc::from(name.as_str()), Stamp::of(&path.join(PROMOTED))));
+        };
         if !is_model_name(&name) {
+            pass_over(self);
             return self
                 .problem(path, "is no model name: letters, digits, '.', '_' and '-' are allowed; rename it");
         }
         if !is_inside(root, path) {
+            pass_over(self);
             return self.problem(path, "is a link out of the models folder: copy the model instead");
         }
-        let mut entry = ModelEntry { name: Arc::from(name), promoted: Vec::new(), folder: path.to_owned() };
         let promoted = path.join(PROMOTED);
+        let mut entry = ModelEntry {
+            name: Arc::from(name.as_str()),
+            promoted: Vec::new(),
+            broken: Vec::new(),
+            unreadable: None,
+            stamp: Stamp::of(&promoted),
+            listed: Vec::new(),
+            folder: path.to_owned(),
+        };
         if promoted.symlink_metadata().is_ok() {
             match read_promoted(root, &promoted) {
                 Ok(text) => self.take_promoted(root, &mut entry, &text),
-                Err(detail) => self.problem(&promoted, detail),
+                Err(detail) => {
+                    self.problem(&promoted, detail.clone());
+                    entry.unreadable = Some(detail);
+                }
             }
         }
         self.models.push(entry);
@@ -161,14 +204,16 @@ impl Registry {
             entry.promoted.retain(|known| *known != version);
             entry.promoted.push(version);
         }
-        let mut usable = Vec::with_capacity(entry.promoted.len());
-        for version in std::mem::take(&mut entry.promoted) {
+        entry.listed = std::mem::take(&mut entry.promoted);
+        for version in entry.listed.clone() {
             match check_version(root, &entry.version_folder(version)) {
-                Ok(()) => usable.push(version),
-                Err((path, detail)) => self.problem(&path, detail),
+                Ok(()) => entry.promoted.push(version),
+                Err((path, detail)) => {
+                    entry.broken.push((version, format!("`{}` {detail}", path.display())));
+                    self.problem(&path, detail);
+                }
             }
         }
-        entry.promoted = usable;
     }
 }
 

@@ -1,36 +1,47 @@
-//! The predict stage: a batch of rows through one artefact's session, one outcome for each.
+//! The predict stage: a batch of rows through one session, one outcome for each; where a version fails, the
+//! one promoted before it answers the same rows.
 
-use super::catalogue::Catalogue;
-use super::pool::{Loaded, Pool};
+use super::catalogue::CatalogueModel;
+use super::models::Models;
+use super::pool::{Loaded, Loading};
 use super::session::{Row, RunError};
-use crate::domain::{Outcome, Prediction, Reason, Refusal, Stamps, Task, ValueNames};
-use crate::link::{Stage, clock};
+use super::version::{Content, Failure, Standing, Version};
+use crate::domain::{Lane, Outcome, Prediction, Reason, Refusal, Stamps, Task};
+use crate::link::{Key, Stage, clock};
 use std::cell::RefCell;
 use std::sync::Arc;
 
-/// Stage 3.
+/// Stage 3, and what loads for it: rows whose session is not in memory go on to a second instance of it, whose
+/// workers may load, so that nobody else waits for that.
 pub struct PredictStage {
-    catalogue: Arc<Catalogue>,
-    pool: Arc<Pool>,
+    models: Arc<Models>,
     batch_max: usize,
+    loading: Loading,
     deliver: Box<dyn Fn(Outcome) + Send + Sync>,
 }
 
-/// What the predict stage keeps for one artefact: its number, the session is the pool's.
+/// What the predict stage keeps for one content: a queue. Which session runs a row is decided when it is run.
 pub struct PredictKey {
-    /// The dense number of the artefact.
-    pub artefact: usize,
+    /// Where rows go whose session is not in memory; `None` where they may be loaded at once.
+    pub cold: Option<Arc<Key<PredictStage>>>,
 }
 
+/// A task's model and the version that is to answer.
+type Chosen<'a> = (&'a Arc<CatalogueModel>, &'a Arc<Version>);
+
+/// What a turn of [`PredictStage::run`] leaves to be done: which task, why.
+type Left = Vec<(usize, Failure)>;
+
 impl PredictStage {
-    /// A stage that runs batches of at most `batch_max` rows and hands every outcome to `deliver`.
+    /// A stage that runs batches of at most `batch_max` rows, loads as `loading` says, and hands every outcome
+    /// to `deliver`.
     pub fn new(
-        catalogue: Arc<Catalogue>,
-        pool: Arc<Pool>,
+        models: Arc<Models>,
         batch_max: usize,
+        loading: Loading,
         deliver: Box<dyn Fn(Outcome) + Send + Sync>,
     ) -> Self {
-        Self { catalogue, pool, batch_max, deliver }
+        Self { models, batch_max, loading, deliver }
     }
 
     fn deliver(&self, task: &Task, result: Result<Prediction, Refusal>) {
@@ -47,47 +58,114 @@ impl PredictStage {
         });
     }
 
-    fn refuse(&self, task: &Task, reason: Reason, detail: String) {
-        let model = &self.catalogue.models()[task.model as usize];
-        self.deliver(task, Err(Refusal::of_model(&model.name, reason, detail)));
+    /// Answers `tasks`, each by the version that was chosen for it; all have the same content.
+    fn serve(&self, key: &PredictKey, chosen: &[Chosen<'_>], tasks: &[Task]) {
+        let Some((model, version)) = chosen.first() else { return };
+        let Ok(content) = version.content() else { return };
+        if version.standing() == Standing::Untried && self.loading == Loading::Here {
+            // Its rows wait here for its check; what comes of it shows when it is run.
+            let _ = self.models.prepare(model, version);
+        }
+        let tried = match version.standing() {
+            Standing::Untried => Ok(None),
+            Standing::Failed => Err(self.failure_of(version)),
+            Standing::Good | Standing::Unsteady => {
+                self.models.pool.with(content, self.loading, |loaded| self.run_all(loaded, chosen, tasks))
+            }
+        };
+        let left = match tried {
+            Ok(Some(left)) => left,
+            Ok(None) => return self.hand_on(key, tasks),
+            Err(failure) => (0..tasks.len()).map(|at| (at, failure.clone())).collect(),
+        };
+        for (at, failure) in left {
+            let (model, version) = chosen[at];
+            self.blame(model, version, content, &failure);
+            self.answer(key, model, &tasks[at], vec![(Arc::clone(version), failure)]);
+        }
     }
 
-    /// Runs `tasks` at once; where that fails, each alone, so that one bad row costs only itself.
-    fn run(&self, loaded: &mut Loaded, tasks: &[Task], out: &mut Vec<f64>) {
-        let mut rows: Vec<Row<'_>> = Vec::with_capacity(tasks.len());
-        rows.extend(tasks.iter().map(|t| Row { window: &t.vector.values, symbol: &t.series.symbol }));
-        match loaded.session.run(&rows, out) {
-            Ok(()) => self.read(loaded, tasks, out),
-            Err(_) if tasks.len() > 1 => {
-                for task in tasks {
-                    self.run(loaded, std::slice::from_ref(task), out);
-                }
-            }
-            Err(error) => {
-                let reason = match error {
-                    RunError::Row { .. } => Reason::UndefinedFeature,
-                    _ => Reason::ModelFailed,
-                };
-                tasks.iter().for_each(|task| self.refuse(task, reason, error.to_string()));
+    /// Hands rows to those who may load.
+    fn hand_on(&self, key: &PredictKey, tasks: &[Task]) {
+        for task in tasks {
+            match &key.cold {
+                Some(cold) => cold.put(task.clone(), task.origin.lane(Lane::Normal)),
+                // Whoever may load does not get here.
+                None => self.refuse(task, None, Reason::ModelUnavailable, "the session went away".to_owned()),
             }
         }
     }
 
-    fn read(&self, loaded: &Loaded, tasks: &[Task], out: &[f64]) {
-        let names: ValueNames = loaded.session.names();
+    /// Runs `tasks` in batches that were seen to give the same bits as alone; what failed is left.
+    fn run_all(&self, loaded: &mut Loaded, chosen: &[Chosen<'_>], tasks: &[Task]) -> Left {
+        let mut left = Left::new();
+        VALUES.with_borrow_mut(|out| {
+            let mut from = 0;
+            while from < tasks.len() {
+                let to = from + loaded.batching.largest_at_most(tasks.len() - from);
+                self.run(loaded, (from, to), (chosen, tasks), (out, &mut left));
+                from = to;
+            }
+        });
+        left
+    }
+
+    /// Runs a range of the tasks at once; where that fails, each alone, so that one bad row costs only itself.
+    fn run(
+        &self,
+        loaded: &mut Loaded,
+        (from, to): (usize, usize),
+        (chosen, tasks): (&[Chosen<'_>], &[Task]),
+        (out, left): (&mut Vec<f64>, &mut Left),
+    ) {
+        let mut rows: Vec<Row<'_>> = Vec::with_capacity(to - from);
+        for ((_, version), task) in chosen[from..to].iter().zip(&tasks[from..to]) {
+            // Chosen because it has one.
+            let window = version.vector(task).map_or(&[][..], |vector| &vector.values);
+            rows.push(Row { window, symbol: &task.series.symbol });
+        }
+        match loaded.session.run(&rows, out) {
+            Ok(()) => self.read(loaded, (from, to), (chosen, tasks), (out, left)),
+            Err(error @ RunError::Deadline { .. }) => {
+                // Each alone would take as long again.
+                left.extend((from..to).map(|at| (at, failure(&error))));
+            }
+            Err(_) if to - from > 1 => {
+                for at in from..to {
+                    if left.last().is_some_and(|(_, failure)| failure.reason == Reason::ModelTimeout) {
+                        let failure = left.last().map(|(_, failure)| failure.clone());
+                        left.extend(failure.map(|failure| (at, failure)));
+                        continue;
+                    }
+                    self.run(loaded, (at, at + 1), (chosen, tasks), (out, left));
+                }
+            }
+            Err(error) => left.push((from, failure(&error))),
+        }
+    }
+
+    fn read(
+        &self,
+        loaded: &Loaded,
+        (from, to): (usize, usize),
+        (chosen, tasks): (&[Chosen<'_>], &[Task]),
+        (out, left): (&[f64], &mut Left),
+    ) {
+        let names = loaded.session.names();
         let index = loaded.session.value_index();
-        for (task, values) in tasks.iter().zip(out.chunks_exact(loaded.session.values_per_row())) {
+        for (at, values) in (from..to).zip(out.chunks_exact(loaded.session.values_per_row())) {
             if let Some(bad) = values.iter().find(|value| !value.is_finite()) {
-                self.refuse(task, Reason::OutputNotFinite, format!("the model answered {bad}"));
+                let detail = format!("the model answered {bad}");
+                left.push((at, Failure { reason: Reason::OutputNotFinite, detail }));
                 continue;
             }
-            let model = &self.catalogue.models()[task.model as usize];
+            let (model, version) = chosen[at];
             let outputs = if names.is_empty() { Arc::default() } else { Arc::from(values) };
             self.deliver(
-                task,
+                &tasks[at],
                 Ok(Prediction {
                     model: Arc::clone(&model.name),
-                    version: model.version,
+                    version: version.number,
                     value: values[index],
                     outputs,
                     names: Arc::clone(&names),
@@ -95,6 +173,101 @@ impl PredictStage {
             );
         }
     }
+
+    /// Notes that a version failed over a row; a row at fault costs the version nothing.
+    fn blame(&self, model: &CatalogueModel, version: &Version, content: &Content, failure: &Failure) {
+        if failure.reason == Reason::UndefinedFeature {
+            return;
+        }
+        if failure.reason == Reason::ModelTimeout || failure.reason == Reason::ModelUnavailable {
+            self.models.pool.discard(&content.slot);
+        }
+        self.models.fail(model, version, failure.clone());
+    }
+
+    fn failure_of(&self, version: &Version) -> Failure {
+        let known = version.failure().map(|failure| (*failure).clone());
+        known.unwrap_or_else(|| Failure::unavailable("it has not been tried again yet"))
+    }
+
+    /// Answers one task by the versions that are left, in turn; `failed` says which were asked, and why they
+    /// gave no answer.
+    fn answer(
+        &self,
+        key: &PredictKey,
+        model: &Arc<CatalogueModel>,
+        task: &Task,
+        mut failed: Vec<(Arc<Version>, Failure)>,
+    ) {
+        for version in model.in_turn() {
+            if failed.iter().any(|(asked, _)| Arc::ptr_eq(asked, version)) {
+                continue;
+            }
+            let (vector, content) = match (version.vector(task), version.content()) {
+                (_, Err(failure)) => {
+                    failed.push((Arc::clone(version), failure.clone()));
+                    continue;
+                }
+                // The row was made for other versions than those that are promoted now.
+                (None, Ok(_)) => continue,
+                (Some(vector), Ok(content)) => (vector, content),
+            };
+            if let Some(index) = vector.undefined {
+                let names = content.manifest.features.names();
+                let detail = format!("{} is undefined", names[index % names.len()]);
+                failed.push((Arc::clone(version), Failure { reason: Reason::UndefinedFeature, detail }));
+                continue;
+            }
+            if version.standing() == Standing::Untried && self.loading == Loading::Here {
+                let _ = self.models.prepare(model, version);
+            }
+            let chosen = [(model, version)];
+            let tried = match version.standing() {
+                Standing::Untried => Ok(None),
+                Standing::Failed => Err(self.failure_of(version)),
+                Standing::Good | Standing::Unsteady => {
+                    self.models.pool.with(content, self.loading, |loaded| {
+                        self.run_all(loaded, &chosen, std::slice::from_ref(task))
+                    })
+                }
+            };
+            match tried.map(|left| left.map(|mut left| left.pop())) {
+                Ok(None) => return self.hand_on(key, std::slice::from_ref(task)),
+                Ok(Some(None)) => return,
+                Ok(Some(Some((_, failure)))) | Err(failure) => {
+                    self.blame(model, version, content, &failure);
+                    failed.push((Arc::clone(version), failure));
+                }
+            }
+        }
+        failed.sort_by_key(|(version, _)| std::cmp::Reverse(version.number));
+        let (reason, detail) = match failed.as_slice() {
+            [] => (Reason::ModelUnavailable, "its versions changed while the bar was on its way".to_owned()),
+            [(_, one)] => (one.reason, one.detail.clone()),
+            [(_, newest), ..] => {
+                let each = failed.iter().map(|(v, failure)| format!("version {}: {failure}", v.number));
+                (newest.reason, each.collect::<Vec<_>>().join("; "))
+            }
+        };
+        self.refuse(task, Some(model), reason, detail);
+    }
+
+    fn refuse(&self, task: &Task, model: Option<&CatalogueModel>, reason: Reason, detail: String) {
+        let refusal = match model {
+            Some(model) => Refusal::of_model(&model.name, reason, detail),
+            None => Refusal::new(reason, detail),
+        };
+        self.deliver(task, Err(refusal));
+    }
+}
+
+fn failure(error: &RunError) -> Failure {
+    let reason = match error {
+        RunError::Row { .. } => Reason::UndefinedFeature,
+        RunError::Deadline { .. } => Reason::ModelTimeout,
+        _ => Reason::ModelFailed,
+    };
+    Failure { reason, detail: error.to_string() }
 }
 
 thread_local! {
@@ -114,24 +287,46 @@ impl Stage for PredictStage {
         self.batch_max
     }
 
+    fn may_be_carried(&self) -> bool {
+        // A worker that carried a row on would load for it, and be missing where it belongs.
+        self.loading == Loading::Elsewhere
+    }
+
     fn step(&self, key: &PredictKey, tasks: &[Task]) {
-        let result = self.pool.with(key.artefact, |loaded| {
-            VALUES.with_borrow_mut(|out| {
-                let mut rest = tasks;
-                while !rest.is_empty() {
-                    // Only in batches that were seen to give the same bits as alone.
-                    let (batch, after) = rest.split_at(loaded.batching.largest_at_most(rest.len()));
-                    self.run(loaded, batch, out);
-                    rest = after;
+        // What is promoted at this moment decides, not what was when the bar came.
+        let catalogue = self.models.catalogue.load();
+        let mut chosen: Vec<Chosen<'_>> = Vec::with_capacity(tasks.len());
+        let mut rest = tasks;
+        while let Some(first) = rest.first() {
+            chosen.clear();
+            for task in rest {
+                let Some(model) = catalogue.model(task.model) else { break };
+                let Some(version) = model.choose(task) else { break };
+                let same = |(_, other): &Chosen<'_>| {
+                    let (Ok(a), Ok(b)) = (version.content(), other.content()) else { return false };
+                    Arc::ptr_eq(&a.slot, &b.slot) && version.standing() == other.standing()
+                };
+                if chosen.first().is_some_and(|first| !same(first)) {
+                    break;
                 }
-            });
-        });
-        if let Err(error) = result {
-            tasks.iter().for_each(|task| self.refuse(task, Reason::ModelUnavailable, error.to_string()));
+                chosen.push((model, version));
+            }
+            let (now, later) = rest.split_at(chosen.len().max(1));
+            match (chosen.is_empty(), catalogue.model(first.model)) {
+                (false, _) => self.serve(key, &chosen, now),
+                (true, Some(model)) => self.answer(key, model, first, Vec::new()),
+                (true, None) => {
+                    let detail = "the model was withdrawn while the bar was on its way".to_owned();
+                    self.refuse(first, None, Reason::NoModel, detail);
+                }
+            }
+            rest = later;
         }
     }
 
     fn panicked(&self, _: &PredictKey, task: &Task, message: &str) {
-        self.refuse(task, Reason::Panicked, format!("in predict: {message}"));
+        let catalogue = self.models.catalogue.load();
+        let model = catalogue.model(task.model).map(|model| &**model);
+        self.refuse(task, model, Reason::Panicked, format!("in predict: {message}"));
     }
 }

@@ -1,14 +1,13 @@
 //! A stage with its workers, and what can be told and asked of any stage alike.
 
-use super::TopologyError;
 use crate::config::Settings;
-use crate::link::{Link, LinkOptions, MeterReading, Stage, Workers};
+use crate::link::{Link, LinkError, LinkOptions, MeterReading, Stage, Workers};
 use std::sync::Arc;
 
 /// A stage with its workers.
 pub(super) struct Line<S: Stage> {
     pub(super) link: Arc<Link<S>>,
-    workers: Workers<S>,
+    pub(super) workers: Workers<S>,
 }
 
 /// What a line tells and takes, whatever its stage.
@@ -51,7 +50,30 @@ pub struct StageReading {
     pub meter: MeterReading,
 }
 
-/// Makes the link of a stage and starts its workers.
+/// Why a topology cannot be built or extended.
+#[derive(Debug, thiserror::Error)]
+pub enum TopologyError {
+    /// The system gives no more threads.
+    #[error("the {stage} workers cannot be started ({error}): lower workers_max or raise the thread limit")]
+    Threads {
+        /// Which stage.
+        stage: &'static str,
+        /// What rayon said.
+        error: rayon::ThreadPoolBuildError,
+    },
+    /// A stage has as many keys as it can have.
+    #[error("{what} cannot be added: {error} ({setting})")]
+    Full {
+        /// What was to be added.
+        what: String,
+        /// What the link said.
+        error: LinkError,
+        /// Which setting bounds it.
+        setting: &'static str,
+    },
+}
+
+/// Starts a stage's workers on a link of its own.
 pub(super) fn line<S: Stage>(
     stage_name: &'static str,
     stage: S,

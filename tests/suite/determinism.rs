@@ -154,10 +154,10 @@ impl Variant {
     /// Runs `bars` through `models` into `out` while the stages' widths change; how often they did.
     fn run(&self, bars: &[PathBuf], models: &Path, out: &Path) -> u64 {
         let settings = self.settings(models);
-        let models = Models::open(&settings, &mut |_| {}).unwrap();
-        assert_eq!(models.catalogue.problems(), []);
-        models.pool.preload_all();
-        let store = CsvStore::create(out, models.pool.output_names()).unwrap();
+        let models = Models::open(&settings, vela::feature::check, &mut |_| {}).unwrap();
+        assert_eq!(models.catalogue().problems(), []);
+        models.preload_all();
+        let store = CsvStore::create(out, models.output_names()).unwrap();
         let overrides = Overrides {
             source: Some(Box::new(Replay::open(bars, None, None).unwrap())),
             store: Some(Box::new(store)),

@@ -76,8 +76,10 @@ fn bars_come_out_as_outcomes_that_are_all_counted() {
         "subscribers see the order of storing"
     );
 
-    let Metrics { performance, system, model_pool, feature_cache, stages, stage_order, reasons, symbols } =
-        engine.metrics();
+    let metrics = engine.metrics();
+    assert!(metrics.alerts.is_empty(), "{:?}", metrics.alerts);
+    let Metrics { performance, system, model_pool, feature_cache, stages, stage_order, .. } = metrics.clone();
+    let Metrics { reasons, symbols, .. } = metrics;
     let predicted = outcomes.iter().filter(|outcome| outcome.result.is_ok()).count() as u64;
     assert_eq!(performance.total_bars, bars.len() as u64);
     assert_eq!(performance.total_predictions, predicted);

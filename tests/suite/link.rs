@@ -199,9 +199,15 @@ fn a_full_stage_pushes_back_and_goes_on_when_there_is_room() {
 fn keys_beyond_the_bound_are_refused() {
     let link = Link::new(Recorder::default(), LinkOptions { items_max: 1, keys_max: 3, workers_max: 1 });
     let two = KeyOptions { slots: 2 };
-    assert!(link.key(Seen::default(), two).is_ok());
+    let first = link.key(Seen::default(), two).unwrap();
     assert!(link.key(Seen::default(), two).is_err());
-    assert!(link.key(Seen::default(), KeyOptions::default()).is_ok());
+    let second = link.key(Seen::default(), KeyOptions::default()).unwrap();
+    assert!(link.key(Seen::default(), KeyOptions::default()).is_err());
+    // A key that is gone leaves its room to others.
+    drop((first, second));
+    let all: Vec<_> = (0..3).map(|_| link.key(Seen::default(), KeyOptions::default()).unwrap()).collect();
+    assert!(link.key(Seen::default(), KeyOptions::default()).is_err());
+    drop(all);
 }
 
 /// Two stages in a row, the second with room for very little and only one key: its producers carry that

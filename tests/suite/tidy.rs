@@ -12,7 +12,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("store", &["domain", "config"]),
     ("ingest", &["domain", "link"]),
     ("feature", &["domain", "link"]),
-    ("predict", &["domain", "link", "config"]),
+    ("alert.rs", &[]),
+    ("predict", &["domain", "link", "config", "alert"]),
     ("persist", &["domain", "link", "store"]),
     ("observe", &["domain"]),
     ("export", &["domain", "source", "ingest", "feature"]),
@@ -22,7 +23,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 const HEAVY: &[(&str, &[&str])] = &[
     ("ort", &["predict"]),
     ("rusqlite", &["source", "store"]),
-    ("rayon", &["link", "topology.rs"]),
+    ("rayon", &["link", "topology.rs", "topology"]),
     ("clap", &["cli"]),
     ("indicatif", &["cli"]),
     ("parquet", &["source", "export"]),

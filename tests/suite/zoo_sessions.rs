@@ -3,11 +3,15 @@
 // A test that cannot go on has failed; the helpers here are no `#[test]` themselves.
 #![allow(clippy::unwrap_used)]
 
+use crate::support::onnx;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use vela::predict::{Artefact, Batching, Manifest, ModelError, Row, RunError, Runtime, Session, probe};
+
+/// Longer than any run of the zoo takes, the very slow model's too.
+const DEADLINE: Duration = Duration::from_secs(30);
 
 fn zoo() -> Option<PathBuf> {
     let zoo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/zoo/models");
@@ -99,7 +103,7 @@ fn manifest(meta: &Value, more: &str) -> (Manifest, Vec<String>) {
 }
 
 fn load(zoo: &Path, name: &str, manifest: &Manifest) -> Result<Session, ModelError> {
-    Session::load(runtime(), &Artefact::read(&zoo.join(name).join("model.onnx"))?, manifest)
+    Session::load(runtime(), &Artefact::read(&zoo.join(name).join("model.onnx"))?, manifest, DEADLINE)
 }
 
 /// The rows that the feeds of `expected.npz` stand for, with their symbols.
@@ -299,7 +303,7 @@ fn slow(session: &mut Session, manifest: &Manifest, row: &(Vec<f64>, String)) {
     let started = Instant::now();
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            std::thread::sleep(std::time::Duration::from_millis(50));
+            std::thread::sleep(Duration::from_millis(50));
             terminator.terminate();
         });
         assert_eq!(session.run(&[row], &mut Vec::new()), Err(RunError::Terminated));
@@ -381,7 +385,7 @@ fn weights_beside_the_model_are_found_and_count_for_its_hash() {
         let weights: Vec<u8> = (0..256).flat_map(|_| weight.to_le_bytes()).collect();
         std::fs::write(folder.path().join("weights.bin"), weights).unwrap();
         let artefact = Artefact::read(&model).unwrap();
-        let mut session = Session::load(runtime(), &artefact, &manifest).unwrap();
+        let mut session = Session::load(runtime(), &artefact, &manifest, DEADLINE).unwrap();
         seen.push((artefact.sha256(), run(&mut session, std::slice::from_ref(&row))));
     }
     assert_ne!(seen[0].0, seen[1].0);
@@ -411,11 +415,91 @@ fn a_graph_of_half_precision_is_fed_and_read() {
     let text =
         "symbol = \"*\"\ntimeframe = \"1m\"\nhorizon = 1\nfeatures = [\"a\", \"b\"]\n[output]\ncolumn = 0\n";
     let manifest = Manifest::parse(text, Path::new("model.toml")).unwrap();
-    let mut session = Session::load(runtime(), &Artefact::read(&path).unwrap(), &manifest).unwrap();
+    let mut session = Session::load(runtime(), &Artefact::read(&path).unwrap(), &manifest, DEADLINE).unwrap();
     // 0.1 has no exact half; 2049 lies between two and goes to the even one.
     let row = (vec![0.1, 2049.0], String::new());
     assert_eq!(run(&mut session, &[row.clone(), row])[..2], [0.0999755859375, 2048.0]);
     let large = Row { window: &[0.0, 70_000.0], symbol: "" };
     let error = session.run(&[large], &mut Vec::new()).unwrap_err().to_string();
     assert!(error.contains("feature 1 is 70000"), "{error}");
+}
+
+#[test]
+fn a_run_that_takes_longer_than_its_deadline_is_ended_and_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.onnx");
+    let text = "symbol = \"*\"\ntimeframe = \"1m\"\nhorizon = 1\nfeatures = [\"a\"]\nbatching = \"off\"\n";
+    let manifest = Manifest::parse(text, Path::new("model.toml")).unwrap();
+    let deadline = Duration::from_millis(60);
+    let load = |model: Vec<u8>| {
+        std::fs::write(&path, model).unwrap();
+        Session::load(runtime(), &Artefact::read(&path).unwrap(), &manifest, deadline).unwrap()
+    };
+    let mut slow = load(onnx::slow_when_negative(1));
+    let mut quick = load(onnx::linear(1, 2.0, 1.0));
+    let row = |window| Row { window, symbol: "" };
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // Beside it another session runs without a pause: none of its runs may be ended.
+        scope.spawn(|| {
+            let mut out = Vec::new();
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                quick.run(&[row(&[3.0])], &mut out).unwrap();
+                assert_eq!(out, [7.0]);
+            }
+        });
+        let mut out = Vec::new();
+        for _ in 0..5 {
+            let started = Instant::now();
+            assert_eq!(slow.run(&[row(&[-1.0])], &mut out), Err(RunError::Deadline { deadline }));
+            let took = started.elapsed();
+            // The lower bound is exact; the upper one leaves room for a busy machine.
+            assert!(took >= deadline && took < Duration::from_secs(5), "{took:?}");
+            // The session lives, and the next run has the whole deadline.
+            slow.run(&[row(&[5.0])], &mut out).unwrap();
+            assert_eq!(out, [5.0]);
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    let row = [row(&[-1.0])];
+    // The run by which a model is tried has the deadline as well.
+    let Some(zoo) = zoo() else { return };
+    let (name, meta) =
+        models(&zoo, false).into_iter().find(|(_, m)| m["kind"] == "broken_very_slow").unwrap();
+    let (text, _) = manifest_text(&meta);
+    let manifest = Manifest::parse(&text, Path::new("model.toml")).unwrap();
+    let artefact = Artefact::read(&zoo.join(name).join("model.onnx")).unwrap();
+    let error = Session::load(runtime(), &artefact, &manifest, deadline).err().unwrap().to_string();
+    assert!(error.contains("longer than 60 ms"), "{error}");
+    assert!(slow.run(&row, &mut Vec::new()).is_err());
+}
+
+#[test]
+fn every_good_model_answers_alike_from_eight_threads_at_once() {
+    let Some(zoo) = zoo() else { return };
+    for (name, meta) in models(&zoo, true) {
+        let (manifest, features) = manifest(&meta, "");
+        let rows = &rows(&zoo, &name, &meta, &features, manifest.window)[..64];
+        let mut first = load(&zoo, &name, &manifest).unwrap();
+        let alone: Vec<f64> =
+            rows.iter().flat_map(|row| run(&mut first, std::slice::from_ref(row))).collect();
+        let sizes = probe::probe(&mut first, &manifest, 32).sizes;
+        let largest = sizes.last().copied().unwrap_or(1);
+        let bits = |values: &[f64]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        std::thread::scope(|scope| {
+            for thread in 0..8 {
+                let (zoo, name, manifest, alone) = (&zoo, &name, &manifest, &alone);
+                // A session each, loaded at the same time; every other thread runs batches.
+                scope.spawn(move || {
+                    let mut session = load(zoo, name, manifest).unwrap();
+                    let size = if thread % 2 == 0 { 1 } else { largest };
+                    for _ in 0..3 {
+                        let chunks = rows.chunks_exact(size);
+                        let values: Vec<f64> = chunks.flat_map(|rows| run(&mut session, rows)).collect();
+                        assert_eq!(bits(&values), bits(&alone[..values.len()]), "{name}, batches of {size}");
+                    }
+                });
+            }
+        });
+    }
 }

@@ -1,8 +1,10 @@
 //! The text of a `model.toml` as serde reads it, and its way to a checked [`Manifest`].
 
+mod short;
+
 use super::{
     BatchingPolicy, FEATURES_MAX, HORIZON_MAX, InputSpec, Kind, Manifest, OutputSpec, Reads, Symbols,
-    WINDOW_MAX,
+    TOLERANCE, WINDOW_MAX,
 };
 use crate::domain::{FeatureSet, SeriesKey, Timeframe};
 use serde::Deserialize;
@@ -24,12 +26,22 @@ struct RawManifest {
     features: Spanned<Vec<String>>,
     window: Option<Spanned<i64>>,
     kind: Option<RawKind>,
-    #[serde(default)]
-    input: Vec<Spanned<RawInput>>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "short::inputs")]
+    input: Inputs,
+    #[serde(default, deserialize_with = "short::output")]
     output: RawOutput,
     #[serde(default)]
     batching: RawBatching,
+    #[serde(default)]
+    check: RawCheck,
+    #[serde(default)]
+    pinned: bool,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct RawCheck {
+    tolerance: Option<Spanned<f64>>,
 }
 
 #[derive(Deserialize)]
@@ -65,6 +77,27 @@ struct RawInput {
     symbol_ids: Option<BTreeMap<String, i64>>,
 }
 
+/// `[[input]]` tables, or the name of the only input.
+enum Inputs {
+    Named(String),
+    Listed(Vec<Spanned<RawInput>>),
+}
+
+impl Default for Inputs {
+    fn default() -> Self {
+        Self::Listed(Vec::new())
+    }
+}
+
+impl Inputs {
+    fn listed(&self) -> &[Spanned<RawInput>] {
+        match self {
+            Self::Named(_) => &[],
+            Self::Listed(inputs) => inputs,
+        }
+    }
+}
+
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 struct RawOutput {
@@ -95,9 +128,13 @@ pub(super) fn parse(text: &str) -> Result<Manifest, Fault> {
     let horizon = within(&raw.horizon, "horizon", i64::from(HORIZON_MAX))? as u32;
     let window = raw.window.as_ref().map_or(Ok(1), |w| within(w, "window", WINDOW_MAX as i64))? as usize;
     let features = features(&raw.features)?;
-    let mut inputs = Vec::with_capacity(raw.input.len());
+    let mut inputs = Vec::new();
     let mut names = HashSet::new();
-    for input in &raw.input {
+    if let Inputs::Named(name) = &raw.input {
+        let reads = Reads::Features { columns: None, window: None };
+        inputs.push(InputSpec { name: name.clone(), reads });
+    }
+    for input in raw.input.listed() {
         if !names.insert(input.get_ref().name.clone()) {
             return Err(fault(input, format!("`input`: two have the name `{}`", input.get_ref().name)));
         }
@@ -114,6 +151,13 @@ pub(super) fn parse(text: &str) -> Result<Manifest, Fault> {
             return Err(fault(column, "`output.column` and `output.class` exclude each other: keep one"));
         }
         column => column.as_ref().map(|c| *c.get_ref() as usize),
+    };
+    let tolerance = match &raw.check.tolerance {
+        Some(tolerance) if !(0.0..=1.0).contains(tolerance.get_ref()) => {
+            let value = tolerance.get_ref();
+            return Err(fault(tolerance, format!("`check.tolerance` is {value}: 0 to 1 is allowed")));
+        }
+        tolerance => tolerance.as_ref().map_or(TOLERANCE, |tolerance| *tolerance.get_ref()),
     };
     Ok(Manifest {
         symbols,
@@ -140,6 +184,8 @@ pub(super) fn parse(text: &str) -> Result<Manifest, Fault> {
             RawBatching::Approximate => BatchingPolicy::Approximate,
             RawBatching::Off => BatchingPolicy::Off,
         },
+        tolerance,
+        pinned: raw.pinned,
     })
 }
 

@@ -121,3 +121,25 @@ fn the_shipped_reference_has_every_key_and_parses() {
     assert_eq!(manifest.output.value.as_deref(), Some("prediction"));
     assert!(manifest.accepts("BTCUSDT") && !manifest.accepts("DOGEUSDT"));
 }
+
+#[test]
+fn short_forms_name_the_only_input_and_the_output() {
+    let head = "symbol = \"*\"\ntimeframe = \"1m\"\nhorizon = 1\nfeatures = [\"a\"]\n";
+    let parse = |more: &str| Manifest::parse(&format!("{head}{more}"), Path::new("model.toml"));
+    let short = parse("input = \"X\"\noutput = \"y\"\npinned = true\n[check]\ntolerance = 0.01\n").unwrap();
+    let long = parse("[[input]]\nname = \"X\"\n[output]\nvalue = \"y\"\n").unwrap();
+    assert_eq!((&short.inputs, &short.output), (&long.inputs, &long.output));
+    assert_eq!((short.tolerance, short.pinned), (0.01, true));
+    assert_eq!((long.tolerance, long.pinned), (TOLERANCE, false));
+    for (text, line, part) in [
+        ("input = 3\n", 5, "[[input]]"),
+        ("output = 3\n", 5, "[output]"),
+        ("[check]\ntolerance = 2.0\n", 6, "0 to 1"),
+        ("[check]\nother = 2\n", 6, "other"),
+        ("[[input]]\nname = \"X\"\nwindow = 9\n", 5, "window"),
+        ("[output]\ncolumn = -1\n", 6, "count from 0"),
+    ] {
+        let error = parse(text).unwrap_err();
+        assert!(error.line == Some(line) && error.to_string().contains(part), "{text}: {error}");
+    }
+}

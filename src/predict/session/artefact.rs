@@ -69,6 +69,11 @@ impl Artefact {
         self.sha256
     }
 
+    /// The size of the file, in bytes.
+    pub fn size(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
     }

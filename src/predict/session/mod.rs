@@ -3,6 +3,7 @@
 mod artefact;
 mod staging;
 mod values;
+mod watch;
 
 pub use artefact::Artefact;
 
@@ -12,17 +13,15 @@ use super::signature::{
     InputPlan, OutputPlan, Port, SignatureError, Source, check_declared, plan_inputs, plan_outputs,
 };
 use crate::domain::ValueNames;
+use ort::session::SessionInputValue;
 use ort::session::builder::SessionBuilder;
-use ort::session::{RunOptions, SessionInputValue};
 use staging::Staging;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::Duration;
+use watch::{Ended, Watch};
 
-/// How long one run may take while the model is loaded; then it is terminated.
-const WARM_UP_LIMIT: Duration = Duration::from_secs(10);
 /// How much of the library's messages is passed on: some quote whole C++ signatures.
 const MESSAGE_CHARS_MAX: usize = 500;
 
@@ -100,31 +99,32 @@ pub enum RunError {
         /// What came.
         detail: String,
     },
-    /// It was terminated from outside, because it took too long.
-    #[error("the run took too long and was terminated")]
+    /// It took longer than a run may, and was ended.
+    #[error("the run took longer than {} ms and was ended (predict.deadline_ms)", deadline.as_millis())]
+    Deadline {
+        /// How long a run may take.
+        deadline: Duration,
+    },
+    /// It was ended from outside.
+    #[error("the run was ended")]
     Terminated,
 }
 
 /// Ends the run of a session from another thread.
 #[derive(Clone)]
-pub struct Terminator {
-    options: Arc<RunOptions>,
-    asked: Arc<AtomicBool>,
-}
+pub struct Terminator(Arc<Watch>);
 
 impl Terminator {
     /// Ends the run that is going on, between two of its operators; a run that starts later is not affected.
     pub fn terminate(&self) {
-        self.asked.store(true, Ordering::Release);
-        // It fails only for options that do not exist.
-        let _ = self.options.terminate();
+        self.0.end();
     }
 }
 
 /// A model that is loaded, checked and warm. One owner at a time: ONNX Runtime's `Run` is not safe to share.
 pub struct Session {
     inner: ort::session::Session,
-    terminator: Terminator,
+    watch: Arc<Watch>,
     staging: Vec<Staging>,
     plan: OutputPlan,
     row_len: usize,
@@ -134,27 +134,25 @@ pub struct Session {
 }
 
 impl Session {
-    /// Loads `artefact` and runs it once, which settles what it really returns.
+    /// Loads `artefact` and runs it once, which settles what it really returns. A run that takes longer than
+    /// `deadline` is ended, this first one as every later.
     ///
     /// # Errors
     /// A file that ONNX Runtime refuses, inputs and outputs that do not go together with the manifest, a first
-    /// run that fails or takes more than ten seconds.
+    /// run that fails or takes too long.
     pub fn load(
         runtime: &'static Runtime,
         artefact: &Artefact,
         manifest: &Manifest,
+        deadline: Duration,
     ) -> Result<Self, ModelError> {
         let refused =
             |detail: &str| ModelError::Refused { path: artefact.path().to_owned(), detail: brief(detail) };
-        // Reading the types of exotic graphs can panic in the binding; that must not end the worker.
-        let inner = catch_unwind(AssertUnwindSafe(|| open(runtime, artefact)))
-            .map_err(|_| refused("it has inputs or outputs of an unknown type"))?
-            .map_err(|e| refused(e.message()))?;
-        let inputs: Vec<Port> = inner.inputs().iter().map(values::port).collect();
-        let outputs: Vec<Port> = inner.outputs().iter().map(values::port).collect();
+        let inner = open_checked(runtime, artefact)?;
+        let (inputs, outputs) = ports(&inner);
         let InputPlan { feeds, batch_max } = plan_inputs(manifest, &inputs)?;
         check_declared(&outputs)?;
-        let options = RunOptions::new().map_err(|e| refused(e.message()))?;
+        let watch = Watch::new(deadline).map_err(|e| refused(e.message()))?;
         let symbols = feeds.iter().find_map(|feed| match &feed.source {
             Source::SymbolIds(ids) => Some(ids.keys().cloned().collect()),
             Source::Features { .. } => None,
@@ -162,7 +160,7 @@ impl Session {
         let nothing = OutputPlan { reads: vec![], names: Arc::from([]), value_index: 0, values_per_row: 0 };
         let mut session = Self {
             inner,
-            terminator: Terminator { options: Arc::new(options), asked: Arc::default() },
+            watch,
             staging: feeds.into_iter().map(|feed| Staging::new(feed, manifest.features.len())).collect(),
             plan: nothing,
             row_len: manifest.row_len(),
@@ -180,22 +178,9 @@ impl Session {
         let window = vec![0.5; self.row_len];
         let symbol = self.symbols.first().cloned().unwrap_or_default();
         self.stage(&[Row { window: &window, symbol: &symbol }])?;
-        let terminator = self.terminator.clone();
-        let (done, waiting) = mpsc::channel::<()>();
-        let guard = std::thread::Builder::new().name("vela-warm-up".to_owned()).spawn(move || {
-            if waiting.recv_timeout(WARM_UP_LIMIT) == Err(mpsc::RecvTimeoutError::Timeout) {
-                terminator.terminate();
-            }
-        });
-        let result = self.invoke(1, |outputs, _, _| {
+        self.invoke(1, |outputs, _, _| {
             Ok(outputs.iter().map(|(name, value)| values::returned(name, &value)).collect())
-        });
-        drop(done);
-        if let Ok(guard) = guard {
-            // It only waits for the line above.
-            let _ = guard.join();
-        }
-        result
+        })
     }
 
     /// Runs `rows` at once and writes `rows * values_per_row` values to `out`, row after row; `out` is
@@ -235,21 +220,26 @@ impl Session {
         read: impl FnOnce(&ort::session::SessionOutputs<'_>, &OutputPlan, usize) -> Result<T, RunError>,
     ) -> Result<T, RunError> {
         let model = |e: ort::Error| RunError::Model(brief(e.message()));
-        let Self { inner, staging, terminator, plan, .. } = self;
-        terminator.asked.store(false, Ordering::Release);
-        terminator.options.unterminate().map_err(model)?;
+        let Self { inner, staging, watch, plan, .. } = self;
         let result = match staging.as_slice() {
-            [one] => inner.run_with_options([one.value(rows).map_err(model)?], &*terminator.options),
+            [one] => {
+                let value = one.value(rows).map_err(model)?;
+                watch.begin().map_err(model)?;
+                inner.run_with_options([value], watch.options())
+            }
             all => {
                 let values = all.iter().map(|staging| staging.value(rows)).collect::<ort::Result<Vec<_>>>();
                 let values: Vec<SessionInputValue<'_>> = values.map_err(model)?;
-                inner.run_with_options(values.as_slice(), &*terminator.options)
+                watch.begin().map_err(model)?;
+                inner.run_with_options(values.as_slice(), watch.options())
             }
         };
-        match result {
-            Ok(outputs) => read(&outputs, plan, rows),
-            Err(_) if terminator.asked.load(Ordering::Acquire) => Err(RunError::Terminated),
-            Err(e) => Err(model(e)),
+        match (result, watch.over()) {
+            // It came in time after all, or too late to be ended.
+            (Ok(outputs), _) => read(&outputs, plan, rows),
+            (Err(_), Some(Ended::Overdue)) => Err(RunError::Deadline { deadline: watch.deadline() }),
+            (Err(_), Some(Ended::Asked)) => Err(RunError::Terminated),
+            (Err(e), None) => Err(model(e)),
         }
     }
 
@@ -290,7 +280,7 @@ impl Session {
 
     /// What ends its runs from another thread.
     pub fn terminator(&self) -> Terminator {
-        self.terminator.clone()
+        Terminator(Arc::clone(&self.watch))
     }
 }
 
@@ -301,6 +291,27 @@ impl std::fmt::Debug for Session {
             .field("batch_max", &self.batch_max)
             .finish_non_exhaustive()
     }
+}
+
+/// The inputs and outputs of a graph as it declares them; it is loaded for that, and not run.
+///
+/// # Errors
+/// When ONNX Runtime refuses it.
+pub(super) fn ports_of(runtime: &Runtime, artefact: &Artefact) -> Result<(Vec<Port>, Vec<Port>), ModelError> {
+    Ok(ports(&open_checked(runtime, artefact)?))
+}
+
+fn ports(inner: &ort::session::Session) -> (Vec<Port>, Vec<Port>) {
+    (inner.inputs().iter().map(values::port).collect(), inner.outputs().iter().map(values::port).collect())
+}
+
+fn open_checked(runtime: &Runtime, artefact: &Artefact) -> Result<ort::session::Session, ModelError> {
+    let refused =
+        |detail: &str| ModelError::Refused { path: artefact.path().to_owned(), detail: brief(detail) };
+    // Reading the types of exotic graphs can panic in the binding; that must not end the worker.
+    catch_unwind(AssertUnwindSafe(|| open(runtime, artefact)))
+        .map_err(|_| refused("it has inputs or outputs of an unknown type"))?
+        .map_err(|e| refused(e.message()))
 }
 
 fn open(runtime: &Runtime, artefact: &Artefact) -> ort::Result<ort::session::Session> {

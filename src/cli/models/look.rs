@@ -1,0 +1,149 @@
+//! `vela models list | inspect | check`.
+
+use super::super::{CliError, report::short_us};
+use crate::config::Settings;
+use crate::predict::check::{self, CheckReport};
+use crate::predict::{Catalogue, Registry, Runtime, Slots};
+use serde::Serialize;
+use std::io::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+fn runtime(settings: &Settings) -> Result<&'static Runtime, CliError> {
+    let library = &settings.runtime.library;
+    let configured = (!library.as_os_str().is_empty()).then_some(library.as_path());
+    Ok(if settings.runtime.download {
+        Runtime::ensure(configured, &mut |_| {})?
+    } else {
+        Runtime::load(&crate::predict::runtime::locate(configured)?)?
+    })
+}
+
+fn json(value: &impl Serialize) -> Result<(), CliError> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| CliError::Failed(error.to_string()))?;
+    writeln!(std::io::stdout().lock(), "{text}")?;
+    Ok(())
+}
+
+pub(super) fn list(folder: &Path) -> Result<(), CliError> {
+    let catalogue =
+        Catalogue::read(folder, &Slots::default(), crate::feature::check).map_err(CliError::Failed)?;
+    let mut out = std::io::stdout().lock();
+    writeln!(
+        out,
+        "{:<28}{:>8}  {:<14}{:<6}{:>8}{:>10}",
+        "model", "version", "symbol", "tf", "horizon", "features"
+    )?;
+    for model in catalogue.models() {
+        let manifest = &model.manifest;
+        writeln!(
+            out,
+            "{:<28}{:>8}  {:<14}{:<6}{:>8}{:>10}",
+            model.name,
+            model.version().number,
+            manifest.symbols.to_string(),
+            manifest.timeframe.to_string(),
+            manifest.horizon,
+            manifest.features.len()
+        )?;
+    }
+    for problem in catalogue.problems() {
+        writeln!(out, "problem: {problem}")?;
+    }
+    Ok(())
+}
+
+pub(super) fn inspect(settings: &Settings, file: &Path, as_json: bool) -> Result<(), CliError> {
+    let found =
+        check::inspect(runtime(settings)?, file).map_err(|error| CliError::Failed(error.to_string()))?;
+    if as_json {
+        return json(&found);
+    }
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "# {}: {} bytes", file.display(), found.file_bytes)?;
+    found.inputs.iter().try_for_each(|port| writeln!(out, "# input  {port}"))?;
+    found.outputs.iter().try_for_each(|port| writeln!(out, "# output {port}"))?;
+    writeln!(out, "\n{}", found.manifest.trim_end())?;
+    Ok(())
+}
+
+/// Tries the version in `folder`.
+pub(super) fn check_folder(settings: &Settings, folder: &Path) -> Result<CheckReport, CliError> {
+    let deadline = Duration::from_millis(settings.predict.deadline_ms);
+    let mut report = check::check(runtime(settings)?, folder, settings.batch_size_max, deadline);
+    if report.passed
+        && let Ok(manifest) = crate::predict::Manifest::read(&folder.join("model.toml"))
+        && let Err(error) = crate::feature::check(&manifest.features, manifest.timeframe)
+    {
+        (report.passed, report.error) = (false, Some(error));
+    }
+    Ok(report)
+}
+
+pub(super) fn check(settings: &Settings, model: &str, as_json: bool) -> Result<(), CliError> {
+    let root = &settings.models.path;
+    let (name, version) = match model.split_once('@') {
+        Some((name, version)) => {
+            let number = version.parse::<u32>();
+            let wrong =
+                |_| CliError::Failed(format!("`{version}` is no version: write NAME@3, a whole number"));
+            (name, number.map_err(wrong)?)
+        }
+        None => {
+            let registry = Registry::scan(root);
+            let entry = registry.models.iter().find(|entry| &*entry.name == model);
+            let entry = entry.ok_or_else(|| {
+                CliError::Failed(format!("there is no model `{model}` in {}", root.display()))
+            })?;
+            let newest = entry.newest().ok_or_else(|| {
+                CliError::Failed(format!("{model} has no promoted version: name one, {model}@1"))
+            })?;
+            (model, newest)
+        }
+    };
+    let folder = root.join(name).join(version.to_string());
+    if !crate::predict::registry::is_model_name(name) || !folder.is_dir() {
+        return Err(CliError::Failed(format!(
+            "there is no version {version} of `{name}` in {}",
+            root.display()
+        )));
+    }
+    let report = check_folder(settings, &folder)?;
+    if as_json {
+        json(&report)?;
+    } else {
+        print(name, version, &report)?;
+    }
+    match report.error {
+        // The report says it already.
+        Some(error) => Err(CliError::Failed(format!("version {version} of {name} fails its check: {error}"))),
+        None => Ok(()),
+    }
+}
+
+fn print(name: &str, version: u32, report: &CheckReport) -> Result<(), CliError> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{name} version {version}: {}", if report.passed { "may serve" } else { "FAILS" })?;
+    report.inputs.iter().try_for_each(|port| writeln!(out, "  input     {port}"))?;
+    report.outputs.iter().try_for_each(|port| writeln!(out, "  output    {port}"))?;
+    if !report.passed {
+        return Ok(());
+    }
+    if let Some(value) = report.values.get(report.value) {
+        writeln!(out, "  predicts  {value}, of {}", report.values.join(", "))?;
+    }
+    match &report.golden {
+        Some(golden) => {
+            writeln!(out, "  golden    {} rows, worst difference {:.1e}", golden.rows, golden.worst)?;
+        }
+        None => writeln!(out, "  golden    no golden.csv: nothing says that it answers as it was trained")?,
+    }
+    writeln!(out, "  batches   up to {} rows: {}", report.batch_max, report.batching)?;
+    let runs: Vec<String> =
+        report.runs_us.iter().map(|(rows, us)| format!("{rows} rows {}", short_us(*us))).collect();
+    writeln!(out, "  loads in  {}; runs: {}", short_us(report.load_ms * 1e3), runs.join(", "))?;
+    if let Some(kib) = report.resident_kib {
+        writeln!(out, "  memory    {kib} KiB more than before; the file has {} bytes", report.file_bytes)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,223 @@
+//! What models ask of a series, and how that changes while bars come.
+//!
+//! What is asked for at the same time is computed together: a *part*, with kernels, rows and snapshots of its
+//! own. Later demands that a part covers read it; others get a new part, which starts from the bars that the
+//! series has kept, so that a model that is promoted while the engine runs need not wait for its features to
+//! warm up. Parts that are there go on untouched, bit for bit, and stay: a rollback finds them. A recursive
+//! feature that starts so knows as many bars as are kept, as after a start with that much history; where it
+//! takes more to settle, its rows are refused until then, and a version that reads other features answers.
+
+use super::super::plan::{Plan, WarmUp};
+use super::super::series::SeriesFeatures;
+use super::{FeatureKey, FeatureRules};
+use crate::domain::{
+    Admission, Bar, Demand, FeatureSet, FeatureVector, Grid, Reason, Refusal, Timeframe, Timestamp,
+};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// How many bars a series keeps at least for features that are asked for later; 48 bytes each.
+const BARS_KEPT: usize = 512;
+
+/// One set of features over so many bars, and where it is found.
+pub(super) struct Reading {
+    /// The hash of the feature set.
+    pub(super) set: u64,
+    pub(super) window: usize,
+    part: usize,
+    columns: Box<[usize]>,
+    warm_up: WarmUp,
+}
+
+/// A demand, and what it reads: its own set first, then those of versions that may have to stand in.
+pub(super) struct Demanded {
+    pub(super) demand: Demand,
+    /// Empty where the demand is unusable.
+    pub(super) readings: Box<[Reading]>,
+}
+
+/// Features that were asked for at the same time.
+struct Part {
+    names: Box<[Arc<str>]>,
+    rows_max: usize,
+    features: SeriesFeatures,
+}
+
+/// What the feature stage knows of one series.
+pub(super) struct SeriesState {
+    rules: FeatureRules,
+    grid: Grid,
+    pub(super) demands: Box<[Demanded]>,
+    /// Never empty: the first knows every bar since the series began.
+    parts: Vec<Part>,
+    /// The newest bars, as they stand by now.
+    bars: VecDeque<Bar>,
+}
+
+impl Part {
+    /// A part for features that were accepted one by one; it has seen `bars`.
+    fn new(
+        names: Vec<Arc<str>>,
+        rows_max: usize,
+        state: (&FeatureRules, &Grid),
+        bars: &VecDeque<Bar>,
+    ) -> Self {
+        let (rules, grid) = state;
+        #[allow(clippy::expect_used)]
+        let plan = Plan::new(&names, grid.clone()).expect("names that were accepted one by one");
+        let mut features = SeriesFeatures::new(plan, rows_max, rules.revision_bars, rules.stability);
+        for bar in bars {
+            features.take(bar, Admission::Next);
+        }
+        Self { names: names.into(), rows_max, features }
+    }
+
+    fn covers(&self, set: &FeatureSet, window: usize) -> bool {
+        self.rows_max >= window && set.names().iter().all(|name| self.names.contains(name))
+    }
+}
+
+impl SeriesState {
+    pub(super) fn new(rules: &FeatureRules, timeframe: Timeframe, demands: &[Demand]) -> Self {
+        let grid = rules.grid(timeframe);
+        let mut state = Self {
+            rules: rules.clone(),
+            grid,
+            demands: Box::default(),
+            parts: Vec::new(),
+            bars: VecDeque::new(),
+        };
+        state.demand(demands);
+        if state.parts.is_empty() {
+            state.add_part(Vec::new(), 1);
+        }
+        state
+    }
+
+    fn add_part(&mut self, names: Vec<Arc<str>>, rows_max: usize) {
+        self.parts.push(Part::new(names, rows_max, (&self.rules, &self.grid), &self.bars));
+    }
+
+    /// Takes up `demands`. Those that are `unusable`, or name features that do not exist, are answered with
+    /// their reason.
+    fn demand(&mut self, demands: &[Demand]) {
+        let mut demands = demands.to_vec();
+        let (mut names, mut rows_max): (Vec<Arc<str>>, usize) = (Vec::new(), 1);
+        for demand in &mut demands {
+            if let Err(error) = Plan::new(demand.features.names(), self.grid.clone()) {
+                let refusal = Refusal::of_model(&demand.name, Reason::ModelUnavailable, error.to_string());
+                demand.unusable.get_or_insert(refusal);
+            }
+            demand.others.retain(|(set, _)| Plan::new(set.names(), self.grid.clone()).is_ok());
+            for (set, window) in readings_of(demand) {
+                if !self.parts.iter().any(|part| part.covers(set, window)) {
+                    rows_max = rows_max.max(window);
+                    let new = set.names().iter().filter(|name| !names.contains(name));
+                    let new: Vec<Arc<str>> = new.cloned().collect();
+                    names.extend(new);
+                }
+            }
+        }
+        if !names.is_empty() {
+            self.add_part(names, rows_max);
+        }
+        let reading = |(set, window): (&FeatureSet, usize)| {
+            let part = self.parts.iter().position(|part| part.covers(set, window))?;
+            let Part { names, features, .. } = &self.parts[part];
+            let column = |name: &Arc<str>| names.iter().position(|known| known == name);
+            let columns: Box<[usize]> = set.names().iter().filter_map(column).collect();
+            let warm_up = features.warm_up(&columns, window);
+            Some(Reading { set: set.hash(), window, part, columns, warm_up })
+        };
+        let demanded = demands.into_iter().map(|demand| {
+            let readings = readings_of(&demand).filter_map(reading).collect();
+            Demanded { demand, readings }
+        });
+        self.demands = demanded.collect();
+    }
+
+    /// Takes a bar in. False where it is a change that comes too late: nothing changed then.
+    pub(super) fn take(&mut self, bar: &Bar, admission: Admission) -> bool {
+        let (first, later) = self.parts.split_at_mut(1);
+        if !first[0].features.take(bar, admission) {
+            return false;
+        }
+        for part in later {
+            part.features.take(bar, admission);
+        }
+        if admission == Admission::Next {
+            if self.bars.len() == BARS_KEPT.max(self.rules.revision_bars) {
+                self.bars.pop_front();
+            }
+            self.bars.push_back(*bar);
+            return true;
+        }
+        let at = self.bars.partition_point(|known| known.ts < bar.ts);
+        match self.bars.get_mut(at).filter(|known| known.ts == bar.ts) {
+            Some(known) => *known = *bar,
+            None => self.bars.insert(at, *bar),
+        }
+        true
+    }
+
+    /// The open time of the newest bar.
+    pub(super) fn newest(&self) -> Option<Timestamp> {
+        self.parts[0].features.newest()
+    }
+
+    /// How often the newest bar, or one shortly before it, has changed since it came.
+    pub(super) fn revision(&self) -> u32 {
+        self.parts[0].features.revision()
+    }
+
+    /// Sets the newest bar's answers aside for what would be, if `bar` closed as it is now.
+    pub(super) fn peek(&mut self, bar: &Bar) {
+        self.parts.iter_mut().for_each(|part| part.features.peek(bar));
+    }
+
+    /// What a reading gives: of what was peeked at, if `provisional`. Undefined while it warms up.
+    pub(super) fn collect(&self, reading: &Reading, provisional: bool) -> FeatureVector {
+        let Reading { set, window, ref columns, ref warm_up, part } = *reading;
+        let features = &self.parts[part].features;
+        if !features.is_past(warm_up) {
+            return FeatureVector { set, values: Box::default(), undefined: Some(0) };
+        }
+        FeatureVector { set, ..features.collect(columns, window, provisional) }
+    }
+
+    /// Why a reading gave nothing at `index`.
+    pub(super) fn why(&self, reading: &Reading, index: usize) -> (Reason, String) {
+        let Reading { window, ref columns, ref warm_up, part, .. } = *reading;
+        let features = &self.parts[part].features;
+        if features.is_past(warm_up) {
+            (Reason::UndefinedFeature, features.undefined(columns, window, index))
+        } else {
+            (Reason::WarmingUp, features.warming_up(columns, window))
+        }
+    }
+
+    /// Forgets all bars.
+    pub(super) fn reset(&mut self) {
+        self.parts.iter_mut().for_each(|part| part.features.reset());
+        self.bars.clear();
+    }
+}
+
+/// The sets that a demand reads, with their windows; none where it is unusable.
+fn readings_of(demand: &Demand) -> impl Iterator<Item = (&FeatureSet, usize)> {
+    let own = demand.unusable.is_none().then_some((&demand.features, demand.window));
+    let others = demand.others.iter().filter(|_| demand.unusable.is_none());
+    own.into_iter().chain(others.map(|(set, window)| (set, *window)))
+}
+
+impl FeatureKey {
+    /// Replaces what is demanded of the series, from its next bar on; returns whether it was something else.
+    pub fn set_demands(&self, demands: &[Demand]) -> bool {
+        let mut state = self.state.lock();
+        if state.demands.iter().map(|demanded| &demanded.demand).eq(demands) {
+            return false;
+        }
+        state.demand(demands);
+        true
+    }
+}

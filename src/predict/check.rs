@@ -1,0 +1,223 @@
+//! Trying a version before it is promoted, and describing a bare graph: what `vela models check` and
+//! `inspect` print.
+
+use super::golden::{self, GoldenReport};
+use super::manifest::Manifest;
+use super::probe::probe;
+use super::runtime::Runtime;
+use super::session::{Artefact, ModelError, Row, Session, ports_of};
+use super::signature::{Element, Port, Shape};
+use serde::Serialize;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Rows of the runs that are timed.
+const TIMED_ROWS: [usize; 3] = [1, 8, 32];
+/// How often each is timed; the fastest counts, the others say more about the neighbours.
+const TIMED_RUNS: usize = 50;
+/// How long timing one number of rows may take.
+const TIMING_MAX: Duration = Duration::from_millis(500);
+
+/// What a version was found to be.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct CheckReport {
+    /// Whether it may serve.
+    pub passed: bool,
+    /// Why not, where it may not.
+    pub error: Option<String>,
+    /// Size of the graph's file, in bytes.
+    pub file_bytes: u64,
+    /// The SHA-256 of its content, in hexadecimal.
+    pub sha256: String,
+    /// The inputs as the graph declares them.
+    pub inputs: Vec<String>,
+    /// The outputs as the graph declares them.
+    pub outputs: Vec<String>,
+    /// The names of a row's values; the prediction alone where there is one.
+    pub values: Vec<String>,
+    /// Which of them is the prediction.
+    pub value: usize,
+    /// What the golden rows came to; absent where there are none, or they are not reproduced.
+    pub golden: Option<GoldenReport>,
+    /// The batch sizes that may be used: the largest, and how many.
+    pub batch_max: usize,
+    /// How many batch sizes may be used.
+    pub batch_sizes: usize,
+    /// Why these.
+    pub batching: String,
+    /// From the file's bytes to the first answer, in ms.
+    pub load_ms: f64,
+    /// The fastest run of so many rows, in µs; a number of rows that it is not run with is left out.
+    pub runs_us: Vec<(usize, f64)>,
+    /// How much the process's resident memory grew while it was loaded and run, in KiB: a hint, since the
+    /// system gives memory in pieces. Absent where that cannot be read.
+    pub resident_kib: Option<i64>,
+}
+
+/// Tries the version in `folder` as it would be tried before it serves; nothing is promoted.
+pub fn check(runtime: &'static Runtime, folder: &Path, batch_max: usize, deadline: Duration) -> CheckReport {
+    let mut report = CheckReport::default();
+    let tried = try_version(runtime, folder, (batch_max, deadline), &mut report);
+    report.passed = tried.is_ok();
+    report.error = tried.err();
+    report
+}
+
+fn try_version(
+    runtime: &'static Runtime,
+    folder: &Path,
+    (batch_max, deadline): (usize, Duration),
+    report: &mut CheckReport,
+) -> Result<(), String> {
+    let manifest = Manifest::read(&folder.join(super::registry::MANIFEST_FILE)).map_err(|e| e.to_string())?;
+    let before_kib = resident_kib();
+    let artefact = Artefact::read(&folder.join(super::registry::MODEL_FILE)).map_err(|e| e.to_string())?;
+    report.file_bytes = artefact.size();
+    report.sha256 = artefact.sha256().iter().map(|byte| format!("{byte:02x}")).collect();
+    let text = |port: &Port| format!("{}: {}", port.name, port.shape);
+    if let Ok((inputs, outputs)) = ports_of(runtime, &artefact) {
+        report.inputs = inputs.iter().map(text).collect();
+        report.outputs = outputs.iter().map(text).collect();
+    }
+    let begin = Instant::now();
+    let mut session =
+        Session::load(runtime, &artefact, &manifest, deadline).map_err(|error| error.to_string())?;
+    report.load_ms = begin.elapsed().as_secs_f64() * 1e3;
+    report.values = session.names().iter().map(ToString::to_string).collect();
+    report.value = session.value_index();
+    let golden_file = folder.join(super::registry::GOLDEN_FILE);
+    if golden_file.is_file() {
+        let replayed = golden::replay(&mut session, &golden_file, manifest.tolerance);
+        report.golden = Some(replayed.map_err(|error| error.to_string())?);
+    }
+    let batching = probe(&mut session, &manifest, batch_max);
+    report.batch_max = batching.largest_at_most(batch_max);
+    report.batch_sizes = batching.sizes.len();
+    report.batching = batching.reason.clone();
+    for rows in TIMED_ROWS {
+        if batching.sizes.contains(&rows) {
+            report.runs_us.push((rows, time(&mut session, rows)?));
+        }
+    }
+    report.resident_kib = resident_kib().zip(before_kib).map(|(after, before)| after - before);
+    Ok(())
+}
+
+/// The fastest run of `rows` rows, in µs.
+fn time(session: &mut Session, rows: usize) -> Result<f64, String> {
+    let window = vec![0.5; session.row_len()];
+    let symbol = session.symbols().first().cloned().unwrap_or_default();
+    let rows = vec![Row { window: &window, symbol: &symbol }; rows];
+    let (mut out, mut fastest, all) = (Vec::new(), Duration::MAX, Instant::now());
+    for _ in 0..TIMED_RUNS {
+        let begin = Instant::now();
+        session.run(&rows, &mut out).map_err(|error| format!("a run of {} rows: {error}", rows.len()))?;
+        fastest = fastest.min(begin.elapsed());
+        if all.elapsed() > TIMING_MAX {
+            break;
+        }
+    }
+    Ok(fastest.as_secs_f64() * 1e6)
+}
+
+fn resident_kib() -> Option<i64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    status.lines().find(|line| line.starts_with("VmRSS"))?.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// What a bare graph declares, and a first `model.toml` for it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Inspection {
+    /// Size of the file, in bytes.
+    pub file_bytes: u64,
+    /// The inputs: name and type.
+    pub inputs: Vec<String>,
+    /// The outputs: name and type.
+    pub outputs: Vec<String>,
+    /// A `model.toml` to begin with: what the graph does not say stands in it to be filled in.
+    pub manifest: String,
+}
+
+/// Looks at the graph in the file at `path`; it is loaded, not run.
+///
+/// # Errors
+/// When it cannot be read or loaded.
+pub fn inspect(runtime: &'static Runtime, path: &Path) -> Result<Inspection, ModelError> {
+    let artefact = Artefact::read(path)?;
+    let (inputs, outputs) = ports_of(runtime, &artefact)?;
+    let text = |port: &Port| format!("{}: {}", port.name, port.shape);
+    Ok(Inspection {
+        file_bytes: artefact.size(),
+        inputs: inputs.iter().map(text).collect(),
+        outputs: outputs.iter().map(text).collect(),
+        manifest: first_manifest(&inputs, &outputs),
+    })
+}
+
+/// The dimensions of a tensor.
+fn dims(port: &Port) -> &[i64] {
+    match &port.shape {
+        Shape::Tensor(_, dims) => dims,
+        _ => &[],
+    }
+}
+
+/// A manifest that fits what is declared, as far as that goes.
+fn first_manifest(inputs: &[Port], outputs: &[Port]) -> String {
+    let columns = inputs.len() > 1 && inputs.iter().all(|port| matches!(dims(port), [_, 1]));
+    let wide = inputs.iter().max_by_key(|port| dims(port).len());
+    let (window, width) = match wide.map(dims) {
+        Some([_, window, width]) => (*window, *width),
+        Some([_, width]) => (1, *width),
+        _ => (1, -1),
+    };
+    let features: Vec<String> = match (columns, usize::try_from(width)) {
+        (true, _) => inputs.iter().map(|port| format!("    {:?},\n", port.name)).collect(),
+        (false, Ok(width)) => (0..width).map(|at| format!("    \"feature_{at}\",\n")).collect(),
+        (false, Err(_)) => vec!["    \"feature_0\", # the graph declares no width\n".to_owned()],
+    };
+    // A label comes first in many exports, and is no prediction.
+    let is_label = |port: &Port| port.name.contains("label");
+    let value = outputs.iter().find(|port| !is_label(port)).or(outputs.first());
+    let classes = value.is_some_and(|port| {
+        matches!(port.shape, Shape::Maps(..)) || (port.name.contains("prob") && dims(port).last() != Some(&1))
+    });
+    let mut text = String::from("symbol = \"*\"         # or \"BTCUSDT\", or [\"BTCUSDT\", \"ETHUSDT\"]\n");
+    text += "timeframe = \"1m\"     # the bars it was trained on\nhorizon = 1          # bars ahead that it predicts\n";
+    text += &format!(
+        "features = [         # in the order in which it was trained; `vela features` lists names\n{}]\n",
+        features.concat()
+    );
+    let window = if window < 1 { 1 } else { window };
+    text += &format!("window = {window}\n");
+    text += &format!("kind = \"{}\"\n", if classes { "classification" } else { "regression" });
+    if let [one] = inputs {
+        text += &format!("input = {:?}\n", one.name);
+    }
+    if let Some(value) = value {
+        text += &format!("\n[output]\nvalue = {:?}\n", value.name);
+        match (&value.shape, classes) {
+            (Shape::Maps(Element::Text, _), _) => {
+                text +=
+                    "# class = \"…\"        # the name of the class whose probability is the prediction\n";
+            }
+            (Shape::Maps(..), _) => {
+                text += "class = 1            # the class whose probability is the prediction\n";
+            }
+            (_, true) => text += "column = 1           # the class whose probability is the prediction\n",
+            _ => {}
+        }
+    }
+    if inputs.len() > 1 {
+        for port in inputs {
+            text += &format!("\n[[input]]            # {}\nname = {:?}\n", port.shape, port.name);
+            if columns {
+                text += &format!("features = [{:?}]\n", port.name);
+            } else if matches!(&port.shape, Shape::Tensor(element, _) if element.to_string().starts_with("int"))
+            {
+                text += "symbol_ids = { BTCUSDT = 0 }\n";
+            }
+        }
+    }
+    text
+}

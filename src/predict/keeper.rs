@@ -1,0 +1,279 @@
+//! Keeping up with the models folder while the engine runs, away from the way of a bar.
+//!
+//! One thread looks at stamps of files, a few times a second; what has changed is read again once it has kept
+//! still for a moment (a copy may be half done, a list half written). New versions are loaded, checked and warmed
+//! on threads of their own, so that one that hangs holds up no other, and serve from the moment they are found
+//! good. Versions that failed are tried again after growing pauses. Sessions of coarse bars are loaded shortly
+//! before their bar closes.
+
+use super::catalogue::{Catalogue, CatalogueModel};
+use super::models::Models;
+use super::pool::Loading;
+use super::registry::PROMOTED;
+use super::stamp::Stamp;
+use super::version::{Standing, Version};
+use crate::alert::Severity;
+use crate::domain::{Timeframe, Timestamp};
+use crate::link::clock;
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// How long what changed must have kept still before it is read.
+const SETTLE: Duration = Duration::from_millis(100);
+/// Versions that are tried at the same time.
+const TRIES_MAX: usize = 2;
+/// Bars at least as long as this have their sessions loaded before they close.
+const COARSE_MS: i64 = 15 * 60_000;
+/// How long before the close.
+const BEFORE_CLOSE_MS: i64 = 2_000;
+
+/// The thread that keeps up; ends when it is dropped.
+pub struct Keeper {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Keeper {
+    /// Starts to look after `models` every `interval`; `changed` is called after the catalogue was replaced.
+    pub fn start(models: Arc<Models>, interval: Duration, changed: impl Fn() + Send + 'static) -> Self {
+        let (stop, stopped) = bounded(0);
+        let keeping = Keeping { models, interval, changed: Box::new(changed), tries: Vec::new() };
+        let thread =
+            std::thread::Builder::new().name("vela-models".into()).spawn(move || keeping.run(&stopped));
+        if let Err(error) = &thread {
+            tracing::error!(%error, "the system gives no thread: changes of the models folder go unnoticed");
+        }
+        Self { stop: Some(stop), thread: thread.ok() }
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // It panics for defects only; the log has the message.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A version that is being tried.
+struct Try {
+    version: Arc<Version>,
+    thread: JoinHandle<()>,
+}
+
+struct Keeping {
+    models: Arc<Models>,
+    interval: Duration,
+    changed: Box<dyn Fn() + Send>,
+    tries: Vec<Try>,
+}
+
+impl Keeping {
+    fn run(mut self, stop: &Receiver<()>) {
+        let mut unreadable = false;
+        while stop.recv_timeout(self.interval) == Err(RecvTimeoutError::Timeout) {
+            match std::fs::read_dir(self.models.folder()) {
+                Ok(_) => {
+                    unreadable = false;
+                    if self.follow(stop) {
+                        (self.changed)();
+                    }
+                }
+                // Gone for a moment (a mount, permissions): what serves goes on serving.
+                Err(error) if !unreadable => {
+                    unreadable = true;
+                    let subject = self.models.folder().display().to_string();
+                    let detail = format!("cannot be read ({error}); the models that are known go on serving");
+                    self.models.alerts.raise(Severity::Error, "models_folder", &subject, detail);
+                }
+                Err(_) => {}
+            }
+            self.try_versions();
+            self.load_before_close();
+        }
+        // A try that goes on ends by itself, by its deadline.
+        for Try { thread, .. } in self.tries.into_iter().filter(|one| one.thread.is_finished()) {
+            let _ = thread.join();
+        }
+    }
+
+    /// Reads again what has changed; whether there was something.
+    fn follow(&self, stop: &Receiver<()>) -> bool {
+        let catalogue = self.models.catalogue();
+        let seen = stamps(self.models.folder(), &catalogue, |_| true);
+        let mut changed = changed(&catalogue, &seen);
+        if changed.is_empty() {
+            return false;
+        }
+        if stop.recv_timeout(SETTLE) != Err(RecvTimeoutError::Timeout) {
+            return false;
+        }
+        let again = stamps(self.models.folder(), &catalogue, |name| changed.contains(name));
+        // What is still moving is for the next look.
+        changed.retain(|name| again.get(name) == seen.get(name));
+        if changed.is_empty() {
+            return false;
+        }
+        self.models.look_again(|name| changed.contains(name));
+        true
+    }
+
+    /// Has versions tried: new ones that another serves for meanwhile, and failed ones whose time has come.
+    fn try_versions(&mut self) {
+        let (over, running): (Vec<Try>, Vec<Try>) =
+            std::mem::take(&mut self.tries).into_iter().partition(|t| t.thread.is_finished());
+        self.tries = running;
+        for Try { thread, .. } in over {
+            let _ = thread.join();
+        }
+        let now_ns = clock::now_ns();
+        let catalogue = self.models.catalogue();
+        for (model, version) in catalogue.models().iter().flat_map(|model| due(model, now_ns)) {
+            if self.tries.len() >= TRIES_MAX {
+                return;
+            }
+            if self.tries.iter().any(|one| Arc::ptr_eq(&one.version, version)) {
+                continue;
+            }
+            let (models, of, tried) = (Arc::clone(&self.models), Arc::clone(model), Arc::clone(version));
+            let thread = std::thread::Builder::new().name("vela-try".into());
+            match thread.spawn(move || drop(models.prepare(&of, &tried))) {
+                Ok(thread) => self.tries.push(Try { version: Arc::clone(version), thread }),
+                Err(error) => tracing::warn!(%error, "no thread to try a version on; it is tried later"),
+            }
+        }
+    }
+
+    /// Loads sessions that were evicted and that a bar is about to need.
+    fn load_before_close(&self) {
+        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+        let mut room = self.models.pool.limits().sessions_max;
+        for model in self.models.catalogue().models() {
+            if room == 0 || !(model.manifest.pinned || closes_soon(model.manifest.timeframe, now_ms)) {
+                continue;
+            }
+            room -= 1;
+            let version = model.version();
+            let Ok(content) = version.content() else { continue };
+            match version.standing() {
+                Standing::Good if !content.slot.is_loaded() => {
+                    if let Err(failure) = self.models.pool.with(content, Loading::Here, |_| ()) {
+                        self.models.fail(model, version, failure);
+                    }
+                }
+                // Its first bar would wait for it.
+                Standing::Untried => drop(self.models.prepare(model, version)),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Which versions of `model` are to be tried now.
+fn due(
+    model: &Arc<CatalogueModel>,
+    now_ns: u64,
+) -> impl Iterator<Item = (&Arc<CatalogueModel>, &Arc<Version>)> {
+    let good = model.versions.iter().position(|version| version.standing() == Standing::Good);
+    model.versions.iter().enumerate().filter_map(move |(at, version)| {
+        let new = version.standing() == Standing::Untried && version.content().is_ok();
+        let newer_than_good = good.is_some_and(|good| at < good);
+        ((new && newer_than_good) || version.retry_is_due(now_ns)).then_some((model, version))
+    })
+}
+
+/// Whether a bar of `timeframe` is about to close, and is long enough for its session to be gone by then.
+fn closes_soon(timeframe: Timeframe, now_ms: i64) -> bool {
+    let length_ms = timeframe.as_millis();
+    if length_ms < COARSE_MS {
+        return false;
+    }
+    let next = timeframe.open_of(Timestamp::from_millis(now_ms)).as_millis() + length_ms;
+    next - now_ms <= BEFORE_CLOSE_MS
+}
+
+/// What is seen of one model.
+#[derive(PartialEq)]
+struct Seen {
+    list: Stamp,
+    /// Of the graph, the manifest and the golden rows of each version that may serve.
+    versions: Vec<(u32, [Stamp; 3])>,
+}
+
+/// The stamps of all models in `folder` whose names `wanted` accepts.
+fn stamps(folder: &Path, catalogue: &Catalogue, wanted: impl Fn(&str) -> bool) -> HashMap<Arc<str>, Seen> {
+    let mut found = HashMap::new();
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    for entry in entries {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with('.') || !wanted(&name) {
+            continue;
+        }
+        let list = Stamp::of(&entry.path().join(PROMOTED));
+        let known = catalogue.models().binary_search_by(|model| (*model.name).cmp(&name)).ok();
+        let model = known.map(|at| &catalogue.models()[at]);
+        let listed = model.map(|model| &model.entry).into_iter();
+        let listed = listed
+            .flat_map(|entry| entry.listed.iter().rev().take(super::VERSIONS_MAX).map(move |v| (entry, *v)));
+        let versions = listed.map(|(entry, number)| (number, Version::stamp_of(entry, number))).collect();
+        // A plain file beside the models is none.
+        if list.is_there() || model.is_some() || entry.path().is_dir() {
+            found.insert(Arc::from(&*name), Seen { list, versions });
+        }
+    }
+    found
+}
+
+/// The names of the models of which something is not as `catalogue` has it.
+fn changed(catalogue: &Catalogue, seen: &HashMap<Arc<str>, Seen>) -> BTreeSet<Arc<str>> {
+    let mut changed: BTreeSet<Arc<str>> = BTreeSet::new();
+    for (name, list) in &catalogue.lists {
+        match seen.get(name) {
+            Some(now) if now.list == *list => {}
+            _ => drop(changed.insert(Arc::clone(name))),
+        }
+    }
+    changed.extend(seen.keys().filter(|name| !catalogue.lists.contains_key(*name)).cloned());
+    for model in catalogue.models() {
+        let Some(now) = seen.get(&model.name) else { continue };
+        let known = |(number, stamp): &(u32, [Stamp; 3])| {
+            model.versions.iter().filter(|v| v.number == *number).take(1).all(|v| v.stamp == *stamp)
+        };
+        // A new content that was found good replaces what served from these files before.
+        let doubled =
+            |pair: &[Arc<Version>]| pair[0].number == pair[1].number && pair[0].standing() == Standing::Good;
+        if !now.versions.iter().all(known) || model.versions.windows(2).any(doubled) {
+            changed.insert(Arc::clone(&model.name));
+        }
+    }
+    changed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_of_coarse_bars_are_loaded_shortly_before_the_close() {
+        let hour: Timeframe = "1h".parse().unwrap();
+        let minute: Timeframe = "1m".parse().unwrap();
+        let close_ms = 1_700_002_800_000;
+        for (timeframe, before_ms, expected) in [
+            (hour, 1_999, true),
+            (hour, 1, true),
+            (hour, 2_001, false),
+            (hour, 0, false),
+            (hour, 1_800_000, false),
+            (minute, 1_000, false),
+        ] {
+            assert_eq!(closes_soon(timeframe, close_ms - before_ms), expected, "{timeframe} {before_ms}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Small ONNX graphs, written byte by byte: models that fail when they are told to, or say which version they are.
+
+/// Element types of ONNX.
+const FLOAT: u64 = 1;
+const INT64: u64 = 7;
+const BOOL: u64 = 9;
+
+fn varint(mut value: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while value >= 0x80 {
+        bytes.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+    bytes
+}
+
+fn number(field: u64, value: u64) -> Vec<u8> {
+    [varint(field << 3), varint(value)].concat()
+}
+
+fn field(field: u64, content: &[u8]) -> Vec<u8> {
+    [varint(field << 3 | 2), varint(content.len() as u64), content.to_vec()].concat()
+}
+
+fn attribute(name: &str, kind: u64, content: &[u8]) -> Vec<u8> {
+    field(5, &[field(1, name.as_bytes()), content.to_vec(), number(20, kind)].concat())
+}
+
+fn node(op: &str, inputs: &[&str], output: &str, attributes: &[u8]) -> Vec<u8> {
+    let mut node: Vec<u8> = inputs.iter().flat_map(|name| field(1, name.as_bytes())).collect();
+    node.extend(field(2, output.as_bytes()));
+    node.extend(field(4, op.as_bytes()));
+    node.extend(attributes);
+    field(1, &node)
+}
+
+/// A port; `None` is a dimension that varies.
+fn port(name: &str, element: u64, dims: &[Option<u64>]) -> Vec<u8> {
+    let dim = |dim: &Option<u64>| match dim {
+        Some(size) => field(1, &number(1, *size)),
+        None => field(1, &field(2, b"N")),
+    };
+    let shape: Vec<u8> = dims.iter().flat_map(dim).collect();
+    let tensor = [number(1, element), field(2, &shape)].concat();
+    [field(1, name.as_bytes()), field(2, &field(1, &tensor))].concat()
+}
+
+fn floats(name: &str, dims: &[u64], values: &[f32]) -> Vec<u8> {
+    let dims: Vec<u8> = dims.iter().flat_map(|dim| number(1, *dim)).collect();
+    let raw: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    field(5, &[dims, number(2, FLOAT), field(8, name.as_bytes()), field(9, &raw)].concat())
+}
+
+/// A model that reads `x` of [N, features] and gives `y` of [N, 1].
+fn model(features: usize, nodes: &[Vec<u8>], initialisers: &[Vec<u8>]) -> Vec<u8> {
+    let graph = [
+        nodes.concat(),
+        field(2, b"g"),
+        initialisers.concat(),
+        field(11, &port("x", FLOAT, &[None, Some(features as u64)])),
+        field(12, &port("y", FLOAT, &[None, Some(1)])),
+    ];
+    [number(1, 8), field(7, &graph.concat()), field(8, &number(2, 13))].concat()
+}
+
+/// Weights that read the first feature alone, times `scale`.
+fn first(features: usize, scale: f32) -> Vec<u8> {
+    let mut weights = vec![0.0; features];
+    weights[0] = scale;
+    floats("w", &[features as u64, 1], &weights)
+}
+
+/// `y = scale * x[0] + constant`.
+pub fn linear(features: usize, scale: f32, constant: f32) -> Vec<u8> {
+    let nodes = [node("MatMul", &["x", "w"], "s", &[]), node("Add", &["s", "b"], "y", &[])];
+    model(features, &nodes, &[first(features, scale), floats("b", &[1], &[constant])])
+}
+
+/// `y = ln(x[0])`: NaN where the first feature is negative.
+pub fn nan_when_negative(features: usize) -> Vec<u8> {
+    let nodes = [node("MatMul", &["x", "w"], "s", &[]), node("Log", &["s"], "y", &[])];
+    model(features, &nodes, &[first(features, 1.0)])
+}
+
+/// `y = x[0]`, after a time that grows without end where the first feature of a row is negative.
+pub fn slow_when_negative(features: usize) -> Vec<u8> {
+    let side = 64;
+    let body = [
+        node("MatMul", &["state", "m"], "next", &[]),
+        node("Identity", &["go"], "go_on", &[]),
+        field(2, b"body"),
+        field(11, &port("i", INT64, &[])),
+        field(11, &port("go", BOOL, &[])),
+        field(11, &port("state", FLOAT, &[Some(side), Some(side)])),
+        field(12, &port("go_on", BOOL, &[])),
+        field(12, &port("next", FLOAT, &[Some(side), Some(side)])),
+    ];
+    let no_dims = attribute("keepdims", 2, &number(3, 0));
+    let to_whole = attribute("to", 2, &number(3, INT64));
+    let nodes = [
+        node("MatMul", &["x", "w"], "s", &[]),
+        node("Neg", &["s"], "n", &[]),
+        node("Mul", &["n", "many"], "t", &[]),
+        node("Relu", &["t"], "r", &[]),
+        node("ReduceMax", &["r"], "top", &no_dims),
+        node("Cast", &["top"], "trips", &to_whole),
+        node("Loop", &["trips", "", "m"], "end", &attribute("body", 5, &field(6, &body.concat()))),
+        node("ReduceMin", &["end"], "low", &no_dims),
+        node("Mul", &["low", "none"], "nothing", &[]),
+        node("Add", &["s", "nothing"], "y", &[]),
+    ];
+    let square = vec![1.0 / side as f32; (side * side) as usize];
+    let constants = [
+        first(features, 1.0),
+        floats("m", &[side, side], &square),
+        floats("many", &[1], &[1e15]),
+        floats("none", &[1], &[0.0]),
+    ];
+    model(features, &nodes, &constants)
+}
