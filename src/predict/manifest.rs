@@ -139,6 +139,12 @@ pub struct ManifestError {
     pub detail: String,
 }
 
+/// The same in one line of plain text.
+fn plain(text: &str) -> String {
+    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(escape).collect()
+}
+
 impl Manifest {
     /// Reads and checks `file`.
     ///
@@ -162,7 +168,8 @@ impl Manifest {
         raw::parse(text).map_err(|fault| ManifestError {
             file: file.to_owned(),
             line: fault.at.map(|at| 1 + text.as_bytes().iter().take(at).filter(|b| **b == b'\n').count()),
-            detail: fault.detail,
+            // It may quote what stands there, whatever that is.
+            detail: plain(&fault.detail),
         })
     }
 

@@ -143,3 +143,11 @@ fn short_forms_name_the_only_input_and_the_output() {
         assert!(error.line == Some(line) && error.to_string().contains(part), "{text}: {error}");
     }
 }
+
+#[test]
+fn a_refusal_is_plain_text_whatever_it_quotes() {
+    for text in ["\0\0\0$=[", "\u{1b}[31m = 1", "a = \"\u{7}"] {
+        let error = Manifest::parse(text, std::path::Path::new("model.toml")).unwrap_err().to_string();
+        assert!(!error.contains(char::is_control), "{error:?}");
+    }
+}
