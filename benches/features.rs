@@ -161,6 +161,70 @@ fn peers(bars: &[Bar]) {
         StochConfig, WillRConfig,
     };
     let stoch = move || StochConfig::builder().length(nz(14)).k_smooth(nz(3)).d_smooth(nz(3)).build();
+    // All of them over the same bars, as a model would ask: a plan's own cost is paid once.
+    let together = each("quantedge-ta", move || {
+        macro_rules! all {
+            ($($name:ident: $type:ident, $config:expr;)+) => {{
+                $(let mut $name = quantedge::$type::new($config);)+
+                Box::new(move |bar: &Bar| {
+                    let bar = quantedge::Ohlcv {
+                        open: bar.open,
+                        high: bar.high,
+                        low: bar.low,
+                        close: bar.close,
+                        open_time: bar.ts.as_millis() as u64,
+                        volume: bar.volume,
+                    };
+                    let mut last = f64::NAN;
+                    $(if black_box($name.compute(&bar)).is_some() { last = bar.close; })+
+                    last
+                })
+            }};
+        }
+        all! {
+            sma: Sma, SmaConfig::close(nz(20));
+            ema: Ema, EmaConfig::close(nz(26));
+            rsi: Rsi, RsiConfig::close(nz(14));
+            atr: Atr, AtrConfig::builder().length(nz(14)).build();
+            bb: Bb, BbConfig::close(nz(20));
+            macd: Macd, MacdConfig::close(nz(12), nz(26), nz(9));
+            stochastic: Stoch, stoch();
+            adx: Adx, AdxConfig::builder().length(nz(14)).build();
+            willr: WillR, WillRConfig::builder().length(nz(14)).build();
+            cci: Cci, CciConfig::builder().length(nz(20)).build();
+            obv: Obv, ObvConfig::default();
+        }
+    });
+    let mut all = [
+        vela(&[
+            "sma_20",
+            "ema_26",
+            "rsi_14",
+            "atr_14",
+            "bb_upper",
+            "bb_mid",
+            "bb_lower",
+            "macd",
+            "macd_signal",
+            "macd_hist",
+            "stoch_k",
+            "stoch_d",
+            "adx_14",
+            "plus_di_14",
+            "minus_di_14",
+            "willr_14",
+            "cci_20",
+            "obv",
+        ]),
+        together,
+    ];
+    let found = contest(bars, &mut all);
+    println!(
+        "\neleven indicators together, 18 columns: vela {:.1} ns a bar, quantedge-ta {:.1} (vela x{:.2})",
+        found[0].0,
+        found[1].0,
+        found[0].0 / found[1].0
+    );
     let table: Vec<(&str, Vec<Contestant<'_>>)> = vec![
         (
             "sma_20",
