@@ -1,75 +1,50 @@
 //! Nothing drifts: after very many bars, windowed features are what a fresh start over the last window gives.
 
 use super::Plan;
+use super::catalogue::{FAMILIES, Family, Memory, Unit};
+use super::name::parse;
 use super::tests_support::{Market, agree};
-use crate::domain::{Bar, Timeframe};
+use crate::domain::{Bar, Stability, Timeframe};
 use std::collections::VecDeque;
 use std::time::Instant;
 
-/// Everything that depends on a window alone, and the most bars that one of them looks back.
-const WINDOWED: [&str; 36] = [
-    "ret_10",
-    "logret_1",
-    "sma_50",
-    "bb_upper",
-    "bb_lower",
-    "bb_pctb",
-    "bb_width",
-    "zscore_20",
-    "rv_20",
-    "stoch_k",
-    "stoch_d",
-    "cci_20",
-    "willr_14",
-    "roc_10",
-    "mfi_14",
-    "vwap_20",
-    "vol_ratio_20",
-    "zscore_7",
-    "vwap_50",
-    "sma_dist_20",
-    "rv_ratio_12_48",
-    "parkinson_20",
-    "gk_20",
-    "donch_55",
-    "dd_48",
-    "er_10",
-    "aroonosc_25",
-    "linreg_slope_20",
-    "linreg_r2_20",
-    "skew_48",
-    "kurt_48",
-    "ac1_24",
-    "corr_rv_20",
-    "cmf_20",
-    "obv_win_20",
-    "vwap_dist_20",
-];
-const BACK: usize = 56;
+/// Every family that depends on a window alone, with its usual parameters and with others.
+fn windowed() -> Vec<String> {
+    let families = FAMILIES.iter().filter(|family| matches!(family.memory, Memory::Window));
+    let with = |family: &Family, n: usize| {
+        let periods = family.parameters.iter().enumerate().map(|(i, parameter)| match parameter.whole {
+            true => (n + i).to_string(),
+            false => parameter.default.to_string(),
+        });
+        [family.name.to_owned()].into_iter().chain(periods).collect::<Vec<_>>().join("_")
+    };
+    families.flat_map(|family| [family.example(), with(family, 7), with(family, 50)]).collect()
+}
 
 fn drift(bars: usize) {
     for level in [1e-8, 1e9, 0.0] {
-        let plan = Plan::new(&WINDOWED, Timeframe::MINUTE).unwrap();
+        let names = windowed();
+        let plan = Plan::new(&names, Timeframe::MINUTE).unwrap();
+        let back = plan.warm_up_bars_max(Stability::Defined) as usize;
         let mut state = plan.state();
         let mut recent: VecDeque<Bar> = VecDeque::new();
         for (i, bar) in Market::new(21, level).take(bars).enumerate() {
             state.update(&bar);
             recent.push_back(bar);
-            if recent.len() > BACK {
+            if recent.len() > back {
                 recent.pop_front();
             }
             // At any phase of every window's block, and more often towards the end.
-            if i < BACK || (i % 9973 != 0 && i + 500 < bars) {
+            if i < back || (i % 9973 != 0 && i + 500 < bars) {
                 continue;
             }
             let mut fresh = plan.state();
             recent.iter().for_each(|bar| fresh.update(bar));
-            for ((name, old), new) in WINDOWED.iter().zip(state.values()).zip(fresh.values()) {
-                let scale = match *name {
-                    "sma_50" | "vwap_20" | "vwap_50" => new.abs(),
+            for ((name, old), new) in names.iter().zip(state.values()).zip(fresh.values()) {
+                let scale = match parse(name).unwrap().0.unit {
                     // A band is a difference: its scale is that of what is subtracted.
-                    "bb_upper" | "bb_lower" => recent.range(BACK - 20..).map(|b| b.close / 20.0).sum(),
-                    _ => new.abs().max(1.0),
+                    Unit::Price | Unit::Volume => recent.iter().map(|b| b.close).fold(0.0, f64::max),
+                    Unit::Ratio | Unit::Percent => new.abs().max(1.0),
                 };
                 assert!(agree(*old, *new, scale), "level {level}, bar {i}, {name}: {old:e}, fresh {new:e}");
             }
