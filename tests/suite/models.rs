@@ -89,7 +89,7 @@ impl Fed {
         // One bar, so that every later one has a return.
         fed.put(100.0);
         let of = fed.come(1)[0].place.of;
-        fed.come(usize::from(of) - 1);
+        fed.come(of as usize - 1);
         fed
     }
 

@@ -222,7 +222,8 @@ fn insert_prediction(
         micros(ingested_ns, featured_ns),
         micros(featured_ns, predicted_ns),
         &texts.created_at,
-        outcome.origin == Origin::CatchUp,
+        // A bar that changed is answered anew though it has rows.
+        outcome.origin == Origin::CatchUp && outcome.revision == 0,
         outcome.revision,
     ])?;
     Ok(())
