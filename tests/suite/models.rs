@@ -260,7 +260,7 @@ fn promotion_rollback_new_models_and_withdrawn_ones_are_noticed_within_a_second(
     let mut both = || {
         fed.put(100.0);
         let first = fed.come(1).remove(0);
-        (0..u32::from(first.place.of) - 1).for_each(|_| drop(fed.come(1)));
+        (0..first.place.of - 1).for_each(|_| drop(fed.come(1)));
         (first.place.of == 2).then_some(())
     };
     eventually("two outcomes a bar", &mut both);
