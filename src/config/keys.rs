@@ -101,8 +101,8 @@ settings! {
         clamp_ohlc: bool = false, Bool, "", Restart;
 
         /// How many of a series' newest bars can change after they closed: a bar that comes again with other
-        /// content replaces the first, one that comes late goes in its place, and the newest bar is answered
-        /// anew with the next revision number. Older ones are counted and recorded. 0: none can change.
+        /// content replaces the first, one that comes late goes in its place, and it and all newer bars are
+        /// answered anew, each with its next revision number. Older ones are counted and recorded. 0: none can change.
         revision_bars: usize = 8, Whole(0..=1000), "bars per series", Restart;
 
         /// The most bars that wait for this stage. When it is full, the source stops reading.

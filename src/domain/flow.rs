@@ -38,9 +38,9 @@ pub struct Place {
     /// The bar's number within its series, from 1, without holes; 0 for what was never admitted.
     pub series_seq: u64,
     /// Which of the bar's outcomes this is, from 0.
-    pub ordinal: u16,
-    /// How many outcomes the bar has.
-    pub of: u16,
+    pub ordinal: u32,
+    /// How many outcomes the bar has; one that changes older bars has those of every bar that is answered anew.
+    pub of: u32,
 }
 
 /// Nanoseconds on the process's monotonic clock at which an item passed each point; 0 where it did not.
@@ -160,7 +160,7 @@ pub struct Task {
     pub horizon: u32,
     /// The bar's open time.
     pub ts: Timestamp,
-    /// How often the bar, or one shortly before it, has changed since it first came.
+    /// How often the bar has been answered anew.
     pub revision: u32,
     /// The inputs; all defined where there are no others.
     pub vector: Arc<FeatureVector>,

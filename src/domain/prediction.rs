@@ -5,7 +5,7 @@ use super::{Place, Refusal, Reply, SeriesKey, Stamps, Timestamp};
 use std::fmt;
 use std::sync::Arc;
 
-/// The most outcomes that one bar can have: how many models may serve one series.
+/// The most outcomes that one answer of a bar can have: how many models may serve one series.
 pub const OUTCOMES_PER_BAR_MAX: usize = 128;
 
 /// The names of a model's output values, in order; empty when there is only the prediction itself.
@@ -36,7 +36,8 @@ pub struct Outcome {
     /// The bar's open time.
     pub ts: Timestamp,
     /// 0 for the first answer about a bar; one more each time it is answered anew because it, or a bar
-    /// shortly before it, changed after it had closed.
+    /// shortly before it, changed or came after it had closed. The highest one is what a replay of the bars as they
+    /// stand gives.
     pub revision: u32,
     /// Where the item stands in the order of this run.
     pub place: Place,

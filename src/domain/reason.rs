@@ -43,8 +43,6 @@ reasons! {
     Revision = "revision",
     /// The bar is older than the bars of its series that can still be changed.
     Late = "late",
-    /// The bar came late or changed and was put in its place; the newest bar was answered anew instead.
-    Superseded = "superseded",
     /// No model has been promoted for this series (or for the horizon that was asked for).
     NoModel = "no_model",
     /// A feature that the model reads still depends on where the series' history begins.

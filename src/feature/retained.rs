@@ -44,11 +44,12 @@ impl Retained {
         self.newer_at = self.bars.len();
     }
 
-    /// Puts a changed or late bar in its place and brings `live` and `rows` to where they would be had it come
-    /// so in the first place. False, and nothing changed, where it lies before the bars that are retained.
-    pub(super) fn amend(&mut self, bar: &Bar, live: &mut PlanState, rows: &mut Rows) -> bool {
+    /// Puts a changed or late bar in its place and brings `live` and `rows` back to where they stood before it.
+    /// Returns how many bars are to be taken anew by [`Self::retake`], this one first; `None`, and nothing
+    /// changed, where it lies before the bars that are retained.
+    pub(super) fn rewind(&mut self, bar: &Bar, live: &mut PlanState, rows: &mut Rows) -> Option<usize> {
         if self.older.newest_ts().is_some_and(|ts| bar.ts <= ts) {
-            return false;
+            return None;
         }
         let at = self.bars.partition_point(|known| known.ts < bar.ts);
         // Into the bars before the newer snapshot, or behind it.
@@ -63,15 +64,24 @@ impl Retained {
             }
         }
         live.clone_from(if before_newer { &self.older } else { &self.newer });
-        for (i, bar) in self.bars.iter().enumerate().skip(from) {
+        for bar in &self.bars[from..at] {
             live.update(bar);
             rows.push(live);
-            if before_newer && i + 1 == self.newer_at {
-                self.newer.clone_from(live);
-            }
         }
-        self.turn(live);
-        true
+        Some(self.bars.len() - at)
+    }
+
+    /// Takes the bar anew that has `behind` newer ones. After a rewind each is taken, the oldest first.
+    pub(super) fn retake(&mut self, behind: usize, live: &mut PlanState, rows: &mut Rows) {
+        let taken = self.bars.len() - behind;
+        live.update(&self.bars[taken - 1]);
+        rows.push(live);
+        if taken == self.newer_at {
+            self.newer.clone_from(live);
+        }
+        if behind == 0 {
+            self.turn(live);
+        }
     }
 
     /// Begins anew with `state`.

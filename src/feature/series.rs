@@ -17,7 +17,6 @@ pub struct SeriesFeatures {
     /// What `live` says of a bar that has not closed.
     provisional: Box<[f64]>,
     newest: Option<Timestamp>,
-    revision: u32,
     stability: Stability,
 }
 
@@ -26,9 +25,10 @@ impl SeriesFeatures {
     pub fn new(plan: Plan, rows_max: usize, revision_bars: usize, stability: Stability) -> Self {
         let live = plan.state();
         let retained = (revision_bars > 0).then(|| Retained::new(revision_bars, &live));
-        let rows = Rows::new(plan.len(), rows_max.max(1));
+        // A bar that is answered anew looks back over `rows_max` bars from where it stands.
+        let rows = Rows::new(plan.len(), rows_max.max(1) + revision_bars);
         let provisional = vec![f64::NAN; plan.len()].into();
-        Self { plan, live, rows, retained, provisional, newest: None, revision: 0, stability }
+        Self { plan, live, rows, retained, provisional, newest: None, stability }
     }
 
     /// The open time of the newest bar.
@@ -36,27 +36,41 @@ impl SeriesFeatures {
         self.newest
     }
 
-    /// How often the newest bar, or one shortly before it, has changed since it came.
-    pub fn revision(&self) -> u32 {
-        self.revision
-    }
-
     /// Takes a bar in. False where it is a change that comes too late: nothing changed then.
     pub fn take(&mut self, bar: &Bar, admission: Admission) -> bool {
-        let Self { live, rows, retained, .. } = self;
         if admission == Admission::Next {
-            live.update(bar);
-            rows.push(live);
-            if let Some(retained) = retained {
-                retained.note(bar, live);
-            }
-            self.newest = Some(bar.ts);
-            self.revision = 0;
+            self.take_next(bar);
             return true;
         }
-        let amended = retained.as_mut().is_some_and(|retained| retained.amend(bar, live, rows));
-        self.revision += u32::from(amended);
-        amended
+        let anew = self.rewind(bar);
+        (0..anew.unwrap_or(0)).rev().for_each(|behind| self.retake(behind));
+        anew.is_some()
+    }
+
+    /// Takes in a bar that is newer than all before.
+    pub(super) fn take_next(&mut self, bar: &Bar) {
+        let Self { live, rows, retained, .. } = self;
+        live.update(bar);
+        rows.push(live);
+        if let Some(retained) = retained {
+            retained.note(bar, live);
+        }
+        self.newest = Some(bar.ts);
+    }
+
+    /// Goes back to before a changed or late bar. Returns how many bars are to be taken anew, it and those behind it;
+    /// `None`, and nothing changed, where it comes too late.
+    pub(super) fn rewind(&mut self, bar: &Bar) -> Option<usize> {
+        let Self { live, rows, retained, .. } = self;
+        retained.as_mut()?.rewind(bar, live, rows)
+    }
+
+    /// Takes the bar anew that has `behind` newer ones: what is collected then is what a replay gives at this bar.
+    pub(super) fn retake(&mut self, behind: usize) {
+        let Self { live, rows, retained, .. } = self;
+        if let Some(retained) = retained {
+            retained.retake(behind, live, rows);
+        }
     }
 
     /// Sets the newest bar's answer aside for what would be, if `bar` closed as it is now.

@@ -169,33 +169,41 @@ impl FeatureStage {
 
     fn bar(&self, key: &FeatureKey, bar: &Bar, admission: Admission, mut item: Item) {
         let mut state = key.state.lock();
-        let taken = state.take(bar, admission);
-        if item.origin == Origin::WarmUp {
-            return;
+        if admission == Admission::Next {
+            state.take_next(bar);
+            item.place.of = state.outcomes_per_bar();
+            return self.predict(key, &state, &mut item);
         }
-        let demands = state.demands.len() as u16;
-        let refuse = |item: &Item, refusal| (key.refuse)(key.outcome(item, 0, refusal));
-        item.revision = state.revision();
-        if !taken {
+        let Some(anew) = state.rewind(bar) else {
             item.place.of = 1;
             let detail = "it is older than the bars that can still be changed";
             let reason = if admission == Admission::Late { Reason::Late } else { Reason::Revision };
-            return refuse(&item, Refusal::new(reason, detail));
-        }
-        let newest = state.newest().unwrap_or(bar.ts);
-        if bar.ts == newest {
-            item.place.of = demands.max(1);
-            if demands == 0 {
-                refuse(&item, Refusal::new(Reason::NoModel, "no promoted model for this series"));
+            if item.origin != Origin::WarmUp {
+                (key.refuse)(key.outcome(&item, 0, Refusal::new(reason, detail)));
             }
-        } else {
-            item.place.of = demands + 1;
-            let detail = format!("it was put in its place; the newest bar, of {newest}, is answered anew");
-            refuse(&item, Refusal::new(Reason::Superseded, detail));
-            item.place.ordinal += 1;
-            item.ts = newest;
+            return;
+        };
+        let origin = item.origin;
+        item.place.of = anew as u32 * state.outcomes_per_bar();
+        for behind in (0..anew).rev() {
+            (item.ts, item.revision) = state.retake(behind);
+            // The newest bar is what callers wait for: the others go after it.
+            item.origin = if behind > 0 && origin == Origin::Live { Origin::CatchUp } else { origin };
+            self.predict(key, &state, &mut item);
         }
-        self.fan_out(key, &state, &mut item, state.demands.iter());
+    }
+
+    /// Sends what is demanded of a bar on its way, unless it only warms up.
+    fn predict(&self, key: &FeatureKey, state: &SeriesState, item: &mut Item) {
+        if item.origin == Origin::WarmUp {
+            return;
+        }
+        if state.demands.is_empty() {
+            let refusal = Refusal::new(Reason::NoModel, "no promoted model for this series");
+            (key.refuse)(key.outcome(item, 0, refusal));
+            item.place.ordinal += 1;
+        }
+        self.fan_out(key, state, item, state.demands.iter());
     }
 
     fn answer(&self, key: &FeatureKey, ask: &Ask, stamps: Stamps) {
@@ -232,7 +240,7 @@ impl FeatureStage {
                 format!("no promoted model for {} at horizon {horizon}; there are {horizons:?}", key.series);
             return refuse(Reason::NoModel, detail);
         }
-        item.place.of = wanted.len() as u16;
+        item.place.of = wanted.len() as u32;
         self.fan_out(key, &state, &mut item, wanted.into_iter());
     }
 }

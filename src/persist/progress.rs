@@ -3,21 +3,43 @@
 //! Outcomes of one series arrive in any order, since its horizons go through different models. The
 //! watermark is the newest bar before which (and for which) nothing is missing.
 
-use crate::domain::{OUTCOMES_PER_BAR_MAX, Outcome, SeriesKey, Timestamp};
+use crate::domain::{Outcome, SeriesKey, Timestamp};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-// A bar's outcomes are remembered in the bits of one number.
-const _: () = assert!(OUTCOMES_PER_BAR_MAX <= u128::BITS as usize);
-
 /// One bar whose outcomes are coming in.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 struct Pending {
     ts: Timestamp,
-    /// One bit for every outcome that is in.
+    /// One bit for every outcome that is in: those of one bar fit into the first number.
     seen: u128,
+    /// The bits of further outcomes: a bar that changed has those of all that are answered anew.
+    seen_more: Vec<u128>,
+    /// How many outcomes are in.
+    count: u32,
     /// How many there will be; 0 while none is in.
     of: u32,
+}
+
+impl Pending {
+    /// Notes outcome `ordinal` of `of`; once is as good as twice.
+    fn note(&mut self, ordinal: u32, of: u32) {
+        self.of = of;
+        let (word, bit) = ((ordinal / u128::BITS) as usize, 1 << (ordinal % u128::BITS));
+        let bits = match word.checked_sub(1) {
+            None => &mut self.seen,
+            Some(word) => {
+                self.seen_more.resize(self.seen_more.len().max(word + 1), 0);
+                &mut self.seen_more[word]
+            }
+        };
+        self.count += u32::from(*bits & bit == 0);
+        *bits |= bit;
+    }
+
+    fn is_complete(&self) -> bool {
+        self.of > 0 && self.count >= self.of
+    }
 }
 
 struct SeriesProgress {
@@ -45,8 +67,7 @@ impl Progress {
     /// before changes nothing, so that a batch may be tried again.
     pub fn note(&mut self, outcome: &Outcome) -> Option<Timestamp> {
         let place = outcome.place;
-        let bit = u32::from(place.ordinal);
-        if place.series_seq == 0 || bit >= u128::BITS {
+        if place.series_seq == 0 || place.ordinal >= place.of {
             return None;
         }
         let series = match self.series.get_mut(&outcome.series) {
@@ -55,15 +76,13 @@ impl Progress {
         };
         let index = usize::try_from(place.series_seq.checked_sub(series.first)?).ok()?;
         if series.pending.len() <= index {
-            series.pending.resize(index + 1, Pending::default());
+            series.pending.resize_with(index + 1, Pending::default);
         }
         let pending = &mut series.pending[index];
         pending.ts = if pending.of == 0 { outcome.ts } else { pending.ts.max(outcome.ts) };
-        pending.seen |= 1 << bit;
-        pending.of = u32::from(place.of);
-        let complete = |p: &Pending| p.of > 0 && p.seen.count_ones() >= p.of;
+        pending.note(place.ordinal, place.of);
         let before = series.watermark;
-        while series.pending.front().is_some_and(complete) {
+        while series.pending.front().is_some_and(Pending::is_complete) {
             series.watermark = series.watermark.max(series.pending.pop_front().map(|p| p.ts));
             series.first += 1;
         }
@@ -76,7 +95,7 @@ mod tests {
     use super::*;
     use crate::domain::{Origin, Place, Reason, Refusal, Stamps, Timeframe};
 
-    fn outcome(series_seq: u64, ordinal: u16, of: u16) -> Outcome {
+    fn outcome(series_seq: u64, ordinal: u32, of: u32) -> Outcome {
         Outcome {
             series: Arc::new(SeriesKey::new("BTC", Timeframe::MINUTE).unwrap()),
             horizon: 1,
@@ -104,5 +123,16 @@ mod tests {
         assert_eq!(note(1, 2, 3), None, "long done");
         assert_eq!(note(3, 0, 1), Some(4));
         assert_eq!(note(0, 0, 1), None, "a rejected bar has no place");
+    }
+
+    #[test]
+    fn a_change_of_many_bars_is_complete_with_its_last_outcome_and_no_sooner() {
+        let mut progress = Progress::default();
+        // The first 1001 outcomes in a scattered order, each twice; 5 and 1001 have no common divisor.
+        for step in 0..1001_u32 {
+            let outcome = outcome(1, step * 5 % 1001, 1002);
+            assert_eq!((progress.note(&outcome), progress.note(&outcome)), (None, None), "{step}");
+        }
+        assert!(progress.note(&outcome(1, 1001, 1002)).is_some());
     }
 }

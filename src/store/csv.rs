@@ -25,9 +25,9 @@ pub struct CsvStore {
     file: Option<File>,
     names: Vec<Arc<str>>,
     /// The (bar, ordinal) that is written next.
-    next: (u64, u16),
+    next: (u64, u32),
     /// What came too early.
-    waiting: BTreeMap<(u64, u16), Waiting>,
+    waiting: BTreeMap<(u64, u32), Waiting>,
     /// Rows in order that are not in the file yet.
     ready: Vec<u8>,
     unknown_output_told: bool,
@@ -71,7 +71,7 @@ fn rename(partial: &Path, path: &Path) -> io::Result<()> {
 
 struct Waiting {
     /// How many outcomes its bar has.
-    of: u16,
+    of: u32,
     /// `None` for a refusal.
     row: Option<Box<str>>,
 }
@@ -164,7 +164,7 @@ impl CsvStore {
         }
     }
 
-    fn release(&mut self, of: u16, row: Option<Box<str>>) {
+    fn release(&mut self, of: u32, row: Option<Box<str>>) {
         self.ready.extend_from_slice(row.as_deref().unwrap_or_default().as_bytes());
         let (seq, ordinal) = self.next;
         self.next = if ordinal + 1 < of { (seq, ordinal + 1) } else { (seq + 1, 0) };
@@ -244,7 +244,7 @@ mod tests {
     use super::*;
     use crate::store::testing::{predicted, refused};
 
-    fn placed(mut outcome: Outcome, seq: u64, ordinal: u16, of: u16) -> Outcome {
+    fn placed(mut outcome: Outcome, seq: u64, ordinal: u32, of: u32) -> Outcome {
         outcome.place = Place { seq, series_seq: seq, ordinal, of };
         outcome
     }
@@ -255,9 +255,9 @@ mod tests {
         for seq in 1..=4_u64 {
             for ordinal in 0..2 {
                 let outcome = if seq == 3 || (seq, ordinal) == (2, 0) {
-                    refused(seq as i64, u32::from(ordinal) + 1)
+                    refused(seq as i64, ordinal + 1)
                 } else {
-                    predicted(seq as i64, u32::from(ordinal) + 1, seq as f64 + f64::from(ordinal) / 10.0)
+                    predicted(seq as i64, ordinal + 1, seq as f64 + f64::from(ordinal) / 10.0)
                 };
                 all.push(placed(outcome, seq, ordinal, 2));
             }

@@ -6,8 +6,8 @@ use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-/// What makes an outcome the same as another: series, horizon, bar, model, and version or reason.
-type Key = (Arc<SeriesKey>, u32, Timestamp, Option<Arc<str>>, Result<u32, &'static str>);
+/// What makes an outcome the same as another: series, horizon, bar and revision, model, and version or reason.
+type Key = (Arc<SeriesKey>, u32, (Timestamp, u32), Option<Arc<str>>, Result<u32, &'static str>);
 
 /// Keeps every outcome, in the order of writing; grows without bound.
 #[derive(Clone, Default)]
@@ -42,7 +42,7 @@ fn key(outcome: &Outcome) -> Key {
         Ok(prediction) => (Some(Arc::clone(&prediction.model)), Ok(prediction.version)),
         Err(refusal) => (refusal.model.clone(), Err(refusal.reason.code())),
     };
-    (Arc::clone(&outcome.series), outcome.horizon, outcome.ts, model, what)
+    (Arc::clone(&outcome.series), outcome.horizon, (outcome.ts, outcome.revision), model, what)
 }
 
 impl Store for MemoryStore {

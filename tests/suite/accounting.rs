@@ -199,10 +199,10 @@ fn faulty_feed() -> Feed {
             // The newest bar once more, and one of a while ago.
             194 => feed.refuse(&Feed::time(194), Feed::good(194), Reason::Duplicate),
             198 => feed.refuse(&Feed::time(170 + 1), Feed::good(171), Reason::Duplicate),
-            // It goes in its place, and the newest bar is answered anew.
+            // It goes in its place, and the bars behind it are answered anew.
             290 => {
-                feed.refuse(&Feed::time(285), Feed::good(285), Reason::Superseded);
-                feed.revised.push(Feed::time(290));
+                feed.take(285);
+                feed.revised.extend((286..=290).map(Feed::time));
             }
             // Longer ago than bars are remembered.
             205 => feed.refuse(&Feed::time(5), Feed::good(5), Reason::Late),
@@ -223,7 +223,9 @@ fn faulty_feed() -> Feed {
 #[test]
 fn every_faulty_bar_is_accounted_for_with_its_reason() {
     let work = tempfile::tempdir().unwrap();
-    let feed = faulty_feed();
+    let mut feed = faulty_feed();
+    // One of them came late.
+    feed.taken.sort();
     let bars = work.path().join("BTCUSD_1m.csv");
     std::fs::write(&bars, format!("ts,open,high,low,close,volume\n{}", feed.text)).unwrap();
     let (summary, connection) = run(work.path(), &bars, &models(work.path(), &[]));
@@ -259,7 +261,7 @@ fn every_faulty_bar_is_accounted_for_with_its_reason() {
     assert!(warming > 252 && warming < 3 * 252, "{warming} outcomes while the features warm up");
     counted.insert(Reason::WarmingUp.code(), warming);
 
-    // Two bars were answered anew.
+    // The revised bar, and those behind the late one.
     let sql = "SELECT horizon || ' ' || ts FROM agentpreds WHERE revision = 1 ORDER BY ts, horizon";
     let mut statement = connection.prepare(sql).unwrap();
     let revised: Vec<String> =
@@ -268,7 +270,7 @@ fn every_faulty_bar_is_accounted_for_with_its_reason() {
     assert_eq!(revised, feed.revised.iter().flat_map(anew).collect::<Vec<_>>());
 
     let outcomes = ((feed.taken.len() + feed.revised.len()) * HORIZONS.len() + feed.refused.len()) as i64;
-    // One of the two was a bar of its own, the other is among those that were refused.
+    // One bar was revised; the late one is among those that were taken.
     assert_eq!(summary["bars"], feed.taken.len() + feed.refused.len() + 1);
     assert_eq!(summary["reasons"], serde_json::to_value(&counted).unwrap());
     assert_eq!(summary["predictions"].as_i64().unwrap() + counted.values().sum::<i64>(), outcomes);

@@ -1,9 +1,10 @@
 //! Bars as they really come: late, changed, forming, twice, empty, odd. One test a case, through a whole engine.
 
 use crate::service_support::{MODELS, OUTCOMES_PER_BAR, market};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use vela::config::{SourceKind, StoreUrl};
-use vela::domain::{Bar, Outcome, Reason, Stability, Timeframe, Timestamp};
+use vela::domain::{Bar, Origin, Outcome, Reason, Stability, Timeframe, Timestamp};
 use vela::store::MemoryStore;
 use vela::{Engine, Overrides, Settings};
 
@@ -25,9 +26,14 @@ fn bars(count: usize) -> Vec<Bar> {
 
 /// What an engine makes of `bars`.
 fn outcomes_of(settings: Settings, bars: &[Bar]) -> Vec<Outcome> {
+    outcomes_for("BTCUSD", settings, bars)
+}
+
+/// The same for another symbol.
+fn outcomes_for(symbol: &str, settings: Settings, bars: &[Bar]) -> Vec<Outcome> {
     let engine = Engine::start(settings).unwrap();
     let pushed = engine.subscribe(100_000);
-    bars.iter().for_each(|bar| engine.ingest("BTCUSD", Timeframe::MINUTE, *bar).unwrap());
+    bars.iter().for_each(|bar| engine.ingest(symbol, Timeframe::MINUTE, *bar).unwrap());
     assert!(engine.drain(SOON));
     pushed.receiver().try_iter().collect()
 }
@@ -75,19 +81,109 @@ fn a_correction_of_the_newest_bar_is_answered_as_if_it_had_come_so() {
 }
 
 #[test]
-fn a_late_bar_goes_in_its_place_and_the_newest_is_answered_anew() {
+fn a_late_bar_has_its_first_answer_and_those_behind_it_are_answered_anew() {
     let bars = bars(150);
-    let engine = Engine::start(settings()).unwrap();
-    let pushed = engine.subscribe(100_000);
-    let give = |bar: &Bar| engine.ingest("BTCUSD", Timeframe::MINUTE, *bar).unwrap();
-    bars.iter().filter(|bar| bar.ts != bars[145].ts).chain([&bars[145]]).for_each(give);
+    let outcomes = outcomes_of(settings(), &late(&bars, 145, 4));
+    let replayed = outcomes_of(settings(), &bars);
+    for (at, revision) in [(144, 0), (145, 0), (146, 1), (147, 1), (148, 1), (149, 1)] {
+        let expected = values_of(&replayed, bars[at].ts, 0);
+        assert_eq!(values_of(&outcomes, bars[at].ts, revision), expected, "{at}");
+        assert!(values_of(&outcomes, bars[at].ts, revision + 1).is_empty(), "{at}");
+    }
+    assert_eq!(outcomes.len(), (150 + 4) * OUTCOMES_PER_BAR);
+    // The newest was live; the others go after it.
+    let caught_up = |outcome: &&Outcome| outcome.origin == Origin::CatchUp;
+    assert_eq!(outcomes.iter().filter(caught_up).count(), 4 * OUTCOMES_PER_BAR);
+}
+
+/// `bars`, of which the one at `at` comes `behind` bars late.
+fn late(bars: &[Bar], at: usize, behind: usize) -> Vec<Bar> {
+    let mut order = bars.to_vec();
+    order[at..=at + behind].rotate_left(1);
+    order
+}
+
+/// `bars` with wrong ones that are corrected up to six bars later, and late ones; all as it should be in the end.
+fn disturbed(bars: &[Bar], seed: u64) -> Vec<Bar> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut random = |below: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % below
+    };
+    // When each bar comes, in sixteenths of a bar: one that comes between two others comes late.
+    let mut arrivals: Vec<(u64, Bar)> = Vec::new();
+    for (at, bar) in bars.iter().enumerate() {
+        let due = at as u64 * 16;
+        let later = due + 16 * random(6) + 1 + random(15);
+        match random(8) {
+            0 if at > 0 => arrivals.push((later, *bar)),
+            1 => arrivals.extend([(due, Bar { close: bar.low, ..*bar }), (later, *bar)]),
+            2 => {
+                let wrong = Bar { volume: bar.volume * 2.0, ..*bar };
+                let later_still = later + 1 + random(14);
+                arrivals.extend([(due, *bar), (later, wrong), (later_still, *bar)]);
+            }
+            _ => arrivals.push((due, *bar)),
+        }
+    }
+    arrivals.sort_by_key(|(when, _)| *when);
+    arrivals.into_iter().map(|(_, bar)| bar).collect()
+}
+
+#[test]
+fn the_highest_revision_of_every_bar_is_what_a_replay_of_the_final_bars_gives() {
+    const SERIES: u64 = 1000;
+    let bars = bars(100);
+    // Models for any symbol: the one that names BTCUSD does not serve these.
+    let expected = answers(&outcomes_for("COIN", settings(), &bars));
+    let store = MemoryStore::new();
+    let stored = store.outcomes();
+    let overrides = Overrides { store: Some(Box::new(store)), ..Overrides::default() };
+    let engine = Engine::start_with(settings(), overrides).unwrap();
+    let (mut given, mut changed) = (0, 0);
+    for seed in 0..SERIES {
+        for bar in disturbed(&bars, seed) {
+            engine.ingest(&format!("COIN{seed}"), Timeframe::MINUTE, bar).unwrap();
+            given += 1;
+        }
+    }
     assert!(engine.drain(SOON));
-    let outcomes: Vec<Outcome> = pushed.receiver().try_iter().collect();
-    assert_eq!(values_of(&outcomes, bars[149].ts, 1), undisturbed(&bars));
-    let superseded: Vec<_> = outcomes.iter().filter(|outcome| outcome.ts == bars[145].ts).collect();
-    let [outcome] = superseded[..] else { panic!("{superseded:?}") };
-    assert_eq!(outcome.result.as_ref().unwrap_err().reason, Reason::Superseded);
-    assert_eq!(outcomes.len(), 150 * OUTCOMES_PER_BAR + 1);
+    let stored = stored.lock();
+    let mut series: BTreeMap<&str, Vec<Outcome>> = BTreeMap::new();
+    for outcome in stored.iter() {
+        series.entry(&outcome.series.symbol).or_default().push(outcome.clone());
+    }
+    assert_eq!(series.len(), SERIES as usize);
+    for (symbol, outcomes) in series {
+        let mut keys: Vec<_> =
+            outcomes.iter().filter(|o| o.horizon > 0).map(|o| (o.ts, o.horizon, o.revision)).collect();
+        keys.sort();
+        let before = keys.len();
+        keys.dedup();
+        assert_eq!(keys.len(), before, "{symbol}: each answer has a key of its own");
+        assert_eq!(answers(&outcomes), expected, "{symbol}");
+        changed += outcomes.iter().filter(|outcome| outcome.revision > 0).count();
+    }
+    assert!(given > 100 * SERIES && changed > 100 * SERIES as usize, "{given} bars, {changed} answers anew");
+}
+
+/// What stands in the end for every bar and horizon: who answered what, or why nobody did.
+fn answers(outcomes: &[Outcome]) -> BTreeMap<(Timestamp, u32), String> {
+    let mut newest: BTreeMap<(Timestamp, u32), &Outcome> = BTreeMap::new();
+    // Horizon 0: bars that were refused, such as a wrong one that was no other.
+    for outcome in outcomes.iter().filter(|outcome| outcome.horizon > 0) {
+        let known = newest.entry((outcome.ts, outcome.horizon)).or_insert(outcome);
+        if outcome.revision > known.revision {
+            *known = outcome;
+        }
+    }
+    let say = |outcome: &Outcome| match &outcome.result {
+        Ok(said) => format!("{} {} {:x}", said.model, said.version, said.value.to_bits()),
+        Err(refusal) => format!("{} {}", refusal.reason, refusal.detail),
+    };
+    newest.into_iter().map(|(key, outcome)| (key, say(outcome))).collect()
 }
 
 #[test]

@@ -89,7 +89,7 @@ impl Fed {
         // One bar, so that every later one has a return.
         fed.put(100.0);
         let of = fed.come(1)[0].place.of;
-        fed.come(usize::from(of) - 1);
+        fed.come(of as usize - 1);
         fed
     }
 
@@ -260,7 +260,7 @@ fn promotion_rollback_new_models_and_withdrawn_ones_are_noticed_within_a_second(
     let mut both = || {
         fed.put(100.0);
         let first = fed.come(1).remove(0);
-        (0..u32::from(first.place.of) - 1).for_each(|_| drop(fed.come(1)));
+        (0..first.place.of - 1).for_each(|_| drop(fed.come(1)));
         (first.place.of == 2).then_some(())
     };
     eventually("two outcomes a bar", &mut both);

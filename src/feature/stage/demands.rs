@@ -10,9 +10,7 @@
 use super::super::plan::{Plan, WarmUp};
 use super::super::series::SeriesFeatures;
 use super::{FeatureKey, FeatureRules};
-use crate::domain::{
-    Admission, Bar, Demand, FeatureSet, FeatureVector, Grid, Reason, Refusal, Timeframe, Timestamp,
-};
+use crate::domain::{Bar, Demand, FeatureSet, FeatureVector, Grid, Reason, Refusal, Timeframe, Timestamp};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -51,7 +49,14 @@ pub(super) struct SeriesState {
     /// Never empty: the first knows every bar since the series began.
     parts: Vec<Part>,
     /// The newest bars, as they stand by now.
-    bars: VecDeque<Bar>,
+    bars: VecDeque<Known>,
+}
+
+/// A bar that was taken.
+struct Known {
+    bar: Bar,
+    /// How often it has been answered anew.
+    revision: u32,
 }
 
 impl Part {
@@ -60,15 +65,13 @@ impl Part {
         names: Vec<Arc<str>>,
         rows_max: usize,
         state: (&FeatureRules, &Grid),
-        bars: &VecDeque<Bar>,
+        bars: &VecDeque<Known>,
     ) -> Self {
         let (rules, grid) = state;
         #[allow(clippy::expect_used)]
         let plan = Plan::new(&names, grid.clone()).expect("names that were accepted one by one");
         let mut features = SeriesFeatures::new(plan, rows_max, rules.revision_bars, rules.stability);
-        for bar in bars {
-            features.take(bar, Admission::Next);
-        }
+        bars.iter().for_each(|known| features.take_next(&known.bar));
         Self { names: names.into(), rows_max, features }
     }
 
@@ -136,28 +139,48 @@ impl SeriesState {
         self.demands = demanded.collect();
     }
 
-    /// Takes a bar in. False where it is a change that comes too late: nothing changed then.
-    pub(super) fn take(&mut self, bar: &Bar, admission: Admission) -> bool {
+    /// Takes in a bar that is newer than all before.
+    pub(super) fn take_next(&mut self, bar: &Bar) {
+        self.parts.iter_mut().for_each(|part| part.features.take_next(bar));
+        if self.bars.len() >= BARS_KEPT.max(self.rules.revision_bars) {
+            self.bars.pop_front();
+        }
+        self.bars.push_back(Known { bar: *bar, revision: 0 });
+    }
+
+    /// Goes back to before a changed or late bar. Returns how many bars are to be taken anew, it and those behind it;
+    /// `None`, and nothing changed, where it comes too late.
+    pub(super) fn rewind(&mut self, bar: &Bar) -> Option<usize> {
         let (first, later) = self.parts.split_at_mut(1);
-        if !first[0].features.take(bar, admission) {
-            return false;
-        }
+        let anew = first[0].features.rewind(bar)?;
         for part in later {
-            part.features.take(bar, admission);
+            part.features.rewind(bar);
         }
-        if admission == Admission::Next {
-            if self.bars.len() == BARS_KEPT.max(self.rules.revision_bars) {
-                self.bars.pop_front();
-            }
-            self.bars.push_back(*bar);
-            return true;
+        let at = self.bars.partition_point(|known| known.bar.ts < bar.ts);
+        self.bars.range_mut(at..).for_each(|known| known.revision += 1);
+        match self.bars.get_mut(at).filter(|known| known.bar.ts == bar.ts) {
+            Some(known) => known.bar = *bar,
+            None => self.bars.insert(at, Known { bar: *bar, revision: 0 }),
         }
-        let at = self.bars.partition_point(|known| known.ts < bar.ts);
-        match self.bars.get_mut(at).filter(|known| known.ts == bar.ts) {
-            Some(known) => *known = *bar,
-            None => self.bars.insert(at, *bar),
-        }
-        true
+        Some(anew)
+    }
+
+    /// Takes the bar anew that has `behind` newer ones, and says which it is; after a rewind each is taken, the oldest
+    /// first. What is collected then is what a replay gives at this bar.
+    pub(super) fn retake(&mut self, behind: usize) -> (Timestamp, u32) {
+        self.parts.iter_mut().for_each(|part| part.features.retake(behind));
+        self.stands(behind)
+    }
+
+    /// The open time of the bar that has `behind` newer ones, and how often it has been answered anew.
+    fn stands(&self, behind: usize) -> (Timestamp, u32) {
+        let known = self.bars.iter().rev().nth(behind);
+        known.map_or_else(Default::default, |known| (known.bar.ts, known.revision))
+    }
+
+    /// How many outcomes a bar that is predicted has.
+    pub(super) fn outcomes_per_bar(&self) -> u32 {
+        self.demands.len().max(1) as u32
     }
 
     /// The open time of the newest bar.
@@ -165,9 +188,9 @@ impl SeriesState {
         self.parts[0].features.newest()
     }
 
-    /// How often the newest bar, or one shortly before it, has changed since it came.
+    /// How often the newest bar has been answered anew.
     pub(super) fn revision(&self) -> u32 {
-        self.parts[0].features.revision()
+        self.stands(0).1
     }
 
     /// Sets the newest bar's answers aside for what would be, if `bar` closed as it is now.

@@ -26,8 +26,8 @@ WHERE NOT ?14 OR NOT EXISTS (SELECT 1 FROM trading.agentpreds
 ON CONFLICT DO NOTHING";
 
 const INSERT_ERROR: &str = "
-INSERT INTO trading.inference_errors (symbol, timeframe, horizon, ts, reason, model, detail, created_at)
-SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8
+INSERT INTO trading.inference_errors (symbol, timeframe, horizon, ts, reason, model, detail, created_at, revision)
+SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?10
 WHERE NOT ?9 OR NOT EXISTS (SELECT 1 FROM trading.agentpreds
     WHERE symbol = ?1 AND timeframe = ?2 AND horizon = ?3 AND ts = ?4 AND (?6 = '' OR model = ?6))
 ON CONFLICT DO NOTHING";
@@ -222,7 +222,7 @@ fn insert_prediction(
         micros(ingested_ns, featured_ns),
         micros(featured_ns, predicted_ns),
         &texts.created_at,
-        outcome.origin == Origin::CatchUp,
+        is_first_of_catch_up(outcome),
         outcome.revision,
     ])?;
     Ok(())
@@ -243,9 +243,15 @@ fn insert_error(
         refusal.model.as_deref().unwrap_or_default(),
         &*refusal.detail,
         &texts.created_at,
-        outcome.origin == Origin::CatchUp,
+        is_first_of_catch_up(outcome),
+        outcome.revision,
     ])?;
     Ok(())
+}
+
+/// Whether it may have been answered in an earlier run. What is answered anew because a bar changed never was.
+fn is_first_of_catch_up(outcome: &Outcome) -> bool {
+    outcome.origin == Origin::CatchUp && outcome.revision == 0
 }
 
 /// Microseconds between two stamps; `None` where one of them is missing.

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 /// What `PRAGMA user_version` says of a file with the tables below.
-pub(super) const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 3;
 
 /// The predictions, what has none and why, the bars a feed may write, and how far each series is done.
 const TABLES: &str = "
@@ -33,7 +33,8 @@ CREATE TABLE IF NOT EXISTS trading.inference_errors (
     model      TEXT    NOT NULL DEFAULT '',
     detail     TEXT    NOT NULL,
     created_at TEXT    NOT NULL,
-    PRIMARY KEY (symbol, timeframe, horizon, ts, reason, model)
+    revision   INTEGER NOT NULL DEFAULT 0, -- as in agentpreds
+    PRIMARY KEY (symbol, timeframe, horizon, ts, reason, model, revision)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS trading.ohlcv ( -- has row numbers: new bars are found by them
     symbol    TEXT NOT NULL,
@@ -54,11 +55,19 @@ CREATE TABLE IF NOT EXISTS trading.inference_state (
 ) WITHOUT ROWID;
 ";
 
-/// Files of version 1 have no revisions: their predictions move into a table that has.
-const FROM_1: [&str; 2] = [
-    "ALTER TABLE trading.agentpreds RENAME TO agentpreds_1;",
-    "INSERT INTO trading.agentpreds SELECT *, 0 FROM trading.agentpreds_1; DROP TABLE trading.agentpreds_1;",
-];
+/// Tables that got a last column `revision`, and the version since which they have it: older rows have revision 0.
+const REVISION_SINCE: [(&str, i64); 2] = [("agentpreds", 2), ("inference_errors", 3)];
+
+/// What comes before and after the creation of the tables in a file of version `found`: rows of tables that have
+/// another form by now move into new ones. A file of version 0 is new.
+fn moves(found: i64) -> (String, String) {
+    let moved = REVISION_SINCE.iter().filter(|(_, since)| (1..*since).contains(&found));
+    moved.fold(Default::default(), |(before, after), (table, _)| {
+        let rename = format!("ALTER TABLE trading.{table} RENAME TO {table}_old;");
+        let refill = format!("INSERT INTO trading.{table} SELECT *, 0 FROM trading.{table}_old;");
+        (before + &rename, after + &refill + &format!("DROP TABLE trading.{table}_old;"))
+    })
+}
 
 /// Creates what is missing. The outer error is SQLite's, the inner one what is wrong with the file.
 pub(super) fn prepare(connection: &Connection) -> rusqlite::Result<Result<(), String>> {
@@ -74,7 +83,7 @@ pub(super) fn prepare(connection: &Connection) -> rusqlite::Result<Result<(), St
         )));
     }
     if found < VERSION {
-        let [before, after] = if found == 1 { FROM_1 } else { [""; 2] };
+        let (before, after) = moves(found);
         transaction
             .execute_batch(&format!("{before} {TABLES} {after} PRAGMA trading.user_version = {VERSION};"))?;
     }
@@ -86,22 +95,46 @@ pub(super) fn prepare(connection: &Connection) -> rusqlite::Result<Result<(), St
 mod tests {
     use super::*;
 
+    /// The tables of before, without the revisions that `tables` have now.
+    fn without_revisions(tables: &[&str]) -> String {
+        let mut of = "";
+        let mut text = String::new();
+        for line in TABLES.lines() {
+            of = line.split("EXISTS trading.").nth(1).map_or(of, |rest| rest.trim_end_matches([' ', '(']));
+            let old = tables.contains(&of);
+            if !(old && line.trim_start().starts_with("revision")) {
+                text += &if old { line.replace(", revision)", ")") } else { line.to_owned() };
+                text.push('\n');
+            }
+        }
+        text
+    }
+
     #[test]
-    fn predictions_of_a_file_without_revisions_are_kept() {
-        let connection = Connection::open_in_memory().unwrap();
-        connection.execute_batch("ATTACH DATABASE ':memory:' AS trading").unwrap();
-        let without = |text: &str| !text.trim_start().starts_with("revision");
-        let first = TABLES.lines().filter(|line| without(line)).collect::<Vec<_>>().join("\n");
-        connection.execute_batch(&first.replace(", version, revision)", ", version)")).unwrap();
-        let row = "INSERT INTO trading.agentpreds VALUES ('BTC', '1m', 5, '2026-01-01T00:00:00Z', 'm', 1, 0.25, NULL, 1, 2, 3, 4, 'now')";
-        connection.execute_batch(row).unwrap();
-        connection.execute_batch("PRAGMA trading.user_version = 1").unwrap();
-        for _ in 0..2 {
-            assert_eq!(prepare(&connection), Ok(Ok(())));
-            let sql = "SELECT value, revision, created_at FROM trading.agentpreds";
-            let found: (f64, i64, String) =
-                connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
-            assert_eq!(found, (0.25, 0, "now".to_owned()));
+    fn rows_of_a_file_without_revisions_are_kept() {
+        for (version, old) in [(1, &["agentpreds", "inference_errors"][..]), (2, &["inference_errors"])] {
+            let connection = Connection::open_in_memory().unwrap();
+            connection.execute_batch("ATTACH DATABASE ':memory:' AS trading").unwrap();
+            connection.execute_batch(&without_revisions(old)).unwrap();
+            let columns = "symbol, timeframe, horizon, ts, model, version, value, created_at";
+            let row = "'BTC', '1m', 5, '2026-01-01T00:00:00Z', 'm', 1, 0.25, 'now'";
+            connection
+                .execute(&format!("INSERT INTO trading.agentpreds ({columns}) VALUES ({row})"), [])
+                .unwrap();
+            let row = "INSERT INTO trading.inference_errors VALUES ('BTC', '1m', 5, '2026-01-01T00:00:00Z', 'late', '', 'x', 'now')";
+            connection.execute(row, []).unwrap();
+            connection.execute_batch(&format!("PRAGMA trading.user_version = {version}")).unwrap();
+            for _ in 0..2 {
+                assert_eq!(prepare(&connection), Ok(Ok(())));
+                let sql = "SELECT value, revision, created_at FROM trading.agentpreds";
+                let found: (f64, i64, String) =
+                    connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+                assert_eq!(found, (0.25, 0, "now".to_owned()));
+                let sql = "SELECT reason, revision, created_at FROM trading.inference_errors";
+                let found: (String, i64, String) =
+                    connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+                assert_eq!(found, ("late".to_owned(), 0, "now".to_owned()));
+            }
         }
     }
 }

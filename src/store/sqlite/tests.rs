@@ -139,9 +139,10 @@ fn every_column_is_filled() {
 #[test]
 fn files_of_a_newer_version_or_another_kind_are_refused() {
     let (folder, store) = open();
-    store.connection.execute_batch("PRAGMA trading.user_version = 3").unwrap();
+    let newer = schema::VERSION + 1;
+    store.connection.execute_batch(&format!("PRAGMA trading.user_version = {newer}")).unwrap();
     let error = SqliteStore::open(&store.path).err().unwrap();
-    assert!(!error.retryable && error.problem.contains("version 3"), "{error}");
+    assert!(!error.retryable && error.problem.contains(&format!("version {newer}")), "{error}");
     let text = folder.path().join("text.db");
     std::fs::write(&text, "no database, but text of some length".repeat(50)).unwrap();
     let error = SqliteStore::open(&text).err().unwrap();
