@@ -14,6 +14,8 @@ pub mod label;
 mod parquet;
 mod partial;
 mod series;
+#[cfg(test)]
+mod tests;
 
 pub use describe::{Description, LabelDescription, SeriesDescription};
 pub use label::{HorizonBy, Label, LabelError, LabelKind};

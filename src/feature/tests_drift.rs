@@ -58,7 +58,7 @@ fn nothing_drifts_over_two_hundred_thousand_bars() {
 }
 
 #[test]
-#[ignore = "takes ten seconds or so"]
+#[ignore = "takes a minute"]
 fn nothing_drifts_over_five_million_bars() {
     drift(5_000_000);
 }
