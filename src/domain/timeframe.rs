@@ -24,12 +24,18 @@ pub struct ParseTimeframeError {
 
 impl fmt::Display for ParseTimeframeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = &self.text;
         write!(
             f,
-            "`{}` is not a timeframe: write a whole number and s, m, h, d or w, such as 1m, 4h, 1d; \
-             at most 52w",
-            self.text
-        )
+            "`{text}` is not a timeframe: write a whole number and s, m, h, d or w, such as 1m, 4h, 1d; at most 52w"
+        )?;
+        if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return write!(f, " (some feeds count minutes and others seconds: write {text}m or {text}s)");
+        }
+        if text.ends_with('M') || text.to_ascii_lowercase().contains("mo") || text.starts_with("MN") {
+            return f.write_str(" (months have no fixed length; a minute is 1m)");
+        }
+        Ok(())
     }
 }
 
@@ -98,18 +104,10 @@ impl fmt::Display for Timeframe {
 impl FromStr for Timeframe {
     type Err = ParseTimeframeError;
 
+    /// Reads what [`fmt::Display`] writes, and what feeds call the same: `1min`, `1Min`, `1H`, `M1`, `PT1M`, `candle1m`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let error = || ParseTimeframeError { text: text.to_owned() };
-        let unit = text.chars().last().ok_or_else(error)?;
-        let unit_s = match unit {
-            's' => 1,
-            'm' => 60,
-            'h' => 3600,
-            'd' => 86_400,
-            'w' => 7 * 86_400,
-            _ => return Err(error()),
-        };
-        let number = &text[..text.len() - 1];
+        let (number, unit_s) = split(text).ok_or_else(error)?;
         if number.is_empty() || number.starts_with('0') || !number.bytes().all(|b| b.is_ascii_digit()) {
             return Err(error());
         }
@@ -117,6 +115,48 @@ impl FromStr for Timeframe {
         let seconds = count.checked_mul(unit_s).filter(|s| *s <= 52 * 7 * 86_400).ok_or_else(error)?;
         Ok(Self { seconds })
     }
+}
+
+/// The number in the name of a timeframe, and the seconds of its unit.
+fn split(text: &str) -> Option<(&str, u32)> {
+    // ISO 8601: minutes are behind a T, months are not.
+    if let Some(time) = text.strip_prefix("PT") {
+        let unit = time.len().checked_sub(1)?;
+        return Some((time.get(..unit)?, unit_s(time.get(unit..)?, &["S", "M", "H"])?));
+    }
+    if let Some(date) = text.strip_prefix('P') {
+        let unit = date.len().checked_sub(1)?;
+        return Some((date.get(..unit)?, unit_s(date.get(unit..)?, &["", "", "", "D", "W"])?));
+    }
+    // MetaTrader's: M1, H4.
+    if let Some(rest) = text.get(1..).filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+        && let Some(unit_s) = unit_s(&text[..1], &["S", "M", "H", "D", "W"])
+    {
+        return Some((rest, unit_s));
+    }
+    let text = text.strip_prefix("candle").unwrap_or(text);
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
+    // A lone M is a month wherever it differs from m.
+    let words: [&[&str]; 5] = [
+        &["s", "S", "sec", "second"],
+        &["m", "min", "minute"],
+        &["h", "H", "hour"],
+        &["d", "D", "day"],
+        &["w", "W", "week"],
+    ];
+    let lower = unit.to_ascii_lowercase();
+    let singular = lower.strip_suffix('s').filter(|word| word.len() >= 3);
+    let word = if unit.len() == 1 { unit } else { singular.unwrap_or(&lower) };
+    let unit = words.iter().position(|words| words.contains(&word))?;
+    Some((number, UNITS_S[unit]))
+}
+
+/// Seconds of a second, a minute, an hour, a day, a week.
+const UNITS_S: [u32; 5] = [1, 60, 3600, 86_400, 7 * 86_400];
+
+/// What the one of `letters`, in the order of [`UNITS_S`], stands for.
+fn unit_s(letter: &str, letters: &[&str]) -> Option<u32> {
+    letters.iter().position(|known| *known == letter).map(|unit| UNITS_S[unit])
 }
 
 #[cfg(test)]
@@ -140,6 +180,42 @@ mod tests {
         }
         for text in
             ["", "m", "0m", "01m", "1M", "-1m", "1.5h", "1 m", "1y", "99999999999m", "53w", "+1m", "5€"]
+        {
+            assert!(text.parse::<Timeframe>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn spelling_variants_of_timeframes_are_read_and_doubtful_ones_refused() {
+        for (texts, canonical) in [
+            (&["1min", "1MIN", "1Min", "1minute", "60s", "60sec", "60S", "PT1M", "M1", "candle1m"][..], "1m"),
+            (&["15mins", "15minutes", "PT15M", "M15", "PT900S"], "15m"),
+            (&["1H", "1hour", "60min", "PT1H", "H1", "candle1H"], "1h"),
+            (&["4hours", "PT4H", "H4"], "4h"),
+            (&["1D", "1day", "P1D", "D1", "candle1D", "24H"], "1d"),
+            (&["1W", "1week", "P1W", "W1", "P7D"], "1w"),
+        ] {
+            for text in texts {
+                assert_eq!(
+                    text.parse::<Timeframe>().map(|tf| tf.to_string()).as_deref(),
+                    Ok(canonical),
+                    "{text}"
+                );
+            }
+        }
+        for (text, hint) in [
+            ("60", "write 60m or 60s"),
+            ("1M", "months have no fixed length"),
+            ("P1M", "months"),
+            ("1mo", "months"),
+            ("MN1", "months"),
+            ("3months", "months"),
+        ] {
+            let error = text.parse::<Timeframe>().unwrap_err().to_string();
+            assert!(error.contains(hint), "{error}");
+        }
+        for text in
+            ["P", "PT", "PT1D", "P1S", "M", "D", "M01", "M0", "1ms", "1minn", "1s1m", "candle", "1mS", "€1"]
         {
             assert!(text.parse::<Timeframe>().is_err(), "{text}");
         }
