@@ -223,6 +223,12 @@ settings! {
 
         /// Whether every statement is logged. Takes effect with a PostgreSQL store, which comes later.
         echo: bool = false, Bool, "", Restart;
+
+        /// How long connecting may take, handshakes included.
+        connect_timeout_ms: u64 = 5000, Whole(100..=600_000), "ms", Restart;
+
+        /// How long the server may work on one statement before it ends it. 0: as long as it takes.
+        statement_timeout_ms: u64 = 10_000, Whole(0..=3_600_000), "ms", Restart;
     }
 
     /// The log.

@@ -63,5 +63,9 @@ pub fn open(url: &StoreUrl) -> Result<(Box<dyn Store>, Vec<Watermark>), StoreErr
             let watermarks = store.watermarks()?;
             (Box::new(store), watermarks)
         }
+        StoreUrl::Postgres(url) => {
+            let problem = "this version does not store in PostgreSQL yet; use sqlite:FILE".to_owned();
+            return Err(StoreError { store: url.to_string(), problem, retryable: false });
+        }
     })
 }

@@ -5,6 +5,7 @@ mod accounting;
 mod bars;
 mod cli;
 mod config;
+mod database;
 mod determinism;
 mod docs;
 mod engine;
