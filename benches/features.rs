@@ -87,6 +87,18 @@ fn each(name: &str, step: impl Fn() -> Box<dyn FnMut(&Bar) -> f64> + 'static) ->
     (name.into(), Box::new(run))
 }
 
+/// A bar as quantedge-ta takes it.
+fn ohlcv(bar: &Bar) -> quantedge::Ohlcv {
+    quantedge::Ohlcv {
+        open: bar.open,
+        high: bar.high,
+        low: bar.low,
+        close: bar.close,
+        open_time: bar.ts.as_millis() as u64,
+        volume: bar.volume,
+    }
+}
+
 /// A family's name with windows of `n` bars.
 fn with_window(family: &Family, n: usize) -> Option<String> {
     let periods = family.parameters.iter().filter(|parameter| parameter.whole).count();
@@ -126,14 +138,7 @@ fn peers(bars: &[Bar]) {
             each("quantedge-ta", move || {
                 let mut indicator = quantedge::$type::new($config);
                 Box::new(move |bar| {
-                    let bar = quantedge::Ohlcv {
-                        open: bar.open,
-                        high: bar.high,
-                        low: bar.low,
-                        close: bar.close,
-                        open_time: bar.ts.as_millis() as u64,
-                        volume: bar.volume,
-                    };
+                    let bar = ohlcv(bar);
                     indicator.compute(&bar).map_or(f64::NAN, $read)
                 })
             })
@@ -167,14 +172,7 @@ fn peers(bars: &[Bar]) {
             ($($name:ident: $type:ident, $config:expr;)+) => {{
                 $(let mut $name = quantedge::$type::new($config);)+
                 Box::new(move |bar: &Bar| {
-                    let bar = quantedge::Ohlcv {
-                        open: bar.open,
-                        high: bar.high,
-                        low: bar.low,
-                        close: bar.close,
-                        open_time: bar.ts.as_millis() as u64,
-                        volume: bar.volume,
-                    };
+                    let bar = ohlcv(bar);
                     let mut last = f64::NAN;
                     $(if black_box($name.compute(&bar)).is_some() { last = bar.close; })+
                     last

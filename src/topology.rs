@@ -19,9 +19,7 @@ mod routes;
 
 use crate::alert::Severity;
 use crate::config::{FeatureSettings, Settings};
-use crate::domain::{
-    Ask, Incoming, Lane, Origin, Outcome, Reason, Refusal, SeriesId, SeriesKey, Stamps, Task,
-};
+use crate::domain::{Ask, Incoming, Lane, Origin, Outcome, Reason, Refusal, SeriesId, SeriesKey, Task};
 use crate::feature::{FeatureCache, FeatureRules, FeatureStage};
 use crate::ingest::{IngestKey, IngestStage, Ranking, RankingOptions};
 use crate::link::{Key, KeyOptions, LinkOptions};
@@ -188,7 +186,7 @@ impl Topology {
             let lane = task.origin.lane(live.lane());
             match routes.of(task.model) {
                 Some(queue) => queue.put(task, lane),
-                None => unrouted(without_route(task)),
+                None => unrouted(without_route(&task)),
             }
         });
         let refuse = || Box::new(sender_to(&self.store_key));
@@ -353,19 +351,9 @@ pub fn feature_rules(settings: &Settings) -> FeatureRules {
 }
 
 /// The outcome of a row for a model that has no queue.
-fn without_route(task: Task) -> Outcome {
+fn without_route(task: &Task) -> Outcome {
     let refusal = Refusal::new(Reason::ModelUnavailable, "the model was withdrawn, or there are too many");
-    Outcome {
-        series: task.series,
-        horizon: task.horizon,
-        ts: task.ts,
-        revision: task.revision,
-        place: task.place,
-        origin: task.origin,
-        stamps: Stamps { predicted_ns: task.stamps.featured_ns, ..task.stamps },
-        result: Err(refusal),
-        reply: task.reply,
-    }
+    task.outcome(task.stamps.featured_ns, Err(refusal))
 }
 
 /// The way to the store, from any stage.

@@ -1,6 +1,6 @@
 //! The messages that travel from stage to stage, in flow order. Never changed after they are sent.
 
-use super::{Bar, FeatureVector, Lane, Outcome, SeriesId, SeriesKey, Timestamp};
+use super::{Bar, FeatureVector, Lane, Outcome, Prediction, Refusal, SeriesId, SeriesKey, Timestamp};
 use std::sync::Arc;
 
 /// Why a bar travels.
@@ -174,4 +174,21 @@ pub struct Task {
     pub stamps: Stamps,
     /// Who waits for it.
     pub reply: Option<Reply>,
+}
+
+impl Task {
+    /// What came of it, `predicted_ns` on the clock of [`Stamps`].
+    pub fn outcome(&self, predicted_ns: u64, result: Result<Prediction, Refusal>) -> Outcome {
+        Outcome {
+            series: Arc::clone(&self.series),
+            horizon: self.horizon,
+            ts: self.ts,
+            revision: self.revision,
+            place: self.place,
+            origin: self.origin,
+            stamps: Stamps { predicted_ns, ..self.stamps },
+            result,
+            reply: self.reply.clone(),
+        }
+    }
 }

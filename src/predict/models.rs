@@ -52,13 +52,7 @@ impl Models {
         let slots = Arc::new(Slots::new(settings.predict.sessions_per_model_max));
         let folder = settings.models.path.clone();
         let catalogue = Catalogue::read(&folder, &slots, usable).map_err(OpenError::Folder)?;
-        let library = &settings.runtime.library;
-        let configured = (!library.as_os_str().is_empty()).then_some(library.as_path());
-        let runtime = if settings.runtime.download {
-            Runtime::ensure(configured, progress)?
-        } else {
-            Runtime::load(&super::runtime::locate(configured)?)?
-        };
+        let runtime = Runtime::open(&settings.runtime, progress)?;
         let limits = PoolLimits {
             sessions_max: settings.model_pool_size,
             batch_max: settings.batch_size_max,

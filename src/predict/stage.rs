@@ -6,7 +6,7 @@ use super::models::Models;
 use super::pool::{Loaded, Loading};
 use super::session::{Row, RunError};
 use super::version::{Content, Failure, Standing, Version};
-use crate::domain::{Lane, Outcome, Prediction, Reason, Refusal, Stamps, Task};
+use crate::domain::{Lane, Outcome, Prediction, Reason, Refusal, Task};
 use crate::link::{Key, Stage, clock};
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -45,17 +45,7 @@ impl PredictStage {
     }
 
     fn deliver(&self, task: &Task, result: Result<Prediction, Refusal>) {
-        (self.deliver)(Outcome {
-            series: Arc::clone(&task.series),
-            horizon: task.horizon,
-            ts: task.ts,
-            revision: task.revision,
-            place: task.place,
-            origin: task.origin,
-            stamps: Stamps { predicted_ns: clock::now_ns(), ..task.stamps },
-            result,
-            reply: task.reply.clone(),
-        });
+        (self.deliver)(task.outcome(clock::now_ns(), result));
     }
 
     /// Answers `tasks`, each by the version that was chosen for it; all have the same content.

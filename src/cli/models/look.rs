@@ -10,13 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 fn runtime(settings: &Settings) -> Result<&'static Runtime, CliError> {
-    let library = &settings.runtime.library;
-    let configured = (!library.as_os_str().is_empty()).then_some(library.as_path());
-    Ok(if settings.runtime.download {
-        Runtime::ensure(configured, &mut |_| {})?
-    } else {
-        Runtime::load(&crate::predict::runtime::locate(configured)?)?
-    })
+    Ok(Runtime::open(&settings.runtime, &mut |_| {})?)
 }
 
 fn json(value: &impl Serialize) -> Result<(), CliError> {

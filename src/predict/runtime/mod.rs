@@ -7,6 +7,7 @@ mod locate;
 pub use install::{InstallProgress, Pin, install, pin};
 pub use locate::{Found, Place, PlaceKind, Status, locate, status};
 
+use crate::config::RuntimeSettings;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -116,6 +117,18 @@ impl Runtime {
         let runtime: &'static Self = Box::leak(Box::new(Self { path, version, environment }));
         loaded.runtime = Some(runtime);
         Ok(runtime)
+    }
+
+    /// The library that `settings` name, or that is found; fetched where there is none and they allow it.
+    ///
+    /// # Errors
+    /// Those of [`locate`], [`install`] and [`Runtime::load`].
+    pub fn open(
+        settings: &RuntimeSettings,
+        progress: &mut dyn FnMut(InstallProgress),
+    ) -> Result<&'static Self, RuntimeError> {
+        let configured = (!settings.library.as_os_str().is_empty()).then_some(settings.library.as_path());
+        if settings.download { Self::ensure(configured, progress) } else { Self::load(&locate(configured)?) }
     }
 
     /// Finds a library (or fetches it, when there is none) and loads it.
