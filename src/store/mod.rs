@@ -3,6 +3,7 @@
 mod csv;
 mod memory;
 mod null;
+mod row;
 mod sqlite;
 mod tee;
 #[cfg(test)]
