@@ -5,6 +5,7 @@
 //! longer. A session that did not answer in time is given up: its thread ends when the system gives the socket up.
 
 mod pool;
+pub mod schema;
 mod server;
 mod session;
 mod tls;

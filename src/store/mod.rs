@@ -4,6 +4,7 @@ mod csv;
 mod memory;
 mod null;
 mod row;
+mod spool;
 mod sqlite;
 mod tee;
 #[cfg(test)]
