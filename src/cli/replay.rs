@@ -102,6 +102,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let begin = Instant::now();
     let overrides = Overrides {
         source: Some(Box::new(source) as Box<dyn Source>),
+        watermarks: Vec::new(),
         store: Some(store),
         models: Some(models),
         accept_future: true,

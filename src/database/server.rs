@@ -37,6 +37,12 @@ impl Server {
         if config.get_application_name().is_none() {
             config.application_name("vela");
         }
+        // As libpq does, so that a password need not stand in a URL.
+        if config.get_password().is_none()
+            && let Ok(password) = std::env::var("PGPASSWORD")
+        {
+            config.password(password);
+        }
         let connect_timeout = Duration::from_millis(settings.connect_timeout_ms);
         config
             .connect_timeout(connect_timeout)

@@ -15,6 +15,7 @@ mod link;
 mod models;
 mod models_cli;
 mod pool;
+mod postgres_store;
 mod service;
 mod service_support;
 mod support;

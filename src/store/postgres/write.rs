@@ -144,7 +144,8 @@ impl<'a> Predictions<'a> {
     }
 
     fn parameters(&self) -> [&(dyn ToSql + Sync); 15] {
-        let Keys { symbol, timeframe, horizon, ts, model, created_at, revision, unless_answered } = &self.keys;
+        let Keys { symbol, timeframe, horizon, ts, model, created_at, revision, unless_answered } =
+            &self.keys;
         [
             symbol,
             timeframe,
@@ -182,7 +183,8 @@ impl<'a> Errors<'a> {
     }
 
     fn parameters(&self) -> [&(dyn ToSql + Sync); 10] {
-        let Keys { symbol, timeframe, horizon, ts, model, created_at, revision, unless_answered } = &self.keys;
+        let Keys { symbol, timeframe, horizon, ts, model, created_at, revision, unless_answered } =
+            &self.keys;
         [
             symbol,
             timeframe,

@@ -122,8 +122,15 @@ impl TryFrom<Text> for Entry {
             }
             Text::Prediction { key, version, value, outputs, stages_us } => {
                 let [latency_us, ingest_us, feature_us, predict_us] = stages_us;
-                let said =
-                    Said::Prediction { version, value, outputs, latency_us, ingest_us, feature_us, predict_us };
+                let said = Said::Prediction {
+                    version,
+                    value,
+                    outputs,
+                    latency_us,
+                    ingest_us,
+                    feature_us,
+                    predict_us,
+                };
                 (key, said)
             }
             Text::Error { key, reason, detail } => {

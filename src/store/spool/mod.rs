@@ -66,7 +66,8 @@ impl Spool {
             failed(format!("another vela uses it ({error}); give each its own by store.spool_path"))
         })?;
         let mut numbers = Vec::new();
-        let entries = std::fs::read_dir(folder).map_err(|error| failed(format!("cannot be read: {error}")))?;
+        let entries =
+            std::fs::read_dir(folder).map_err(|error| failed(format!("cannot be read: {error}")))?;
         for entry in entries {
             let entry = entry.map_err(|error| failed(format!("cannot be read: {error}")))?;
             let name = entry.file_name();
@@ -103,13 +104,19 @@ impl Spool {
         Ok(spool)
     }
 
+    /// Where it is.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     fn path(&self, number: u64) -> PathBuf {
         self.folder.join(format!("{number:012}.rows"))
     }
 
     /// How many bytes wait.
     pub(super) fn bytes(&self) -> u64 {
-        self.closed.iter().map(|(_, bytes)| bytes).sum::<u64>() + self.open.as_ref().map_or(0, |open| open.bytes)
+        self.closed.iter().map(|(_, bytes)| bytes).sum::<u64>()
+            + self.open.as_ref().map_or(0, |open| open.bytes)
     }
 
     /// Takes rows, then the watermarks that are true with them. When it returns they are on the disk.
@@ -229,10 +236,12 @@ impl Oldest {
             match entry {
                 Ok(Entry::Store(_)) => {}
                 Ok(Entry::Row(row)) => batch.rows.push(row),
-                Ok(Entry::Watermark((series, ts))) => match batch.watermarks.iter_mut().find(|(s, _)| *s == series) {
-                    Some(found) => found.1 = found.1.max(ts),
-                    None => batch.watermarks.push((series, ts)),
-                },
+                Ok(Entry::Watermark((series, ts))) => {
+                    match batch.watermarks.iter_mut().find(|(s, _)| *s == series) {
+                        Some(found) => found.1 = found.1.max(ts),
+                        None => batch.watermarks.push((series, ts)),
+                    }
+                }
                 Err(problem) => {
                     batch.bad.push(format!("{}, line {}: {problem}", self.path.display(), index + 1));
                     aside.extend_from_slice(line);
