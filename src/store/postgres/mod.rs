@@ -109,7 +109,7 @@ impl PostgresStore {
         if since.elapsed() >= self.recycle {
             // The old one serves until the new one is there.
             *since = Instant::now();
-            drop(running.wake.try_send(()));
+            let _ = running.wake.try_send(());
         }
         Some(session)
     }
@@ -118,7 +118,7 @@ impl PostgresStore {
     fn wake(&self) {
         if let Some(running) = &self.drain {
             // Full: it was woken already, and looks after this.
-            drop(running.wake.try_send(()));
+            let _ = running.wake.try_send(());
         }
     }
 }
