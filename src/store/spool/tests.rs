@@ -8,12 +8,12 @@ use std::sync::Arc;
 const NAME: &str = "postgres://there/db";
 
 fn row(n: u32) -> Row {
-    let said = if n % 3 == 0 {
+    let said = if n.is_multiple_of(3) {
         Said::Error { reason: "late".into(), detail: format!("\"{n}\"\n\0é").into() }
     } else {
         // No two of these texts of numbers are read back by luck.
         let value = f64::from_bits(0x3fb9_9999_9999_999a + u64::from(n));
-        let outputs = (n % 2 == 0).then(|| format!("{{\"p10\":{value}}}"));
+        let outputs = n.is_multiple_of(2).then(|| format!("{{\"p10\":{value}}}"));
         Said::Prediction {
             version: n,
             value: if n == 1 { -0.0 } else { value },
@@ -31,7 +31,7 @@ fn row(n: u32) -> Row {
         revision: n % 2,
         model: "m".into(),
         created_at: Timestamp::from_millis(1_700_000_000_123),
-        unless_answered: n % 2 == 0,
+        unless_answered: n.is_multiple_of(2),
         said,
     }
 }
@@ -121,7 +121,7 @@ fn any_flipped_bit_is_noticed_and_costs_one_line() {
         std::fs::write(&path, &changed).unwrap();
         let (found, _, bad) = drain(&mut open(folder.path()));
         assert!(!bad.is_empty() && found.iter().all(|row| rows(0, 3).contains(row)), "byte {at}: {found:?}");
-        assert!(found.len() >= 1, "byte {at}: a broken line end joins two lines, no more");
+        assert!(!found.is_empty(), "byte {at}: a broken line end joins two lines, no more");
     }
 }
 
