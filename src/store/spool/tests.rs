@@ -69,7 +69,7 @@ fn rows_come_back_in_order_and_bit_for_bit_over_many_files_and_a_restart() {
     for n in 0..70 {
         spool.append(&rows(n * 100, n * 100 + 100), &[mark(n * 100 + 99)]).unwrap();
     }
-    assert!(spool.closed.len() > 1, "{:?}", spool.closed);
+    assert!(!spool.closed.is_empty() && spool.open.is_some(), "one file is whole, another one begun");
     drop(spool);
     let mut spool = open(folder.path());
     spool.append(&rows(7000, 7001), &[]).unwrap();
