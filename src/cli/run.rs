@@ -1,7 +1,7 @@
 //! `vela run`: the service.
 
 use super::{CliError, settings::ConfigOptions, signals};
-use crate::config::{Settings, SourceKind};
+use crate::config::{Settings, SourceKind, StoreUrl};
 use crate::domain::pause_ms;
 use crate::engine::{Engine, Overrides};
 use crate::observe::log::{self, LogOptions};
@@ -50,7 +50,8 @@ fn open_store(
     for attempt in 1.. {
         let error = match store::open(settings) {
             Ok(opened) => return Ok(opened),
-            Err(error) if error.retryable => error,
+            // A file that cannot be opened is a mistake; a server may be starting still.
+            Err(error) if error.retryable && matches!(settings.store.url, StoreUrl::Postgres(_)) => error,
             Err(error) => return Err(error.into()),
         };
         if said.is_none_or(|at| at.elapsed() >= SAY_AGAIN) {
