@@ -56,7 +56,7 @@ fn store_of(
         StoreUrl::Sqlite(path) => stores.push(Box::new(SqliteStore::open(path)?)),
         StoreUrl::Postgres(url) => {
             let problem = format!(
-                "--store: {url}: a replay writes into sqlite:FILE or --out FILE.csv, not into PostgreSQL"
+                "--store: {url}: a replay writes into sqlite:FILE, or into none and --out FILE.csv, not into PostgreSQL"
             );
             return Err(CliError::Failed(problem));
         }
