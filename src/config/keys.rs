@@ -180,6 +180,11 @@ settings! {
         /// runs by which a model is tried before it serves as well.
         deadline_ms: u64 = 1000, Whole(1..=600_000), "ms", Restart;
 
+        /// How long loading a model may take before it is given up: its bars get the reason, or the version
+        /// that was promoted before, and other models are loaded meanwhile. Creating a session cannot be
+        /// ended, so one that hangs keeps a thread until the process ends.
+        load_deadline_ms: u64 = 10_000, Whole(100..=600_000), "ms", Restart;
+
         /// The most rows that wait for this stage. When it is full, the stage before it waits.
         queue_rows_max: usize = 20_000, Whole(1..=10_000_000), "rows", Restart;
 

@@ -363,6 +363,8 @@ impl Engine {
             // A store that is away is asked once more and then left: the watermarks stand before what it
             // did not take, so that the next start predicts it again.
             give_up();
+            // The same for a model that cannot be loaded: what waits for it is answered with that reason.
+            self.models.pool.give_up();
             drain(deadline)
         };
         give_up();

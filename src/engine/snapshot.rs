@@ -58,6 +58,8 @@ impl Engine {
                 total_models: self.models.catalogue().models().len(),
                 max_size: self.settings.model_pool_size,
                 loads: pool.loads,
+                releases: pool.releases,
+                hanging: pool.hanging,
                 evictions: pool.evictions,
                 failures: pool.failures,
                 loaded: pool.loaded,

@@ -74,6 +74,10 @@ pub struct ModelPoolMetrics {
     pub max_size: usize,
     /// Sessions loaded so far.
     pub loads: u64,
+    /// Sessions released so far, for whatever reason: `loads - releases` are in memory.
+    pub releases: u64,
+    /// Loads that were given up and have not ended since; each keeps a thread.
+    pub hanging: usize,
     /// Sessions that made room for others.
     pub evictions: u64,
     /// Loads that failed.

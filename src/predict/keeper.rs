@@ -1,14 +1,13 @@
 //! Keeping up with the models folder while the engine runs, away from the way of a bar.
 //!
 //! One thread looks at stamps of files, a few times a second; what has changed is read again once it has kept
-//! still for a moment (a copy may be half done, a list half written). New versions are loaded, checked and warmed
-//! on threads of their own, so that one that hangs holds up no other, and serve from the moment they are found
-//! good. Versions that failed are tried again after growing pauses. Sessions of coarse bars are loaded shortly
-//! before their bar closes.
+//! still for a moment (a copy may be half done, a list half written). It loads nothing itself: new versions are
+//! loaded, checked and warmed on threads of their own, and serve from the moment they are found good. Versions
+//! that failed are tried again after growing pauses. Sessions of coarse bars are loaded shortly before their bar
+//! closes. None of that takes longer than its deadline, and a stop waits for none of it.
 
 use super::catalogue::{Catalogue, CatalogueModel};
 use super::models::Models;
-use super::pool::Loading;
 use super::registry::PROMOTED;
 use super::stamp::Stamp;
 use super::version::{Standing, Version};
@@ -16,7 +15,9 @@ use crate::alert::Severity;
 use crate::domain::{Timeframe, Timestamp};
 use crate::link::clock;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use std::collections::{BTreeSet, HashMap};
+use parking_lot::Mutex;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -41,7 +42,7 @@ impl Keeper {
     /// Starts to look after `models` every `interval`; `changed` is called after the catalogue was replaced.
     pub fn start(models: Arc<Models>, interval: Duration, changed: impl Fn() + Send + 'static) -> Self {
         let (stop, stopped) = bounded(0);
-        let keeping = Keeping { models, interval, changed: Box::new(changed), tries: Vec::new() };
+        let keeping = Keeping { models, interval, changed: Box::new(changed), tries: Arc::default() };
         let thread =
             std::thread::Builder::new().name("vela-models".into()).spawn(move || keeping.run(&stopped));
         if let Err(error) = &thread {
@@ -61,21 +62,26 @@ impl Drop for Keeper {
     }
 }
 
-/// A version that is being tried.
-struct Try {
-    version: Arc<Version>,
-    thread: JoinHandle<()>,
+type Candidate = (Arc<CatalogueModel>, Arc<Version>);
+
+/// What is to be made ready, and by how many.
+#[derive(Default)]
+struct Tries {
+    /// As the newest look has it.
+    waiting: VecDeque<Candidate>,
+    in_hand: Vec<Arc<Version>>,
+    threads: usize,
 }
 
 struct Keeping {
     models: Arc<Models>,
     interval: Duration,
     changed: Box<dyn Fn() + Send>,
-    tries: Vec<Try>,
+    tries: Arc<Mutex<Tries>>,
 }
 
 impl Keeping {
-    fn run(mut self, stop: &Receiver<()>) {
+    fn run(self, stop: &Receiver<()>) {
         let mut unreadable = false;
         while stop.recv_timeout(self.interval) == Err(RecvTimeoutError::Timeout) {
             match std::fs::read_dir(self.models.folder()) {
@@ -94,13 +100,10 @@ impl Keeping {
                 }
                 Err(_) => {}
             }
-            self.try_versions();
-            self.load_before_close();
+            self.make_ready();
         }
-        // A try that goes on ends by itself, by its deadline.
-        for Try { thread, .. } in self.tries.into_iter().filter(|one| one.thread.is_finished()) {
-            let _ = thread.join();
-        }
+        // What is in hand ends by itself, by its deadline.
+        self.tries.lock().waiting.clear();
     }
 
     /// Reads again what has changed; whether there was something.
@@ -124,54 +127,70 @@ impl Keeping {
         true
     }
 
-    /// Has versions tried: new ones that another serves for meanwhile, and failed ones whose time has come.
-    fn try_versions(&mut self) {
-        let (over, running): (Vec<Try>, Vec<Try>) =
-            std::mem::take(&mut self.tries).into_iter().partition(|t| t.thread.is_finished());
-        self.tries = running;
-        for Try { thread, .. } in over {
-            let _ = thread.join();
-        }
-        let now_ns = clock::now_ns();
+    /// Has made ready what has to be: new versions that another serves for meanwhile, failed ones whose time has
+    /// come, sessions that a bar is about to need.
+    fn make_ready(&self) {
         let catalogue = self.models.catalogue();
-        for (model, version) in catalogue.models().iter().flat_map(|model| due(model, now_ns)) {
-            if self.tries.len() >= TRIES_MAX {
-                return;
-            }
-            if self.tries.iter().any(|one| Arc::ptr_eq(&one.version, version)) {
-                continue;
-            }
-            let (models, of, tried) = (Arc::clone(&self.models), Arc::clone(model), Arc::clone(version));
+        let now_ns = clock::now_ns();
+        let due = catalogue.models().iter().flat_map(|model| due(model, now_ns));
+        let due = due.map(|(model, version)| (Arc::clone(model), Arc::clone(version)));
+        let mut waiting: VecDeque<Candidate> = due.collect();
+        waiting.extend(self.needed_soon(&catalogue));
+        let mut tries = self.tries.lock();
+        waiting.retain(|(_, version)| !tries.in_hand.iter().any(|one| Arc::ptr_eq(one, version)));
+        tries.waiting = waiting;
+        while tries.threads < TRIES_MAX.min(tries.in_hand.len() + tries.waiting.len()) {
+            let (models, shared) = (Arc::clone(&self.models), Arc::clone(&self.tries));
             let thread = std::thread::Builder::new().name("vela-try".into());
-            match thread.spawn(move || drop(models.prepare(&of, &tried))) {
-                Ok(thread) => self.tries.push(Try { version: Arc::clone(version), thread }),
-                Err(error) => tracing::warn!(%error, "no thread to try a version on; it is tried later"),
+            if let Err(error) = thread.spawn(move || work_off(&models, &shared)) {
+                tracing::warn!(%error, "no thread to try a version on; it is tried later");
+                break;
             }
+            tries.threads += 1;
         }
     }
 
-    /// Loads sessions that were evicted and that a bar is about to need.
-    fn load_before_close(&self) {
+    /// Versions whose session is not in memory, and that a bar is about to need.
+    fn needed_soon(&self, catalogue: &Catalogue) -> Vec<Candidate> {
         let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
-        let mut room = self.models.pool.limits().sessions_max;
-        for model in self.models.catalogue().models() {
-            if room == 0 || !(model.manifest.pinned || closes_soon(model.manifest.timeframe, now_ms)) {
-                continue;
-            }
-            room -= 1;
+        let soon = |model: &&Arc<CatalogueModel>| {
+            model.manifest.pinned || closes_soon(model.manifest.timeframe, now_ms)
+        };
+        // More than fit would push each other out.
+        let room = self.models.pool.limits().sessions_max;
+        let mut needed = Vec::new();
+        for model in catalogue.models().iter().filter(soon).take(room) {
             let version = model.version();
-            let Ok(content) = version.content() else { continue };
-            match version.standing() {
-                Standing::Good if !content.slot.is_loaded() => {
-                    if let Err(failure) = self.models.pool.with(content, Loading::Here, |_| ()) {
-                        self.models.fail(model, version, failure);
-                    }
-                }
+            let needs = version.content().is_ok_and(|content| match version.standing() {
+                Standing::Good => !content.slot.is_loaded(),
                 // Its first bar would wait for it.
-                Standing::Untried => drop(self.models.prepare(model, version)),
-                _ => {}
+                standing => standing == Standing::Untried,
+            });
+            if needs {
+                needed.push((Arc::clone(model), Arc::clone(version)));
             }
         }
+        needed
+    }
+}
+
+/// Makes ready what waits, one after the other.
+fn work_off(models: &Models, tries: &Mutex<Tries>) {
+    let mut done: Option<Arc<Version>> = None;
+    loop {
+        let (model, version) = {
+            let mut tries = tries.lock();
+            tries.in_hand.retain(|one| done.as_ref().is_none_or(|done| !Arc::ptr_eq(one, done)));
+            let Some(next) = tries.waiting.pop_front() else {
+                tries.threads -= 1;
+                return;
+            };
+            tries.in_hand.push(Arc::clone(&next.1));
+            next
+        };
+        // It panics for defects only; the log has the message, and the others are still to be tried.
+        let _ = catch_unwind(AssertUnwindSafe(|| models.ready(&model, &version)));
+        done = Some(version);
     }
 }
 

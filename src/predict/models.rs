@@ -57,6 +57,7 @@ impl Models {
             sessions_max: settings.model_pool_size,
             batch_max: settings.batch_size_max,
             deadline: Duration::from_millis(settings.predict.deadline_ms),
+            load_deadline: Duration::from_millis(settings.predict.load_deadline_ms),
         };
         let pool = Arc::new(Pool::new(runtime, slots, limits));
         let catalogue = ArcSwap::from_pointee(catalogue);
@@ -137,6 +138,19 @@ impl Models {
                 }
                 Err(failure)
             }
+        }
+    }
+
+    /// Has a version ready to serve: tried, where it is not good, and its session in memory.
+    pub(super) fn ready(&self, model: &CatalogueModel, version: &Version) {
+        let Ok(content) = version.content() else { return };
+        if version.standing() != Standing::Good {
+            // What comes of it is kept with the version.
+            let _ = self.prepare(model, version);
+        } else if !content.slot.is_loaded()
+            && let Err(failure) = self.pool.with(content, Loading::Here, |_| ())
+        {
+            self.fail(model, version, failure);
         }
     }
 

@@ -1,6 +1,7 @@
 //! The sessions in memory: loaded when first needed, at most as many as allowed, least recently used first
 //! out, one in use never pulled away.
 
+mod creation;
 mod slot;
 
 pub use slot::{Slot, Slots};
@@ -10,10 +11,11 @@ use super::runtime::Runtime;
 use super::session::{Artefact, ModelError, RunError, Session};
 use super::version::{Content, Failure};
 use crate::domain::Reason;
+use creation::Creators;
 use slot::Seat;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a load waits before it asks again for room.
 const ROOM_PAUSE: Duration = Duration::from_micros(100);
@@ -37,6 +39,8 @@ pub struct PoolLimits {
     pub batch_max: usize,
     /// How long a run may take.
     pub deadline: Duration,
+    /// How long loading a session may take before it is given up.
+    pub load_deadline: Duration,
 }
 
 /// Who may load a session that is not in memory.
@@ -54,6 +58,7 @@ pub struct Pool {
     slots: Arc<Slots>,
     limits: PoolLimits,
     counts: Arc<Counts>,
+    creators: Creators,
 }
 
 #[derive(Default)]
@@ -62,6 +67,7 @@ struct Counts {
     sessions_peak: AtomicUsize,
     file_bytes: AtomicU64,
     loads: AtomicU64,
+    releases: AtomicU64,
     evictions: AtomicU64,
     failures: AtomicU64,
 }
@@ -70,12 +76,15 @@ struct Counts {
 struct Place {
     counts: Arc<Counts>,
     file_bytes: u64,
+    /// Whether a session took it.
+    taken: bool,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         self.counts.sessions.fetch_sub(1, Ordering::AcqRel);
         self.counts.file_bytes.fetch_sub(self.file_bytes, Ordering::Relaxed);
+        self.counts.releases.fetch_add(u64::from(self.taken), Ordering::Relaxed);
     }
 }
 
@@ -90,16 +99,20 @@ pub struct PoolReading {
     pub file_bytes: u64,
     /// Sessions loaded so far.
     pub loads: u64,
+    /// Sessions released so far, for whatever reason: `loads - releases` are in memory.
+    pub releases: u64,
     /// Sessions that made room.
     pub evictions: u64,
     /// Loads that failed.
     pub failures: u64,
+    /// Loads that were given up and have not ended since; each keeps a thread.
+    pub hanging: usize,
 }
 
 impl Pool {
     /// An empty pool for what `slots` has.
     pub fn new(runtime: &'static Runtime, slots: Arc<Slots>, limits: PoolLimits) -> Self {
-        Self { runtime, slots, limits, counts: Arc::default() }
+        Self { runtime, slots, limits, counts: Arc::default(), creators: Creators::default() }
     }
 
     /// Its bounds.
@@ -143,8 +156,7 @@ impl Pool {
                 // It made room for another just now.
                 return Ok(None);
             }
-            let place = self.reserve(slot.file_bytes);
-            let loaded = self.load(content, place).inspect_err(|_| {
+            let loaded = self.load(content).inspect_err(|_| {
                 self.counts.failures.fetch_add(1, Ordering::Relaxed);
             })?;
             *session = Some(Box::new(loaded));
@@ -170,35 +182,30 @@ impl Pool {
         }
     }
 
-    fn load(&self, content: &Content, place: Place) -> Result<Loaded, Failure> {
-        let Content { manifest, path, slot, .. } = content;
-        let failed = |error: ModelError| match error {
-            ModelError::FirstRun(RunError::Deadline { .. }) => {
-                Failure { reason: Reason::ModelTimeout, detail: error.to_string() }
-            }
-            error => Failure::unavailable(error.to_string()),
-        };
-        let artefact = Artefact::read(path).map_err(failed)?;
-        if artefact.sha256() != slot.sha256 {
-            let path = path.display();
-            return Err(Failure::unavailable(format!(
-                "{path} is being changed: it has other content than a moment ago"
-            )));
-        }
-        let mut session =
-            Session::load(self.runtime, &artefact, manifest, self.limits.deadline).map_err(failed)?;
-        drop(artefact);
-        let probe = || probe(&mut session, manifest, self.limits.batch_max);
-        let batching = slot.batching.get_or_init(probe).clone();
+    /// Loads a session of `content`, on another thread, for as long as that may take.
+    fn load(&self, content: &Content) -> Result<Loaded, Failure> {
+        let begin = Instant::now();
+        let PoolLimits { batch_max, deadline, load_deadline, .. } = self.limits;
+        let mut place = self.reserve(content.slot.file_bytes)?;
+        let (runtime, what) = (self.runtime, content.clone());
+        let left = load_deadline.saturating_sub(begin.elapsed());
+        let known = (content.slot.number, content.slot.names.get().is_some());
+        let created = self.creators.run(known, left, move || create(runtime, &what, (batch_max, deadline)));
+        let (session, batching) = created.map_err(Failure::unavailable)??;
+        place.taken = true;
         self.counts.loads.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(
-            model = %slot.name,
+            model = %content.slot.name,
             batch_max = batching.sizes.last().copied().unwrap_or(1),
             batching = %batching.reason,
             "session loaded"
         );
-        slot.names.get_or_init(|| session.names());
         Ok(Loaded { session, batching, _place: place })
+    }
+
+    /// Ends the waiting for sessions that are being loaded, now and from now on: the engine stops.
+    pub(crate) fn give_up(&self) {
+        self.creators.give_up();
     }
 
     /// Whether one more session fits without another having to go.
@@ -207,16 +214,24 @@ impl Pool {
     }
 
     /// Makes room for one more session and counts it.
-    fn reserve(&self, file_bytes: u64) -> Place {
+    fn reserve(&self, file_bytes: u64) -> Result<Place, Failure> {
+        let begin = Instant::now();
         let Counts { sessions, sessions_peak, file_bytes: all_bytes, .. } = &*self.counts;
         loop {
             let room = |count: usize| (count < self.limits.sessions_max).then_some(count + 1);
             if let Ok(before) = sessions.fetch_update(Ordering::AcqRel, Ordering::Acquire, room) {
                 sessions_peak.fetch_max(before + 1, Ordering::Relaxed);
                 all_bytes.fetch_add(file_bytes, Ordering::Relaxed);
-                return Place { counts: Arc::clone(&self.counts), file_bytes };
+                return Ok(Place { counts: Arc::clone(&self.counts), file_bytes, taken: false });
             }
             if !self.evict() {
+                if begin.elapsed() > self.limits.load_deadline {
+                    let PoolLimits { sessions_max, load_deadline, .. } = self.limits;
+                    return Err(Failure::unavailable(format!(
+                        "all {sessions_max} sessions were in use for {} ms (model_pool_size)",
+                        load_deadline.as_millis()
+                    )));
+                }
                 // Every session is in use, for as long as one batch takes.
                 std::thread::sleep(ROOM_PAUSE);
             }
@@ -255,14 +270,44 @@ impl Pool {
 
     /// The pool's numbers.
     pub fn read(&self) -> PoolReading {
-        let Counts { sessions, sessions_peak, file_bytes, loads, evictions, failures } = &*self.counts;
+        let Counts { sessions, sessions_peak, file_bytes, loads, releases, evictions, failures } = &*self.counts;
         PoolReading {
             loaded: sessions.load(Ordering::Relaxed),
             loaded_peak: sessions_peak.load(Ordering::Relaxed),
             file_bytes: file_bytes.load(Ordering::Relaxed),
             loads: loads.load(Ordering::Relaxed),
+            releases: releases.load(Ordering::Relaxed),
             evictions: evictions.load(Ordering::Relaxed),
             failures: failures.load(Ordering::Relaxed),
+            hanging: self.creators.hanging(),
         }
     }
+}
+
+/// A session of `content`, and in which batches it answers with the same bits.
+fn create(
+    runtime: &'static Runtime,
+    content: &Content,
+    (batch_max, deadline): (usize, Duration),
+) -> Result<(Session, Batching), Failure> {
+    let Content { manifest, path, slot, .. } = content;
+    let failed = |error: ModelError| match error {
+        ModelError::FirstRun(RunError::Deadline { .. }) => {
+            Failure { reason: Reason::ModelTimeout, detail: error.to_string() }
+        }
+        error => Failure::unavailable(error.to_string()),
+    };
+    let artefact = Artefact::read(path).map_err(failed)?;
+    if artefact.sha256() != slot.sha256 {
+        let path = path.display();
+        return Err(Failure::unavailable(format!(
+            "{path} is being changed: it has other content than a moment ago"
+        )));
+    }
+    let mut session = Session::load(runtime, &artefact, manifest, deadline).map_err(failed)?;
+    drop(artefact);
+    let probe = || probe(&mut session, manifest, batch_max);
+    let batching = slot.batching.get_or_init(probe).clone();
+    slot.names.get_or_init(|| session.names());
+    Ok((session, batching))
 }

@@ -56,7 +56,7 @@ impl Standing {
 }
 
 /// What a version that can be tried is run from.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Content {
     /// What it says of itself.
     pub manifest: Arc<Manifest>,

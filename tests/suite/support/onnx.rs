@@ -119,3 +119,47 @@ pub fn slow_when_negative(features: usize) -> Vec<u8> {
     ];
     model(features, &nodes, &constants)
 }
+
+/// `y = x[0] + 0`, where the nought is worked out, for minutes, while a session of it is created: `rounds` LSTMs
+/// over constants, which ONNX Runtime folds then.
+pub fn hangs_when_loaded(features: usize, rounds: usize, salt: f32) -> Vec<u8> {
+    let (steps, side) = (2_000_i64, 1024_i64);
+    let whole = |name: &str, dims: [i64; 3]| {
+        let raw: Vec<u8> = dims.iter().flat_map(|dim| dim.to_le_bytes()).collect();
+        field(5, &[number(1, 3), number(2, INT64), field(8, name.as_bytes()), field(9, &raw)].concat())
+    };
+    let zeros = |name: &str, shape: &str| node("ConstantOfShape", &[shape], name, &[]);
+    let mut nodes = vec![
+        node("MatMul", &["x", "w"], "s", &[]),
+        zeros("X", "X_shape"),
+        zeros("W", "W_shape"),
+        zeros("R", "R_shape"),
+        zeros("h_0", "h_shape"),
+    ];
+    for round in 0..rounds {
+        let before = format!("h_{round}");
+        let inputs = ["X", "W", "R", "", "", &before];
+        let mut lstm: Vec<u8> = inputs.iter().flat_map(|name| field(1, name.as_bytes())).collect();
+        lstm.extend([field(2, b""), field(2, format!("h_{}", round + 1).as_bytes())].concat());
+        lstm.extend(field(4, b"LSTM"));
+        lstm.extend(attribute("hidden_size", 2, &number(3, side as u64)));
+        nodes.push(field(1, &lstm));
+    }
+    let no_dims = attribute("keepdims", 2, &number(3, 0));
+    nodes.extend([
+        node("ReduceMax", &[&format!("h_{rounds}")], "top", &no_dims),
+        node("Mul", &["top", "none"], "nothing", &[]),
+        node("Add", &["s", "nothing"], "y", &[]),
+    ]);
+    let constants = [
+        first(features, 1.0),
+        floats("none", &[1], &[0.0]),
+        // So that two have different contents.
+        floats("salt", &[1], &[salt]),
+        whole("X_shape", [steps, 1, 1]),
+        whole("W_shape", [1, 4 * side, 1]),
+        whole("R_shape", [1, 4 * side, side]),
+        whole("h_shape", [1, 1, side]),
+    ];
+    model(features, &nodes, &constants)
+}
