@@ -34,7 +34,7 @@ CREATE TABLE trading.agentpreds (
 COMMENT ON TABLE trading.agentpreds IS 'Predictions: one for every bar, horizon and model; of several revisions the highest is in force.';
 COMMENT ON COLUMN trading.agentpreds.horizon IS 'Bars ahead.';
 COMMENT ON COLUMN trading.agentpreds.outputs IS 'Every output of a model that has several, by name.';
-COMMENT ON COLUMN trading.agentpreds.latency_us IS 'From the arrival of the bar to the call that stores the row.';
+COMMENT ON COLUMN trading.agentpreds.latency_us IS 'From the arrival of the bar to the end of its prediction.';
 
 CREATE TABLE trading.inference_errors (
     symbol     text        NOT NULL,

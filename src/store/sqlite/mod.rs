@@ -77,7 +77,7 @@ impl SqliteStore {
     }
 
     /// Measures `latency_us` up to the call of `write` by `clock`, which gives nanoseconds on the clock of
-    /// [`Stamps`]; without it the latency ends where the predict stage ends.
+    /// [`crate::domain::Stamps`]; without it the latency ends where the predict stage ends.
     #[must_use]
     pub fn with_clock(mut self, clock: fn() -> u64) -> Self {
         self.clock = Some(clock);
