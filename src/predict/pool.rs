@@ -270,7 +270,8 @@ impl Pool {
 
     /// The pool's numbers.
     pub fn read(&self) -> PoolReading {
-        let Counts { sessions, sessions_peak, file_bytes, loads, releases, evictions, failures } = &*self.counts;
+        let Counts { sessions, sessions_peak, file_bytes, loads, releases, evictions, failures } =
+            &*self.counts;
         PoolReading {
             loaded: sessions.load(Ordering::Relaxed),
             loaded_peak: sessions_peak.load(Ordering::Relaxed),

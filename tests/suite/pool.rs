@@ -126,17 +126,3 @@ fn a_hot_model_gets_further_sessions_as_far_as_there_is_room() {
         drop(models);
     }
 }
-
-#[test]
-fn hang_time() {
-    let (folder, _) = open(1, |_| {});
-    let mut settings = Settings::default();
-    settings.models.path = folder.path().into();
-    settings.predict.load_deadline_ms = 100_000;
-    for rounds in [1, 2, 4] {
-        std::fs::write(folder.path().join("m0/1/model.onnx"), onnx::hangs_when_loaded(1, rounds, 0.0)).unwrap();
-        let models = Models::open(&settings, vela::feature::check, &mut |_| {}).unwrap();
-        let begin = std::time::Instant::now();
-        println!("{:?} {rounds} {:?}", ask(&models, 0, Loading::Here), begin.elapsed());
-    }
-}
