@@ -448,6 +448,57 @@ fn a_slow_model_hurts_only_itself() {
     fed.engine.stop().unwrap();
 }
 
+/// A pinned model whose session takes seconds to create.
+fn put_hanging(folder: &Folder, model: &str, salt: f32, symbol: &str) {
+    let toml = format!(
+        "symbol = \"{symbol}\"\ntimeframe = \"1m\"\nhorizon = 1\nfeatures = [\"ret_1\"]\npinned = true\n"
+    );
+    folder.write(&format!("{model}/1/model.onnx"), onnx::hangs_when_loaded(1, 8, salt));
+    folder.write(&format!("{model}/1/model.toml"), toml).promote(model, &[1]);
+}
+
+#[test]
+fn models_that_hang_while_they_are_loaded_are_given_up_and_others_are_followed_meanwhile() {
+    let folder = Folder::new();
+    folder.says_itself("good", 1).promote("good", &[1]);
+    let mut fed = Fed::with(&folder, |settings| settings.predict.load_deadline_ms = 300);
+    // More than there are threads that try versions.
+    for (number, model) in ["h0", "h1", "h2"].into_iter().enumerate() {
+        put_hanging(&folder, model, number as f32, "ELSEWHERE");
+    }
+    eventually("each is given up", || {
+        let alerts = fed.engine.alerts();
+        let given_up = |model: &str| {
+            let of = |a: &&vela::alert::Alert| a.code == "model_failed" && a.subject == model;
+            alerts.iter().filter(of).any(|alert| alert.detail.contains("was given up"))
+        };
+        ["h0", "h1", "h2"].into_iter().all(given_up).then_some(())
+    });
+    assert_eq!(fed.version(), Some(1));
+    folder.says_itself("good", 2).promote("good", &[1, 2]);
+    fed.until(Some(2));
+    let hanging = fed.engine.metrics().model_pool.hanging;
+    assert!(hanging > 0, "they ended before the promotion was followed: the test has shown nothing");
+    eventually("they end after all", || (fed.engine.metrics().model_pool.hanging == 0).then_some(()));
+    let pool = fed.engine.metrics().model_pool;
+    assert_eq!(pool.loads - pool.releases, pool.loaded as u64, "{pool:?}");
+    fed.engine.stop().unwrap();
+}
+
+#[test]
+fn a_stop_does_not_wait_for_a_model_that_hangs_while_it_is_loaded() {
+    let folder = Folder::new();
+    folder.says_itself("good", 1).promote("good", &[1]);
+    let fed = Fed::with(&folder, |settings| settings.predict.load_deadline_ms = 600_000);
+    put_hanging(&folder, "h", 0.0, "ELSEWHERE");
+    eventually("it is being loaded", || (fed.engine.metrics().model_pool.loaded == 2).then_some(()));
+    fed.engine.stop().unwrap();
+    // Its place is still taken: the stop came back before the load ended.
+    let pool = fed.engine.metrics().model_pool;
+    assert_eq!((pool.loaded, pool.loads), (2, 1), "{pool:?}");
+    eventually("it ends after all", || (fed.engine.metrics().model_pool.loads == 2).then_some(()));
+}
+
 #[test]
 fn flips_under_load_lose_no_prediction_and_leak_no_session() {
     let folder = Folder::new();
