@@ -165,6 +165,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let source = Simulated::new(market(arguments)?, pace);
     let overrides = Overrides {
         source: Some(Box::new(source)),
+        watermarks: Vec::new(),
         store: Some(Box::new(SqliteStore::open(&database)?)),
         models: Some(models),
         accept_future: true,

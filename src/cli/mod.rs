@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 
 mod config;
+mod db;
 mod demo;
 mod features;
 mod models;
@@ -53,6 +54,7 @@ failed_from!(
     crate::predict::RuntimeError,
     crate::source::SourceError,
     crate::store::StoreError,
+    crate::database::DatabaseError,
     crate::feature::FeatureError
 );
 
@@ -82,6 +84,9 @@ enum Command {
     /// Check and show the configuration
     #[command(subcommand)]
     Config(config::Command),
+    /// Make or look at the tables of a PostgreSQL database
+    #[command(subcommand)]
+    Db(db::Command),
     /// Find or fetch ONNX Runtime
     #[command(subcommand)]
     Runtime(runtime::Command),
@@ -97,6 +102,7 @@ pub fn run() -> ExitCode {
         Command::Predict(arguments) => predict::run(&arguments),
         Command::Models(command) => models::run(&command),
         Command::Config(command) => config::run(&command),
+        Command::Db(command) => db::run(&command),
         Command::Runtime(command) => runtime::run(&command),
     };
     match result {

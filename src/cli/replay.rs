@@ -51,8 +51,15 @@ fn store_of(
 ) -> Result<(Box<dyn Store>, Option<Completion>), CliError> {
     let url: StoreUrl = url.parse().map_err(|error| CliError::Failed(format!("--store: {error}")))?;
     let mut stores: Vec<Box<dyn Store>> = Vec::new();
-    if let StoreUrl::Sqlite(path) = &url {
-        stores.push(Box::new(SqliteStore::open(path)?));
+    match &url {
+        StoreUrl::None => {}
+        StoreUrl::Sqlite(path) => stores.push(Box::new(SqliteStore::open(path)?)),
+        StoreUrl::Postgres(url) => {
+            let problem = format!(
+                "--store: {url}: a replay writes into sqlite:FILE, or into none and --out FILE.csv, not into PostgreSQL"
+            );
+            return Err(CliError::Failed(problem));
+        }
     }
     let mut completion = None;
     if let Some(out) = out {
@@ -102,6 +109,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let begin = Instant::now();
     let overrides = Overrides {
         source: Some(Box::new(source) as Box<dyn Source>),
+        watermarks: Vec::new(),
         store: Some(store),
         models: Some(models),
         accept_future: true,

@@ -1,15 +1,20 @@
 //! `vela run`: the service.
 
 use super::{CliError, settings::ConfigOptions, signals};
-use crate::config::{Settings, SourceKind};
+use crate::config::{Settings, SourceKind, StoreUrl};
+use crate::domain::pause_ms;
 use crate::engine::{Engine, Overrides};
 use crate::observe::log::{self, LogOptions};
-use crossbeam::channel::RecvTimeoutError;
+use crate::store::{self, Store, Watermark};
+use crossbeam::channel::{Receiver, RecvTimeoutError};
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 /// How often a source that ended by itself is noticed.
 const TICK: Duration = Duration::from_millis(500);
+
+/// How often it is said again that the store is waited for.
+const SAY_AGAIN: Duration = Duration::from_secs(10);
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -36,6 +41,33 @@ fn say(line: std::fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
+/// Opens the store, however long its database is away.
+fn open_store(
+    settings: &Settings,
+    stop: &Receiver<()>,
+) -> Result<(Box<dyn Store>, Vec<Watermark>), CliError> {
+    let (begin, mut said) = (Instant::now(), None::<Instant>);
+    for attempt in 1.. {
+        let error = match store::open(settings) {
+            Ok(opened) => return Ok(opened),
+            // A file that cannot be opened is a mistake; a server may be starting still.
+            Err(error) if error.retryable && matches!(settings.store.url, StoreUrl::Postgres(_)) => error,
+            Err(error) => return Err(error.into()),
+        };
+        if said.is_none_or(|at| at.elapsed() >= SAY_AGAIN) {
+            let waited = begin.elapsed().as_secs();
+            tracing::warn!(%error, waited_s = waited, "waiting for the store");
+            say(format_args!("waiting for the store since {waited} s: {error}"));
+            said = Some(Instant::now());
+        }
+        let pause = Duration::from_millis(pause_ms(attempt, begin.elapsed().as_nanos() as u64));
+        if stop.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
+            return Err(CliError::Interrupted);
+        }
+    }
+    unreachable!("attempts do not run out")
+}
+
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let stop = signals::stop_requests()?;
     let settings = arguments.options.load()?.settings;
@@ -43,7 +75,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let interval = Duration::from_secs(settings.log.performance_interval_s);
     let models = super::runtime::open_models(&settings)?;
     models.preload_some();
-    let engine = Engine::start_with(settings, Overrides { models: Some(models), ..Overrides::default() })?;
+    let (store, watermarks) = open_store(&settings, &stop)?;
+    let overrides =
+        Overrides { models: Some(models), store: Some(store), watermarks, ..Overrides::default() };
+    let engine = Engine::start_with(settings, overrides)?;
     let models = engine.catalogue().models().len();
     tracing::info!(models, version = env!("CARGO_PKG_VERSION"), "started");
     say(format_args!("vela runs with {models} models; Ctrl-C or SIGTERM stops it cleanly"));

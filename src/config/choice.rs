@@ -128,6 +128,37 @@ pub enum StoreUrl {
     None,
     /// An SQLite file.
     Sqlite(PathBuf),
+    /// A PostgreSQL database.
+    Postgres(PostgresUrl),
+}
+
+/// The URL of a PostgreSQL database, as libpq reads it. What is shown of it has no password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PostgresUrl(String);
+
+impl PostgresUrl {
+    /// `None` where `text` is no URL of a PostgreSQL database.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let rest = text.strip_prefix("postgres://").or_else(|| text.strip_prefix("postgresql://"))?;
+        (!rest.is_empty() && !text.contains('\0')).then(|| Self(text.to_owned()))
+    }
+
+    /// The URL with its password: for connecting, never for showing.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for PostgresUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&super::secret::masked(&self.0))
+    }
+}
+
+impl fmt::Debug for PostgresUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PostgresUrl({self})")
+    }
 }
 
 impl StoreUrl {
@@ -135,6 +166,9 @@ impl StoreUrl {
     pub(super) fn parse(text: &str) -> Option<Self> {
         if text == "none" {
             return Some(Self::None);
+        }
+        if let Some(url) = PostgresUrl::parse(text) {
+            return Some(Self::Postgres(url));
         }
         let path = text.strip_prefix(SQLITE)?;
         // `:memory:` would be a store that nobody else can read and that a restart loses.
@@ -149,7 +183,7 @@ impl std::str::FromStr for StoreUrl {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Self::parse(text).ok_or_else(|| {
             let text = super::secret::masked(text);
-            format!("`{text}` is no store: write sqlite:FILE, or none")
+            format!("`{text}` is no store: write sqlite:FILE, postgres://USER@HOST/DATABASE, or none")
         })
     }
 }
@@ -172,6 +206,7 @@ impl fmt::Display for StoreUrl {
         match self {
             Self::None => f.write_str("none"),
             Self::Sqlite(path) => write!(f, "{SQLITE}{}", path.display()),
+            Self::Postgres(url) => write!(f, "{url}"),
         }
     }
 }

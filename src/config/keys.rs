@@ -196,33 +196,47 @@ settings! {
 
     /// Where predictions go.
     store: StoreSettings {
-        /// "sqlite:" and the path of a file, which is made where it is missing, or "none": predictions only
-        /// reach subscribers.
+        /// "sqlite:" and the path of a file, which is made where it is missing; the URL of a PostgreSQL database,
+        /// "postgres://USER@HOST:PORT/NAME", whose tables `vela db init` makes; or "none": predictions only reach
+        /// subscribers. A password is better in the environment: PGPASSWORD, or VELA_STORE__URL with the whole URL.
         url: StoreUrl = StoreUrl::Sqlite(PathBuf::from("vela.db")), Store, "", Restart;
+
+        /// How long one write may take a PostgreSQL database before its rows go into the spool.
+        write_timeout_ms: u64 = 500, Whole(10..=60_000), "ms", Restart;
+
+        /// Whether PostgreSQL announces every new prediction on the channel `vela_predictions`, as JSON. Commits that
+        /// announce something queue behind each other.
+        notify: bool = false, Bool, "", Restart;
+
+        /// The folder where rows wait while a PostgreSQL database is away. One process a folder.
+        spool_path: PathBuf = PathBuf::from("vela-spool"), Allowed::Path, "", Restart;
+
+        /// How much may wait there. When it is full, the pipeline waits too: nothing is thrown away.
+        spool_size_max_mb: u64 = 1024, Whole(1..=1_048_576), "MiB", Restart;
     }
 
     /// Connections to a PostgreSQL store, with SQLAlchemy's meanings.
-    ///
-    /// NOT IN EFFECT YET: this version stores in SQLite only, which needs no pool. The keys are checked, and
-    /// take effect with the PostgreSQL store, which comes later.
     database: DatabaseSettings {
-        /// Connections that are kept open. Takes effect with a PostgreSQL store, which comes later.
+        /// Connections that are kept open.
         pool_size: usize = 20, Whole(1..=1000), "connections", Restart;
 
         /// Connections beyond pool_size that may be opened when all are in use, and are closed afterwards.
-        /// Takes effect with a PostgreSQL store, which comes later.
         max_overflow: usize = 30, Whole(0..=1000), "connections", Restart;
 
-        /// Whether a connection is tried before it is used. Takes effect with a PostgreSQL store, which
-        /// comes later.
+        /// Whether a connection is tried before it is used.
         pool_pre_ping: bool = true, Bool, "", Restart;
 
-        /// The age at which a connection is replaced. Takes effect with a PostgreSQL store, which comes
-        /// later.
+        /// The age at which a connection is replaced.
         pool_recycle: u64 = 3600, Whole(1..=604_800), "s", Restart;
 
-        /// Whether every statement is logged. Takes effect with a PostgreSQL store, which comes later.
+        /// Whether every statement is logged.
         echo: bool = false, Bool, "", Restart;
+
+        /// How long connecting may take, handshakes included.
+        connect_timeout_ms: u64 = 5000, Whole(100..=600_000), "ms", Restart;
+
+        /// How long the server may work on one statement before it ends it. 0: as long as it takes.
+        statement_timeout_ms: u64 = 10_000, Whole(0..=3_600_000), "ms", Restart;
     }
 
     /// The log.

@@ -45,7 +45,7 @@ pub(super) fn read(key: &Key, raw: Raw<'_>, folder: Option<&Path>) -> Result<Val
         Allowed::Path | Allowed::PathOrEmpty => Value::Path(beside(folder, Path::new(text(key, raw)?))),
         Allowed::Store => match StoreUrl::parse(text(key, raw)?) {
             Some(StoreUrl::Sqlite(path)) => Value::Store(StoreUrl::Sqlite(beside(folder, &path))),
-            Some(StoreUrl::None) => Value::Store(StoreUrl::None),
+            Some(url) => Value::Store(url),
             None => return Err(Refused::whole(not_allowed(key))),
         },
         Allowed::Lanes => Value::Lanes(lanes(key, raw)?),
@@ -66,7 +66,7 @@ pub(super) fn check(key: &Key, value: &Value) -> Result<(), String> {
         (Allowed::PathOrEmpty, Value::Path(path)) => path_fits(path),
         (Allowed::SqlName, Value::Text(name)) => is_sql_name(name),
         (Allowed::Hours, Value::Text(hours)) => hours.parse::<MarketHours>().is_ok(),
-        (Allowed::Store, Value::Store(StoreUrl::None)) => true,
+        (Allowed::Store, Value::Store(StoreUrl::None | StoreUrl::Postgres(_))) => true,
         (Allowed::Store, Value::Store(StoreUrl::Sqlite(path))) => {
             !path.as_os_str().is_empty() && path_fits(path)
         }

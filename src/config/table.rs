@@ -34,7 +34,7 @@ pub enum Allowed {
     PathOrEmpty,
     /// The name of an SQL table, with or without a schema.
     SqlName,
-    /// `none` or `sqlite:` and the path of a file.
+    /// `none`, `sqlite:` and the path of a file, or the URL of a PostgreSQL database.
     Store,
     /// Weekly hours.
     Hours,
@@ -157,7 +157,9 @@ impl fmt::Display for Allowed {
             Self::SqlName => f.write_str(
                 "a table's name, or schema.table: letters, digits and _, no digit first, each at most 63 long",
             ),
-            Self::Store => f.write_str("\"none\" or \"sqlite:\" and the path of a file"),
+            Self::Store => {
+                f.write_str("\"none\", \"sqlite:\" and the path of a file, or \"postgres://USER@HOST/DATABASE\"")
+            }
             Self::Hours => f.write_str("\"always\", or stretches of the week such as \"sun 22:00-fri 22:00\""),
             Self::Lanes => write!(f, "SYMBOL = \"{}\" entries", choice::LANES.join("\" or \"")),
         }

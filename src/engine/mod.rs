@@ -11,7 +11,7 @@ use crate::observe::ProcessProbe;
 use crate::persist::Subscription;
 use crate::predict::{Catalogue, Keeper, Models};
 use crate::source::{self, Source, SourceError};
-use crate::store::{self, Store, StoreError};
+use crate::store::{self, Store, StoreError, Watermark};
 use crate::topology::{Parts, Topology, TopologyError};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use gate::Gate;
@@ -61,6 +61,8 @@ pub struct Overrides {
     pub source: Option<Box<dyn Source>>,
     /// Where outcomes go.
     pub store: Option<Box<dyn Store>>,
+    /// How far each series is done in that store.
+    pub watermarks: Vec<Watermark>,
     /// The models.
     pub models: Option<Models>,
     /// Take bars that close in the future: a replay's and a simulation's clock is their own.
@@ -174,7 +176,7 @@ impl Engine {
     /// As [`Engine::start`].
     pub fn start_with(settings: Settings, overrides: Overrides) -> Result<Self, EngineError> {
         settings.check()?;
-        let Overrides { source, store, models, accept_future } = overrides;
+        let Overrides { source, store, watermarks, models, accept_future } = overrides;
         let models = match models {
             Some(models) => models,
             None => {
@@ -188,8 +190,8 @@ impl Engine {
             tracing::warn!(%problem, "a model cannot serve");
         }
         let (store, watermarks) = match store {
-            Some(store) => (store, Vec::new()),
-            None => store::open(&settings.store.url)?,
+            Some(store) => (store, watermarks),
+            None => store::open(&settings)?,
         };
         let source = match source {
             Some(source) => Some(source),

@@ -4,11 +4,9 @@
 mod ledger;
 mod outlets;
 mod progress;
-mod retry;
 mod stage;
 
 pub use ledger::{Ledger, LedgerReading, Tally};
 pub use outlets::{Outlets, Subscription};
 pub use progress::Progress;
-pub use retry::pause_ms;
 pub use stage::{PersistKey, PersistStage};

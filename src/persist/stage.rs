@@ -1,7 +1,7 @@
 //! The persist stage: one key, so that one worker at a time writes whatever has piled up.
 
-use super::{Ledger, Outlets, Progress, pause_ms};
-use crate::domain::{Outcome, SeriesKey, Timestamp};
+use super::{Ledger, Outlets, Progress};
+use crate::domain::{Outcome, SeriesKey, Timestamp, pause_ms};
 use crate::link::{Stage, clock};
 use crate::store::{Store, StoreError};
 use crossbeam::channel::{Receiver, RecvTimeoutError};

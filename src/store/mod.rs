@@ -3,18 +3,22 @@
 mod csv;
 mod memory;
 mod null;
+mod postgres;
+mod row;
+mod spool;
 mod sqlite;
 mod tee;
 #[cfg(test)]
 mod testing;
 
+pub use self::postgres::{CHANNEL, PostgresStore};
 pub use csv::{Completion, CsvStore};
 pub use memory::MemoryStore;
 pub use null::Null;
 pub use sqlite::SqliteStore;
 pub use tee::Tee;
 
-use crate::config::StoreUrl;
+use crate::config::{Settings, StoreUrl};
 use crate::domain::{Outcome, SeriesKey, Timestamp};
 use std::sync::Arc;
 
@@ -51,16 +55,21 @@ pub trait Store: Send {
     }
 }
 
-/// Opens the store that `url` names, and reads up to where everything is stored already.
+/// Opens the store that `settings` name, and reads up to where everything is stored already.
 ///
 /// # Errors
-/// When the file cannot be opened or was made by a newer version.
-pub fn open(url: &StoreUrl) -> Result<(Box<dyn Store>, Vec<Watermark>), StoreError> {
-    Ok(match url {
+/// When the store cannot be opened, lacks its tables, or was made by a newer version. Retryable when it is a database
+/// that is away.
+pub fn open(settings: &Settings) -> Result<(Box<dyn Store>, Vec<Watermark>), StoreError> {
+    Ok(match &settings.store.url {
         StoreUrl::None => (Box::new(Null), Vec::new()),
         StoreUrl::Sqlite(path) => {
             let store = SqliteStore::open(path)?;
             let watermarks = store.watermarks()?;
+            (Box::new(store), watermarks)
+        }
+        StoreUrl::Postgres(url) => {
+            let (store, watermarks) = PostgresStore::open(url, settings)?;
             (Box::new(store), watermarks)
         }
     })

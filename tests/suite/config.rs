@@ -112,6 +112,10 @@ fn nothing_set_gives_the_documented_defaults() {
         ("database.pool_size", 20),
         ("database.max_overflow", 30),
         ("database.pool_recycle", 3600),
+        ("database.connect_timeout_ms", 5000),
+        ("database.statement_timeout_ms", 10_000),
+        ("store.write_timeout_ms", 500),
+        ("store.spool_size_max_mb", 1024),
         ("log.file_size_max_mb", 64),
         ("log.files_max", 5),
         ("log.performance_interval_s", 60),
@@ -524,7 +528,8 @@ fn passwords_are_never_shown() {
     let home = Home::with(format!("store.url = \"{url}\"\nsource.pathh = \"{url}\"\n"));
     let env = [("VELA_STORE__URL", url), ("VELA_STORE_PASSWORD", "hunter2")];
     let error = home.load(&env, &[("store.url", url), ("x", url)]).unwrap_err();
-    assert_eq!(error.problems.len(), 6);
+    // The URL itself is one that may be set, wherever that is done.
+    assert_eq!(error.problems.len(), 3);
     assert!(!error.to_string().contains("hunter2"), "{error}");
     assert!(!format!("{error:?}").contains("hunter2"));
     let loaded = with_set(&[("models.path", url)]).unwrap();

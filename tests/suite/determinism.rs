@@ -162,6 +162,7 @@ impl Variant {
             source: Some(Box::new(Replay::open(bars, None, None).unwrap())),
             store: Some(Box::new(store)),
             models: Some(models),
+            watermarks: Vec::new(),
             accept_future: true,
         };
         let engine = Arc::new(Engine::start_with(settings, overrides).unwrap());

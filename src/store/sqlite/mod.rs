@@ -4,8 +4,9 @@ mod schema;
 #[cfg(test)]
 mod tests;
 
+use super::row::{Row, Said};
 use super::{Store, StoreError, Watermark};
-use crate::domain::{Origin, Outcome, Prediction, Reason, Refusal, SeriesKey, Stamps, Timestamp};
+use crate::domain::{Outcome, SeriesKey, Timestamp};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior, params};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -15,8 +16,7 @@ use std::time::Duration;
 /// How long a write waits for another process's transaction before it is given back as retryable.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 
-// A prediction of a bar that is caught up with is stored only where the model has none for it, of whatever
-// version: after a restart a newly promoted version must not predict old bars a second time.
+// ?14 and ?9 are `Row::unless_answered`.
 const INSERT_PREDICTION: &str = "
 INSERT INTO trading.agentpreds (symbol, timeframe, horizon, ts, model, version, value, outputs,
                                 latency_us, ingest_us, feature_us, predict_us, created_at, revision)
@@ -50,7 +50,6 @@ pub struct SqliteStore {
 struct Texts {
     timeframe: String,
     ts: String,
-    outputs: String,
     created_at: String,
 }
 
@@ -78,7 +77,7 @@ impl SqliteStore {
     }
 
     /// Measures `latency_us` up to the call of `write` by `clock`, which gives nanoseconds on the clock of
-    /// [`Stamps`]; without it the latency ends where the predict stage ends.
+    /// [`crate::domain::Stamps`]; without it the latency ends where the predict stage ends.
     #[must_use]
     pub fn with_clock(mut self, clock: fn() -> u64) -> Self {
         self.clock = Some(clock);
@@ -122,24 +121,13 @@ impl SqliteStore {
         {
             let mut predictions = transaction.prepare_cached(INSERT_PREDICTION)?;
             let mut errors = transaction.prepare_cached(INSERT_ERROR)?;
-            set(&mut texts.created_at, Timestamp::now());
-            for outcome in outcomes {
-                set(&mut texts.timeframe, outcome.series.timeframe);
-                set(&mut texts.ts, outcome.ts);
-                match &outcome.result {
-                    Ok(prediction) if prediction.value.is_finite() => {
-                        insert_prediction(&mut predictions, texts, outcome, prediction, now)?;
-                    }
-                    Ok(prediction) => {
-                        let detail = format!("value {}: a finite number is required", prediction.value);
-                        let refusal = Refusal::of_model(&prediction.model, Reason::OutputNotFinite, detail);
-                        insert_error(&mut errors, texts, outcome, &refusal)?;
-                    }
-                    // Feeds repeat themselves all the time; the counters tell how often.
-                    Err(refusal) if refusal.reason == Reason::Duplicate => {}
-                    Err(refusal) => insert_error(&mut errors, texts, outcome, refusal)?,
-                }
+            let created_at = Timestamp::now();
+            set(&mut texts.created_at, created_at);
+            for row in outcomes.iter().filter_map(|outcome| Row::of(outcome, created_at, now)) {
+                insert(&mut predictions, &mut errors, texts, &row)?;
             }
+        }
+        {
             let mut state = transaction.prepare_cached(UPSERT_WATERMARK)?;
             for (series, ts) in watermarks {
                 set(&mut texts.timeframe, series.timeframe);
@@ -199,78 +187,52 @@ fn set(text: &mut String, value: impl std::fmt::Display) {
     let _ = write!(text, "{value}");
 }
 
-fn insert_prediction(
-    statement: &mut rusqlite::CachedStatement<'_>,
+fn insert(
+    predictions: &mut rusqlite::CachedStatement<'_>,
+    errors: &mut rusqlite::CachedStatement<'_>,
     texts: &mut Texts,
-    outcome: &Outcome,
-    prediction: &Prediction,
-    now: Option<u64>,
+    row: &Row,
 ) -> rusqlite::Result<()> {
-    json(&mut texts.outputs, prediction);
-    let Stamps { arrived_ns, ingested_ns, featured_ns, predicted_ns } = outcome.stamps;
-    statement.execute(params![
-        &*outcome.series.symbol,
-        &texts.timeframe,
-        outcome.horizon,
-        &texts.ts,
-        &*prediction.model,
-        prediction.version,
-        prediction.value,
-        (!texts.outputs.is_empty()).then_some(&texts.outputs),
-        micros(arrived_ns, now.unwrap_or(predicted_ns)),
-        micros(arrived_ns, ingested_ns),
-        micros(ingested_ns, featured_ns),
-        micros(featured_ns, predicted_ns),
-        &texts.created_at,
-        is_first_of_catch_up(outcome),
-        outcome.revision,
-    ])?;
-    Ok(())
-}
-
-fn insert_error(
-    statement: &mut rusqlite::CachedStatement<'_>,
-    texts: &Texts,
-    outcome: &Outcome,
-    refusal: &Refusal,
-) -> rusqlite::Result<()> {
-    statement.execute(params![
-        &*outcome.series.symbol,
-        &texts.timeframe,
-        outcome.horizon,
-        &texts.ts,
-        refusal.reason.code(),
-        refusal.model.as_deref().unwrap_or_default(),
-        &*refusal.detail,
-        &texts.created_at,
-        is_first_of_catch_up(outcome),
-        outcome.revision,
-    ])?;
-    Ok(())
-}
-
-/// Whether it may have been answered in an earlier run. What is answered anew because a bar changed never was.
-fn is_first_of_catch_up(outcome: &Outcome) -> bool {
-    outcome.origin == Origin::CatchUp && outcome.revision == 0
-}
-
-/// Microseconds between two stamps; `None` where one of them is missing.
-fn micros(from_ns: u64, to_ns: u64) -> Option<f64> {
-    (from_ns != 0 && to_ns != 0).then(|| to_ns.saturating_sub(from_ns) as f64 / 1000.0)
-}
-
-/// The outputs as a JSON object, in their order; empty when there are none. JSON has no NaN: such a one is null.
-fn json(text: &mut String, prediction: &Prediction) {
-    text.clear();
-    for (name, value) in prediction.names.iter().zip(prediction.outputs.iter()) {
-        text.push(if text.is_empty() { '{' } else { ',' });
-        // Writing to a String cannot fail, and JSON takes an f64 as Rust prints it.
-        let _ = write!(text, "{}:", serde_json::Value::from(&**name));
-        let _ = if value.is_finite() { write!(text, "{value}") } else { write!(text, "null") };
+    let Row { series, horizon, revision, model, unless_answered, .. } = row;
+    set(&mut texts.timeframe, series.timeframe);
+    set(&mut texts.ts, row.ts);
+    let Texts { timeframe, ts, created_at } = &*texts;
+    match &row.said {
+        Said::Prediction { version, value, outputs, latency_us, ingest_us, feature_us, predict_us } => {
+            predictions.execute(params![
+                &*series.symbol,
+                timeframe,
+                horizon,
+                ts,
+                &**model,
+                version,
+                value,
+                outputs,
+                latency_us,
+                ingest_us,
+                feature_us,
+                predict_us,
+                created_at,
+                unless_answered,
+                revision,
+            ])?;
+        }
+        Said::Error { reason, detail } => {
+            errors.execute(params![
+                &*series.symbol,
+                timeframe,
+                horizon,
+                ts,
+                reason,
+                &**model,
+                detail,
+                created_at,
+                unless_answered,
+                revision,
+            ])?;
+        }
     }
-    if !text.is_empty() {
-        text.push('}');
-    }
+    Ok(())
 }
 
 fn failed(path: &Path, what: &str, error: &rusqlite::Error) -> StoreError {

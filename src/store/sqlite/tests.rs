@@ -1,7 +1,7 @@
 //! The SQLite store: the contract, and what only a file shared with others can do.
 
 use super::*;
-use crate::domain::Stamps;
+use crate::domain::{Origin, Reason, Refusal, Stamps};
 use crate::store::testing::{Stored, contract, predicted, refused, series};
 use std::time::Instant;
 use tempfile::TempDir;

@@ -1,5 +1,6 @@
 //! What the acceptance tests share: reference material, folders of models, runs of the program, seeds.
 
+pub mod cluster;
 pub mod onnx;
 pub mod zoo;
 

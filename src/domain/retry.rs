@@ -1,4 +1,4 @@
-//! How long to wait before a store is tried again: a pure function.
+//! How long to wait before what is away is tried again: a pure function.
 
 const FIRST_MS: u64 = 10;
 const LONGEST_MS: u64 = 5_000;

@@ -1,0 +1,128 @@
+//! A server as a URL names it, in libpq's words.
+
+use super::session::{Client, Session};
+use super::tls::{Files, Verify, connector};
+use super::{DatabaseError, Trouble};
+use crate::config::{DatabaseSettings, PostgresUrl};
+use postgres::config::{Host, SslMode};
+use r2d2_postgres::PostgresConnectionManager;
+use r2d2_postgres::r2d2::ManageConnection;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+/// A silent peer is noticed after about six seconds, by whatever side of the connection.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(3);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
+const KEEPALIVE_RETRIES: u32 = 3;
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(6);
+
+/// Where to connect, and how.
+pub struct Server {
+    name: String,
+    manager: Arc<PostgresConnectionManager<MakeRustlsConnect>>,
+    connect_timeout: Duration,
+    statement_timeout_ms: u64,
+    echo: bool,
+}
+
+impl Server {
+    /// The server that `url` names.
+    ///
+    /// # Errors
+    /// When the URL or a file that it names cannot be used.
+    pub fn new(url: &PostgresUrl, settings: &DatabaseSettings) -> Result<Self, DatabaseError> {
+        let refused = |problem| DatabaseError { server: url.to_string(), problem, trouble: Trouble::Refused };
+        let (mut config, verify, files) = read(url.reveal()).map_err(refused)?;
+        if config.get_application_name().is_none() {
+            config.application_name("vela");
+        }
+        // As libpq does, so that a password need not stand in a URL.
+        if config.get_password().is_none()
+            && let Ok(password) = std::env::var("PGPASSWORD")
+        {
+            config.password(password);
+        }
+        let connect_timeout = Duration::from_millis(settings.connect_timeout_ms);
+        config
+            .connect_timeout(connect_timeout)
+            .keepalives(true)
+            .keepalives_idle(KEEPALIVE_IDLE)
+            .keepalives_interval(KEEPALIVE_INTERVAL)
+            .keepalives_retries(KEEPALIVE_RETRIES)
+            .tcp_user_timeout(UNACKNOWLEDGED_MAX);
+        let name = name_of(&config);
+        let tls = connector(verify, &files).map_err(refused)?;
+        Ok(Self {
+            name,
+            manager: Arc::new(PostgresConnectionManager::new(config, tls)),
+            connect_timeout,
+            statement_timeout_ms: settings.statement_timeout_ms,
+            echo: settings.echo,
+        })
+    }
+
+    /// Host, port and database, without credentials.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A new connection, ready for statements.
+    ///
+    /// # Errors
+    /// When there is none within `connect_timeout_ms`, handshakes included.
+    pub fn connect(&self) -> Result<Session, DatabaseError> {
+        let (manager, echo) = (Arc::clone(&self.manager), self.echo);
+        let settings = format!("SET statement_timeout = {}; SET TIME ZONE 'UTC'", self.statement_timeout_ms);
+        Session::open(&self.name, self.connect_timeout, move || {
+            let mut driver = manager.connect()?;
+            driver.batch_execute(&settings)?;
+            Ok(Client::new(driver, echo))
+        })
+    }
+}
+
+fn name_of(config: &postgres::Config) -> String {
+    let hosts = config.get_hosts().iter().enumerate().map(|(index, host)| {
+        let ports = config.get_ports();
+        let port = ports.get(index).or(ports.first()).copied().unwrap_or(5432);
+        match host {
+            Host::Tcp(host) => format!("{host}:{port}"),
+            Host::Unix(path) => format!("{}:{port}", path.display()),
+        }
+    });
+    let hosts: Vec<String> = hosts.collect();
+    format!("postgres://{}/{}", hosts.join(","), config.get_dbname().unwrap_or_default())
+}
+
+/// What the driver knows of a URL, and what it does not: `sslmode=verify-*` and the files of TLS.
+fn read(url: &str) -> Result<(postgres::Config, Verify, Files), String> {
+    let (base, query) = url.split_once('?').unwrap_or((url, ""));
+    let (mut verify, mut files, mut rest) = (None, Files::default(), Vec::new());
+    for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+        let (key, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        match (key, value) {
+            ("sslmode", "verify-full") => verify = Some(Verify::Full),
+            ("sslmode", "verify-ca") => verify = Some(Verify::Authority),
+            // Never worse than asked for.
+            ("sslmode", "allow") => rest.push("sslmode=prefer"),
+            ("sslrootcert", path) => files.root = Some(path.to_owned()),
+            ("sslcert", path) => files.certificate = Some(path.to_owned()),
+            ("sslkey", path) => files.key = Some(path.to_owned()),
+            _ => rest.push(parameter),
+        }
+    }
+    let joined = if rest.is_empty() { base.to_owned() } else { format!("{base}?{}", rest.join("&")) };
+    let mut config: postgres::Config = joined.parse().map_err(|error: postgres::Error| {
+        let cause = std::error::Error::source(&error).map_or_else(String::new, |cause| format!(": {cause}"));
+        format!("the URL cannot be used: {error}{cause}")
+    })?;
+    if let Some(verify) = verify {
+        config.ssl_mode(SslMode::Require);
+        return Ok((config, verify, files));
+    }
+    // As libpq does: whoever names an authority wants it checked where encryption is required.
+    let required = config.get_ssl_mode() == SslMode::Require;
+    let verify = if required && files.root.is_some() { Verify::Authority } else { Verify::Nothing };
+    Ok((config, verify, files))
+}

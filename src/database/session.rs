@@ -1,0 +1,145 @@
+//! A client on a thread of its own, and deadlines for whatever it is asked to do.
+
+use super::{DatabaseError, Trouble, text_of, trouble_of};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use postgres::{Error, Statement};
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+/// A connected client, with what it has prepared.
+pub struct Client {
+    driver: postgres::Client,
+    statements: HashMap<String, Statement>,
+    echo: bool,
+}
+
+type Job = Box<dyn FnOnce(&mut Client) + Send>;
+
+/// One connection. Everything is done on its thread, within a deadline of the caller's.
+pub struct Session {
+    server: String,
+    jobs: Sender<Job>,
+    born: Instant,
+    /// The driver failed in a way that leaves the connection useless, or did not answer.
+    broken: bool,
+}
+
+impl Client {
+    pub(super) fn new(driver: postgres::Client, echo: bool) -> Self {
+        Self { driver, statements: HashMap::new(), echo }
+    }
+
+    /// The driver itself, for what has no name here.
+    pub fn driver(&mut self) -> &mut postgres::Client {
+        &mut self.driver
+    }
+
+    /// The statement `sql`, prepared at most once on this connection; and the driver to run it with.
+    ///
+    /// # Errors
+    /// What the server says of it.
+    pub fn prepared(&mut self, sql: &str) -> Result<(&mut postgres::Client, Statement), Error> {
+        if self.echo {
+            tracing::info!(target: "vela::sql", "{sql}");
+        }
+        let statement = match self.statements.get(sql) {
+            Some(statement) => statement.clone(),
+            None => {
+                let statement = self.driver.prepare(sql)?;
+                self.statements.insert(sql.to_owned(), statement.clone());
+                statement
+            }
+        };
+        Ok((&mut self.driver, statement))
+    }
+}
+
+impl Session {
+    /// Connects by `connect`, on the session's own thread, within `timeout`.
+    pub(super) fn open(
+        server: &str,
+        timeout: Duration,
+        connect: impl FnOnce() -> Result<Client, Error> + Send + 'static,
+    ) -> Result<Self, DatabaseError> {
+        let (jobs, waiting) = bounded::<Job>(1);
+        let (connected, outcome) = bounded(1);
+        let work = move || match connect() {
+            Ok(mut client) => {
+                // Nobody waits any more: the connection goes as it came.
+                if connected.send(Ok(())).is_ok() {
+                    waiting.iter().for_each(|job| job(&mut client));
+                }
+            }
+            Err(error) => drop(connected.send(Err(error))),
+        };
+        let thread = std::thread::Builder::new().name("vela-database".to_owned()).spawn(work);
+        let failed = |problem: String, trouble| DatabaseError { server: server.to_owned(), problem, trouble };
+        thread.map_err(|error| failed(format!("no thread for a connection: {error}"), Trouble::Away))?;
+        match outcome.recv_timeout(timeout) {
+            Ok(Ok(())) => Ok(Self { server: server.to_owned(), jobs, born: Instant::now(), broken: false }),
+            Ok(Err(error)) => Err(failed(format!("connect: {}", text_of(&error)), trouble_of(&error))),
+            Err(_) => {
+                Err(failed(format!("connect: no answer within {} ms", timeout.as_millis()), Trouble::Away))
+            }
+        }
+    }
+
+    /// Has `work` done by the client; waits at most `deadline`. `what` says what is tried, in a message.
+    ///
+    /// # Errors
+    /// What the server says, or that it said nothing: then the work may have been done or not, and the session is
+    /// broken.
+    pub fn run<T: Send + 'static>(
+        &mut self,
+        what: &str,
+        deadline: Duration,
+        work: impl FnOnce(&mut Client) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, DatabaseError> {
+        let result = match self.ask(deadline, work) {
+            Ok(result) => result,
+            Err(silence) => {
+                self.broken = true;
+                let problem = match silence {
+                    RecvTimeoutError::Timeout => {
+                        format!("{what}: no answer within {} ms", deadline.as_millis())
+                    }
+                    RecvTimeoutError::Disconnected => format!("{what}: the connection is gone"),
+                };
+                return Err(self.failed(problem, Trouble::Away));
+            }
+        };
+        result.map_err(|error| {
+            // Without a code it is the connection's end; with one, the server spoke and goes on.
+            self.broken |= error.is_closed() || error.code().is_none();
+            self.failed(format!("{what}: {}", text_of(&error)), trouble_of(&error))
+        })
+    }
+
+    fn ask<T: Send + 'static>(
+        &self,
+        deadline: Duration,
+        work: impl FnOnce(&mut Client) -> Result<T, Error> + Send + 'static,
+    ) -> Result<Result<T, Error>, RecvTimeoutError> {
+        if self.broken {
+            return Err(RecvTimeoutError::Disconnected);
+        }
+        let (answer, answered): (_, Receiver<Result<T, Error>>) = bounded(1);
+        let job: Job = Box::new(move |client| drop(answer.send(work(client))));
+        self.jobs.send(job).map_err(|_| RecvTimeoutError::Disconnected)?;
+        answered.recv_timeout(deadline)
+    }
+
+    fn failed(&self, problem: String, trouble: Trouble) -> DatabaseError {
+        DatabaseError { server: self.server.clone(), problem, trouble }
+    }
+
+    /// Whether it can be used no more.
+    pub fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Since when it has been connected.
+    pub(super) fn age(&self) -> Duration {
+        self.born.elapsed()
+    }
+}

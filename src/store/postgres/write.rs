@@ -1,0 +1,207 @@
+//! Rows into tables: one statement and one round trip, however many rows there are.
+
+use crate::database::Client;
+use crate::domain::Timestamp;
+use crate::store::Watermark;
+use crate::store::row::{Row, Said};
+use postgres::Error;
+use postgres::types::ToSql;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The channel on which stored predictions are announced, where `store.notify` asks for it.
+pub const CHANNEL: &str = "vela_predictions";
+
+// A watermark never goes backwards: another process may be further. Rows are sorted by series where they could lock
+// each other out.
+const WRITE: &str = "
+WITH predictions AS (
+    INSERT INTO trading.agentpreds AS a
+        (symbol, timeframe, horizon, ts, model, version, value, outputs,
+         latency_us, ingest_us, feature_us, predict_us, created_at, revision)
+    SELECT symbol, timeframe, horizon, ts, model, version, value, outputs::json,
+           latency_us, ingest_us, feature_us, predict_us, created_at, revision
+    FROM unnest($1::text[], $2::text[], $3::bigint[], $4::timestamptz[], $5::text[], $6::bigint[], $7::float8[],
+                $8::text[], $9::float8[], $10::float8[], $11::float8[], $12::float8[], $13::timestamptz[],
+                $14::bigint[], $15::boolean[])
+        AS n(symbol, timeframe, horizon, ts, model, version, value, outputs,
+             latency_us, ingest_us, feature_us, predict_us, created_at, revision, unless_answered)
+    WHERE NOT unless_answered OR NOT EXISTS (
+        SELECT FROM trading.agentpreds o
+        WHERE (o.symbol, o.timeframe, o.horizon, o.ts, o.model) = (n.symbol, n.timeframe, n.horizon, n.ts, n.model))
+    ON CONFLICT DO NOTHING
+    RETURNING a.symbol, a.timeframe, a.horizon, a.ts, a.model, a.version, a.value, a.revision
+), errors AS (
+    INSERT INTO trading.inference_errors
+        (symbol, timeframe, horizon, ts, reason, model, detail, created_at, revision)
+    SELECT symbol, timeframe, horizon, ts, reason, model, detail, created_at, revision
+    FROM unnest($16::text[], $17::text[], $18::bigint[], $19::timestamptz[], $20::text[], $21::text[], $22::text[],
+                $23::timestamptz[], $24::bigint[], $25::boolean[])
+        AS n(symbol, timeframe, horizon, ts, reason, model, detail, created_at, revision, unless_answered)
+    WHERE NOT unless_answered OR NOT EXISTS (
+        SELECT FROM trading.agentpreds o
+        WHERE (o.symbol, o.timeframe, o.horizon, o.ts) = (n.symbol, n.timeframe, n.horizon, n.ts)
+          AND (n.model = '' OR o.model = n.model))
+    ON CONFLICT DO NOTHING
+), watermarks AS (
+    INSERT INTO trading.inference_state AS s (symbol, timeframe, watermark)
+    SELECT * FROM unnest($26::text[], $27::text[], $28::timestamptz[])
+    ON CONFLICT (symbol, timeframe) DO UPDATE SET watermark = excluded.watermark
+    WHERE s.watermark < excluded.watermark
+)";
+
+const SILENTLY: &str = "SELECT";
+
+// `to_json` writes a time as RFC 3339 and a number so that it can be read back exactly.
+const WITH_NOTIFY: &str = "
+SELECT FROM predictions p, LATERAL pg_notify('vela_predictions', row_to_json(p)::text)";
+
+/// The statement; `notify` announces every prediction that is new.
+pub(super) fn statement(notify: bool) -> String {
+    format!("{WRITE}\n{}", if notify { WITH_NOTIFY } else { SILENTLY })
+}
+
+/// Writes all or nothing by `statement`.
+pub(super) fn write(
+    client: &mut Client,
+    statement: &str,
+    rows: &[Row],
+    watermarks: &[Watermark],
+) -> Result<(), Error> {
+    let mut predictions = Predictions::default();
+    let mut errors = Errors::default();
+    for row in rows {
+        match &row.said {
+            Said::Prediction { .. } => predictions.push(row),
+            Said::Error { .. } => errors.push(row),
+        }
+    }
+    let mut marks: Vec<_> = watermarks.iter().collect();
+    marks.sort_unstable();
+    let mark_symbols: Vec<&str> = marks.iter().map(|(series, _)| &*series.symbol).collect();
+    let mark_timeframes: Vec<String> = marks.iter().map(|(series, _)| series.timeframe.to_string()).collect();
+    let mark_times: Vec<SystemTime> = marks.iter().map(|(_, ts)| system_time(*ts)).collect();
+    let mut parameters: Vec<&(dyn ToSql + Sync)> = Vec::with_capacity(28);
+    parameters.extend(predictions.parameters());
+    parameters.extend(errors.parameters());
+    parameters.extend([&mark_symbols as &(dyn ToSql + Sync), &mark_timeframes, &mark_times]);
+    let (driver, statement) = client.prepared(statement)?;
+    driver.execute(&statement, &parameters).map(|_| ())
+}
+
+/// What both tables have, by column.
+#[derive(Default)]
+struct Keys<'a> {
+    symbol: Vec<&'a str>,
+    timeframe: Vec<String>,
+    horizon: Vec<i64>,
+    ts: Vec<SystemTime>,
+    model: Vec<&'a str>,
+    created_at: Vec<SystemTime>,
+    revision: Vec<i64>,
+    unless_answered: Vec<bool>,
+}
+
+impl<'a> Keys<'a> {
+    fn push(&mut self, row: &'a Row) {
+        self.symbol.push(&row.series.symbol);
+        self.timeframe.push(row.series.timeframe.to_string());
+        self.horizon.push(row.horizon.into());
+        self.ts.push(system_time(row.ts));
+        self.model.push(&row.model);
+        self.created_at.push(system_time(row.created_at));
+        self.revision.push(row.revision.into());
+        self.unless_answered.push(row.unless_answered);
+    }
+}
+
+#[derive(Default)]
+struct Predictions<'a> {
+    keys: Keys<'a>,
+    version: Vec<i64>,
+    value: Vec<f64>,
+    outputs: Vec<Option<&'a str>>,
+    latency_us: Vec<Option<f64>>,
+    ingest_us: Vec<Option<f64>>,
+    feature_us: Vec<Option<f64>>,
+    predict_us: Vec<Option<f64>>,
+}
+
+impl<'a> Predictions<'a> {
+    fn push(&mut self, row: &'a Row) {
+        let Said::Prediction { version, value, outputs, latency_us, ingest_us, feature_us, predict_us } =
+            &row.said
+        else {
+            return;
+        };
+        self.keys.push(row);
+        self.version.push((*version).into());
+        self.value.push(*value);
+        self.outputs.push(outputs.as_deref());
+        self.latency_us.push(*latency_us);
+        self.ingest_us.push(*ingest_us);
+        self.feature_us.push(*feature_us);
+        self.predict_us.push(*predict_us);
+    }
+
+    fn parameters(&self) -> [&(dyn ToSql + Sync); 15] {
+        let Keys { symbol, timeframe, horizon, ts, model, created_at, revision, unless_answered } =
+            &self.keys;
+        [
+            symbol,
+            timeframe,
+            horizon,
+            ts,
+            model,
+            &self.version,
+            &self.value,
+            &self.outputs,
+            &self.latency_us,
+            &self.ingest_us,
+            &self.feature_us,
+            &self.predict_us,
+            created_at,
+            revision,
+            unless_answered,
+        ]
+    }
+}
+
+#[derive(Default)]
+struct Errors<'a> {
+    keys: Keys<'a>,
+    reason: Vec<&'a str>,
+    detail: Vec<String>,
+}
+
+impl<'a> Errors<'a> {
+    fn push(&mut self, row: &'a Row) {
+        let Said::Error { reason, detail } = &row.said else { return };
+        self.keys.push(row);
+        self.reason.push(reason);
+        // PostgreSQL's texts hold every character but this one.
+        self.detail.push(detail.replace('\0', "\u{fffd}"));
+    }
+
+    fn parameters(&self) -> [&(dyn ToSql + Sync); 10] {
+        let Keys { symbol, timeframe, horizon, ts, model, created_at, revision, unless_answered } =
+            &self.keys;
+        [
+            symbol,
+            timeframe,
+            horizon,
+            ts,
+            &self.reason,
+            model,
+            &self.detail,
+            created_at,
+            revision,
+            unless_answered,
+        ]
+    }
+}
+
+/// What the driver takes for a time.
+fn system_time(ts: Timestamp) -> SystemTime {
+    let since = Duration::from_millis(ts.as_millis().unsigned_abs());
+    if ts.as_millis() < 0 { UNIX_EPOCH - since } else { UNIX_EPOCH + since }
+}

@@ -1,0 +1,156 @@
+//! One line of a spool file: a checksum, and a row or a watermark as JSON.
+//!
+//! ```text
+//! 5f2a91c3 {"watermark":["BTCUSDT","1m",1717245240000]}
+//! ```
+
+use crate::domain::{SeriesKey, Timestamp};
+use crate::store::Watermark;
+use crate::store::row::{Row, Said};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// What a line holds.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Entry {
+    /// Whose rows these are: the first line of a file.
+    Store(String),
+    Row(Row),
+    Watermark(Watermark),
+}
+
+/// The same as it is written.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Text {
+    Store(String),
+    Watermark(String, String, i64),
+    Prediction {
+        #[serde(flatten)]
+        key: Key,
+        version: u32,
+        value: f64,
+        outputs: Option<String>,
+        stages_us: [Option<f64>; 4],
+    },
+    Error {
+        #[serde(flatten)]
+        key: Key,
+        reason: String,
+        detail: String,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+struct Key {
+    symbol: String,
+    timeframe: String,
+    horizon: u32,
+    ts_ms: i64,
+    model: String,
+    revision: u32,
+    created_at_ms: i64,
+    unless_answered: bool,
+}
+
+/// Appends `entry` as a line to `out`.
+pub(super) fn put(out: &mut Vec<u8>, entry: &Entry) {
+    let begin = out.len();
+    // Room for the checksum, which is known when the rest is.
+    out.extend_from_slice(b"00000000 ");
+    // Writing to a Vec cannot fail, and no key of the type is anything but a text.
+    let _ = serde_json::to_writer(&mut *out, &Text::from(entry));
+    let sum = format!("{:08x}", crc32fast::hash(&out[begin + 9..]));
+    out[begin..begin + 8].copy_from_slice(sum.as_bytes());
+    out.push(b'\n');
+}
+
+/// Reads a line without its line break; the error says what is wrong with it.
+pub(super) fn read(line: &[u8]) -> Result<Entry, String> {
+    let (sum, text) = line.split_at_checked(9).ok_or("it is cut short")?;
+    let found = format!("{:08x} ", crc32fast::hash(text));
+    if sum != found.as_bytes() {
+        return Err(format!("its checksum is {found}and not {}", sum.escape_ascii()));
+    }
+    let text: Text = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    text.try_into()
+}
+
+impl From<&Entry> for Text {
+    fn from(entry: &Entry) -> Self {
+        let row = match entry {
+            Entry::Store(name) => return Self::Store(name.clone()),
+            Entry::Watermark((series, ts)) => {
+                return Self::Watermark(
+                    series.symbol.to_string(),
+                    series.timeframe.to_string(),
+                    ts.as_millis(),
+                );
+            }
+            Entry::Row(row) => row,
+        };
+        let key = Key {
+            symbol: row.series.symbol.to_string(),
+            timeframe: row.series.timeframe.to_string(),
+            horizon: row.horizon,
+            ts_ms: row.ts.as_millis(),
+            model: row.model.to_string(),
+            revision: row.revision,
+            created_at_ms: row.created_at.as_millis(),
+            unless_answered: row.unless_answered,
+        };
+        match row.said.clone() {
+            Said::Prediction { version, value, outputs, latency_us, ingest_us, feature_us, predict_us } => {
+                let stages_us = [latency_us, ingest_us, feature_us, predict_us];
+                Self::Prediction { key, version, value, outputs, stages_us }
+            }
+            Said::Error { reason, detail } => {
+                Self::Error { key, reason: reason.into_owned(), detail: detail.into_owned() }
+            }
+        }
+    }
+}
+
+impl TryFrom<Text> for Entry {
+    type Error = String;
+
+    fn try_from(text: Text) -> Result<Self, String> {
+        let (key, said) = match text {
+            Text::Store(name) => return Ok(Self::Store(name)),
+            Text::Watermark(symbol, timeframe, ts_ms) => {
+                return Ok(Self::Watermark((series(&symbol, &timeframe)?, Timestamp::from_millis(ts_ms))));
+            }
+            Text::Prediction { key, version, value, outputs, stages_us } => {
+                let [latency_us, ingest_us, feature_us, predict_us] = stages_us;
+                let said = Said::Prediction {
+                    version,
+                    value,
+                    outputs,
+                    latency_us,
+                    ingest_us,
+                    feature_us,
+                    predict_us,
+                };
+                (key, said)
+            }
+            Text::Error { key, reason, detail } => {
+                (key, Said::Error { reason: reason.into(), detail: detail.into() })
+            }
+        };
+        Ok(Self::Row(Row {
+            series: series(&key.symbol, &key.timeframe)?,
+            horizon: key.horizon,
+            ts: Timestamp::from_millis(key.ts_ms),
+            revision: key.revision,
+            model: key.model.into(),
+            created_at: Timestamp::from_millis(key.created_at_ms),
+            unless_answered: key.unless_answered,
+            said,
+        }))
+    }
+}
+
+fn series(symbol: &str, timeframe: &str) -> Result<Arc<SeriesKey>, String> {
+    let timeframe = timeframe.parse().map_err(|error| format!("{error}"))?;
+    SeriesKey::new(symbol, timeframe).map(Arc::new).map_err(|error| error.to_string())
+}
