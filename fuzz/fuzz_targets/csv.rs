@@ -27,7 +27,7 @@ fn read_file(content: &[u8]) {
         Err(error) => return assert!(error.to_string().starts_with(&place(1)), "{error}"),
     };
     let bare = |line: usize| lines[line].strip_suffix(b"\r").unwrap_or(lines[line]);
-    let columns = Columns::of_header(bare(0)).expect("the reader took this header");
+    let mut columns = Columns::of_header(bare(0)).expect("the reader took this header");
     // Line by line: blank ones are passed over, and an error does not end the file.
     let wanted = (1..lines.len()).filter(|line| !bare(*line).trim_ascii().is_empty());
     for line in wanted {

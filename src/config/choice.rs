@@ -31,7 +31,7 @@ macro_rules! words {
 }
 
 words! {
-    GAPS: GapPolicy { Skip = "skip", FillFlat = "fill_flat", }
+    GAPS: GapPolicy { Skip = "skip", FillFlat = "fill_flat", Reset = "reset", }
     STABILITY: Stability { Defined = "defined", Digits4 = "stable_4", Digits8 = "stable_8", }
 }
 

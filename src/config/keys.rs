@@ -132,8 +132,8 @@ settings! {
     feature: FeatureSettings {
         /// What bars that are missing within the market's hours do to features. "skip": windows count the bars
         /// that are there. "fill_flat": bars without movement or volume at the last close stand in for them,
-        /// as some venues send them; they have no predictions of their own. Part of what features are: train
-        /// with the same.
+        /// as some venues send them; they have no predictions of their own. "reset": a series begins anew behind
+        /// every gap, warm-up included, so that no window spans one. Part of what features are: train with the same.
         gaps: GapPolicy = GapPolicy::Skip, OneOf(GAPS), "", Restart;
 
         /// The longest gap over which features go on. Beyond it a series begins anew, warm-up included. 0:

@@ -14,6 +14,8 @@ pub enum GapPolicy {
     /// Bars without movement or volume at the last close stand in for the missing ones. They move features
     /// and have no predictions of their own.
     FillFlat,
+    /// Features begin anew behind it: no window spans it, and what is not full again is undefined until it is.
+    Reset,
 }
 
 /// The slots in which a series' bars are expected, and what is done about empty ones. It changes what features
@@ -64,11 +66,12 @@ impl Grid {
     pub fn gap(&self, newest: Timestamp, next: Timestamp) -> Gap {
         let missing = self.missing(newest, next, self.timeframe);
         let fills = self.policy == GapPolicy::FillFlat;
-        let limit = match (self.gap_bars_max, fills) {
-            (0, false) => u64::MAX,
-            (0, true) => FILLED_BARS_MAX,
-            (max, false) => max,
-            (max, true) => max.min(FILLED_BARS_MAX),
+        let limit = match (self.policy, self.gap_bars_max) {
+            (GapPolicy::Reset, _) => 0,
+            (GapPolicy::Skip, 0) => u64::MAX,
+            (GapPolicy::Skip, max) => max,
+            (GapPolicy::FillFlat, 0) => FILLED_BARS_MAX,
+            (GapPolicy::FillFlat, max) => max.min(FILLED_BARS_MAX),
         };
         match u32::try_from(missing).unwrap_or(u32::MAX) {
             _ if missing > limit => Gap::Reset,
@@ -80,10 +83,13 @@ impl Grid {
     /// What distinguishes it from a grid on which every gap is skipped; empty where nothing does.
     pub fn identity(&self) -> String {
         let mut parts = Vec::new();
-        if self.policy == GapPolicy::FillFlat {
-            parts.push("gaps=fill_flat".to_owned());
+        match self.policy {
+            GapPolicy::Skip => {}
+            GapPolicy::FillFlat => parts.push("gaps=fill_flat".to_owned()),
+            GapPolicy::Reset => parts.push("gaps=reset".to_owned()),
         }
-        if self.gap_bars_max > 0 {
+        // Where every gap begins anew there is no longest one.
+        if self.gap_bars_max > 0 && self.policy != GapPolicy::Reset {
             parts.push(format!("gap_bars_max={}", self.gap_bars_max));
         }
         if !self.hours.is_always() {
@@ -106,6 +112,9 @@ mod tests {
             (GapPolicy::Skip, 4, 5, Gap::Skip(4)),
             (GapPolicy::Skip, 4, 6, Gap::Reset),
             (GapPolicy::Skip, 0, 1 << 40, Gap::Skip(u32::MAX)),
+            (GapPolicy::Reset, 0, 1, Gap::Skip(0)),
+            (GapPolicy::Reset, 0, 2, Gap::Reset),
+            (GapPolicy::Reset, 9, 2, Gap::Reset),
             (GapPolicy::FillFlat, 0, 1, Gap::Skip(0)),
             (GapPolicy::FillFlat, 0, 5, Gap::Fill(4)),
             (GapPolicy::FillFlat, 3, 5, Gap::Reset),

@@ -264,3 +264,31 @@ fn a_session_market_has_no_gap_over_its_weekend() {
     state.update(&Bar { ts: sunday.plus_millis(4 * 60_000), ..minute(0, 6.0) });
     assert_eq!((state.values(), state.bars()), (&[6.0][..], 15));
 }
+
+#[test]
+fn a_gap_that_leaves_windows_undefined_until_they_are_full_again() {
+    let names = ["sma_3", "ret_1"];
+    let grid = Grid { policy: GapPolicy::Reset, ..Timeframe::MINUTE.into() };
+    let mut state = Plan::new(&names, grid).unwrap().state();
+    let mut values = Vec::new();
+    // The minute 5 is missing.
+    for n in [0, 1, 2, 3, 4, 6, 7, 8, 9] {
+        state.update(&minute(n, (n + 1) as f64));
+        values.push(state.values().to_vec());
+    }
+    let defined = |column: usize| values.iter().map(|row| !row[column].is_nan()).collect::<Vec<_>>();
+    assert_eq!(defined(0), [false, false, true, true, true, false, false, true, true]);
+    assert_eq!(defined(1), [false, true, true, true, true, false, true, true, true]);
+    assert_eq!(values[7][0], 8.0, "7, 8 and 9: none from before the gap");
+}
+
+#[test]
+fn a_partial_first_bar_of_a_coarser_timeframe_is_dropped() {
+    let mut state = Plan::new(&["ret_1@5m"], Timeframe::MINUTE).unwrap().state();
+    // From the third minute of one: the first whole one closes after the minute 9, the second after the minute 14.
+    for n in 2..=14 {
+        assert!(state.values()[0].is_nan(), "{n}");
+        state.update(&minute(n, (n + 1) as f64));
+    }
+    assert_eq!(state.values()[0], 15.0 / 10.0 - 1.0);
+}

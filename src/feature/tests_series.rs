@@ -70,9 +70,9 @@ proptest! {
 
     #[test]
     fn changes_leave_a_series_as_if_its_bars_had_come_so_from_the_start(
-        steps in steps(), seed in any::<u64>(), revision_bars in 1..9_usize, policy in 0..3_u32,
+        steps in steps(), seed in any::<u64>(), revision_bars in 1..9_usize, policy in 0..4_u32,
     ) {
-        let policy_of = [(GapPolicy::Skip, 0), (GapPolicy::FillFlat, 30), (GapPolicy::Skip, 20)];
+        let policy_of = [(GapPolicy::Skip, 0), (GapPolicy::FillFlat, 30), (GapPolicy::Skip, 20), (GapPolicy::Reset, 0)];
         let (policy, gap_bars_max) = policy_of[policy as usize];
         let grid = Grid { policy, gap_bars_max, ..Timeframe::MINUTE.into() };
         let mut series = series(&grid, revision_bars);

@@ -5,6 +5,7 @@
 //! timeframe = "1m"
 //! horizon = 5
 //! features = ["ret_1", "rsi_14"]
+//! features_hash = "…"           # optional: the training table's `feature_set_hash`, which these must have
 //! window = 1
 //! ```
 

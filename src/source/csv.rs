@@ -4,9 +4,13 @@
 //! ts,open,high,low,close,volume               in any order, further columns are ignored
 //! 2024-06-01T12:34:00Z,1.0,2.5,0.5,2.0,1200   ts is the bar's OPEN time, RFC 3339
 //! ```
+//!
+//! Or `ts` is a whole number since 1970, in seconds, milliseconds, microseconds or nanoseconds: its size tells which.
+//! All times of a file are of one kind.
 
 use super::SourceError;
 use super::lines::Lines;
+use super::times::Times;
 use crate::domain::{Bar, Timestamp};
 use std::path::{Path, PathBuf};
 
@@ -38,6 +42,7 @@ impl<'a> Iterator for Cells<'a> {
 pub struct Columns {
     /// For every column of the file, which of [`COLUMNS`] it is.
     meanings: Vec<Option<usize>>,
+    times: Times,
 }
 
 impl Columns {
@@ -60,14 +65,14 @@ impl Columns {
         if let Some(missing) = (0..COLUMNS.len()).find(|column| !meanings.contains(&Some(*column))) {
             return Err(format!("column `{}` is missing in `{text}`; {}", COLUMNS[missing], expected()));
         }
-        Ok(Self { meanings })
+        Ok(Self { meanings, times: Times::default() })
     }
 
     /// The bar of one line. `nan` and `inf` are numbers here: ingest rejects and counts them.
     ///
     /// # Errors
     /// The problem, with column, value and what is expected.
-    pub fn bar(&self, line: &[u8]) -> Result<Bar, String> {
+    pub fn bar(&mut self, line: &[u8]) -> Result<Bar, String> {
         let line = std::str::from_utf8(line).map_err(|_| "the line is not UTF-8".to_owned())?;
         let mut ts = Timestamp::default();
         let mut numbers = [0.0; COLUMNS.len()];
@@ -78,7 +83,9 @@ impl Columns {
             };
             match *meaning {
                 None => {}
-                Some(0) => ts = cell.parse().map_err(|error| format!("column `ts`: {error}"))?,
+                Some(0) => {
+                    ts = self.times.read_text(cell).map_err(|error| format!("column `ts`: {error}"))?;
+                }
                 Some(column) => {
                     numbers[column] = cell
                         .parse()
@@ -188,6 +195,42 @@ mod tests {
         ] {
             assert_eq!(read(text).as_deref(), Ok(&[bar][..]), "{text}");
         }
+    }
+
+    #[test]
+    fn a_time_stamp_unit_is_told_by_its_size_and_refused_where_it_changes_within_a_file() {
+        let noon: Timestamp = "2024-06-01T12:00:00Z".parse().unwrap();
+        let file = |times: &[&str]| {
+            let rows = times.iter().map(|ts| format!("{ts},1,1,1,1,1\n"));
+            read(format!("ts,open,high,low,close,volume\n{}", rows.collect::<String>()))
+        };
+        for zeros in ["", "000", "000000", "000000000"] {
+            let times = [format!("1717243200{zeros}"), format!("\"1717243260{zeros}\"")];
+            let bars = file(&times.each_ref().map(String::as_str)).unwrap();
+            assert_eq!(bars.iter().map(|bar| bar.ts).collect::<Vec<_>>(), [noon, noon.plus_millis(60_000)]);
+        }
+        for (times, problem) in [
+            (
+                ["1717243200", "1717243260000"],
+                "X_1m.csv:3: column `ts`: 2024-06-01T12:01:00Z is written as milliseconds",
+            ),
+            (
+                ["1717243200", "2024-06-01T12:01:00Z"],
+                "X_1m.csv:3: column `ts`: 2024-06-01T12:01:00Z is written as RFC",
+            ),
+            (["1717243200", "17172"], "X_1m.csv:3: column `ts`: 17172 is neither seconds"),
+        ] {
+            let error = file(&times).unwrap_err();
+            assert!(error.starts_with(problem), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_time_without_its_zone_is_refused_and_one_with_summer_time_is_the_same_moment() {
+        let file = |ts: &str| read(format!("ts,open,high,low,close,volume\n{ts},1,1,1,1,1\n"));
+        assert!(file("2024-06-01T12:00:00").unwrap_err().contains("write RFC 3339"));
+        assert_eq!(file("2024-07-01T08:00:00-04:00"), file("2024-07-01T12:00:00Z"));
+        assert_eq!(file("2024-01-01T07:00:00-05:00"), file("2024-01-01T12:00:00Z"));
     }
 
     #[test]

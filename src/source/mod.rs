@@ -12,6 +12,7 @@ mod replay;
 mod simulated;
 mod single;
 mod sqlite;
+mod times;
 
 pub use csv::CsvReader;
 pub use files::{BarFile, BarReader, bar_files, series_of};

@@ -10,7 +10,7 @@ use vela::{Engine, Overrides, Settings};
 
 const SOON: Duration = Duration::from_secs(60);
 
-fn settings() -> Settings {
+pub fn settings() -> Settings {
     let mut settings = Settings::default();
     settings.models.path = MODELS.into();
     settings.source.kind = SourceKind::None;
@@ -20,17 +20,17 @@ fn settings() -> Settings {
     settings
 }
 
-fn bars(count: usize) -> Vec<Bar> {
+pub fn bars(count: usize) -> Vec<Bar> {
     market(1, count).into_iter().map(|(_, bar)| bar).collect()
 }
 
 /// What an engine makes of `bars`.
-fn outcomes_of(settings: Settings, bars: &[Bar]) -> Vec<Outcome> {
+pub fn outcomes_of(settings: Settings, bars: &[Bar]) -> Vec<Outcome> {
     outcomes_for("BTCUSD", settings, bars)
 }
 
 /// The same for another symbol.
-fn outcomes_for(symbol: &str, settings: Settings, bars: &[Bar]) -> Vec<Outcome> {
+pub fn outcomes_for(symbol: &str, settings: Settings, bars: &[Bar]) -> Vec<Outcome> {
     let engine = Engine::start(settings).unwrap();
     let pushed = engine.subscribe(100_000);
     bars.iter().for_each(|bar| engine.ingest(symbol, Timeframe::MINUTE, *bar).unwrap());
@@ -39,7 +39,7 @@ fn outcomes_for(symbol: &str, settings: Settings, bars: &[Bar]) -> Vec<Outcome> 
 }
 
 /// The last outcomes of each horizon for the newest bar, by horizon.
-fn values_of(outcomes: &[Outcome], ts: Timestamp, revision: u32) -> Vec<(u32, f64)> {
+pub fn values_of(outcomes: &[Outcome], ts: Timestamp, revision: u32) -> Vec<(u32, f64)> {
     let of = |outcome: &&Outcome| outcome.ts == ts && outcome.revision == revision && outcome.result.is_ok();
     let value = |outcome: &Outcome| (outcome.horizon, outcome.result.as_ref().unwrap().value);
     let mut values: Vec<_> = outcomes.iter().filter(of).map(value).collect();
@@ -48,11 +48,11 @@ fn values_of(outcomes: &[Outcome], ts: Timestamp, revision: u32) -> Vec<(u32, f6
 }
 
 /// What an engine says of the last of `bars`, which come in order.
-fn undisturbed(bars: &[Bar]) -> Vec<(u32, f64)> {
+pub fn undisturbed(bars: &[Bar]) -> Vec<(u32, f64)> {
     values_of(&outcomes_of(settings(), bars), bars[bars.len() - 1].ts, 0)
 }
 
-fn reasons(outcomes: &[Outcome]) -> Vec<Reason> {
+pub fn reasons(outcomes: &[Outcome]) -> Vec<Reason> {
     outcomes
         .iter()
         .filter_map(|outcome| outcome.result.as_ref().err())

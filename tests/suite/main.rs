@@ -3,6 +3,7 @@
 
 mod accounting;
 mod bars;
+mod bars_told;
 mod cli;
 mod config;
 mod database;

@@ -39,6 +39,16 @@ impl Read {
     /// The column's value.
     #[inline]
     pub fn of(self, values: &Values) -> f64 {
+        match self {
+            Self::Value(i) => values[usize::from(i) & 3],
+            _ => self.computed(values),
+        }
+    }
+
+    /// The value of a column that is more than one of the numbers, behind a call: inlined, the arithmetic of all
+    /// of them was done for every column.
+    #[inline(never)]
+    fn computed(self, values: &Values) -> f64 {
         let [mean, deviation, distance, _] = *values;
         let value = |i: u8| values[usize::from(i) & 3];
         match self {

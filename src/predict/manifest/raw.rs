@@ -24,6 +24,7 @@ struct RawManifest {
     timeframe: Spanned<String>,
     horizon: Spanned<i64>,
     features: Spanned<Vec<String>>,
+    features_hash: Option<Spanned<String>>,
     window: Option<Spanned<i64>>,
     kind: Option<RawKind>,
     #[serde(default, deserialize_with = "short::inputs")]
@@ -128,6 +129,9 @@ pub(super) fn parse(text: &str) -> Result<Manifest, Fault> {
     let horizon = within(&raw.horizon, "horizon", i64::from(HORIZON_MAX))? as u32;
     let window = raw.window.as_ref().map_or(Ok(1), |w| within(w, "window", WINDOW_MAX as i64))? as usize;
     let features = features(&raw.features)?;
+    if let Some(trained) = &raw.features_hash {
+        trained_with(trained, &features)?;
+    }
     let mut inputs = Vec::new();
     let mut names = HashSet::new();
     if let Inputs::Named(name) = &raw.input {
@@ -223,6 +227,22 @@ fn symbols(value: &Spanned<OneOrMany>) -> Result<Symbols, Fault> {
             .map_err(|e| fault(value, format!("`symbol`: {e}; \"*\" stands alone for every symbol")))?;
     }
     Ok(Symbols::Listed(listed.to_vec()))
+}
+
+/// Holds the hash of the training table's feature set against the features that are listed.
+fn trained_with(hash: &Spanned<String>, features: &FeatureSet) -> Result<(), Fault> {
+    let listed = format!("{:016x}", features.hash());
+    if *hash.get_ref() == listed {
+        return Ok(());
+    }
+    Err(fault(
+        hash,
+        format!(
+            "`features_hash` is `{}`, but the features listed here, in this order, have `{listed}`: list those of the \
+             training table, whose description has its hash as `feature_set_hash`",
+            hash.get_ref()
+        ),
+    ))
 }
 
 fn features(value: &Spanned<Vec<String>>) -> Result<FeatureSet, Fault> {

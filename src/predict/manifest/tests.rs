@@ -151,3 +151,27 @@ fn a_refusal_is_plain_text_whatever_it_quotes() {
         assert!(!error.contains(char::is_control), "{error:?}");
     }
 }
+
+#[test]
+fn the_hash_of_the_training_table_is_held_against_the_listed_features() {
+    let text = |features: &str, hash: &str| {
+        format!(
+            "symbol = \"*\"\ntimeframe = \"1m\"\nhorizon = 1\nfeatures = {features}\nfeatures_hash = \"{hash}\"\n"
+        )
+    };
+    let parse = |text: &str| Manifest::parse(text, Path::new("model.toml"));
+    let names = ["ret_1", "rsi_14"].map(str::to_owned);
+    let hash = format!("{:016x}", FeatureSet::new(names).hash());
+    assert!(parse(&text("[\"ret_1\", \"rsi_14\"]", &hash)).is_ok());
+    // Another order is another row, and another feature another model.
+    for features in ["[\"rsi_14\", \"ret_1\"]", "[\"ret_1\", \"rsi_15\"]", "[\"ret_1\"]"] {
+        let error = parse(&text(features, &hash)).unwrap_err();
+        assert_eq!(error.line, Some(5));
+        let listed = format!(
+            "{:016x}",
+            parse(&text(features, &hash).replace("features_hash", "#")).unwrap().features.hash()
+        );
+        assert!(error.detail.contains(&hash) && error.detail.contains(&listed), "{error}");
+        assert_ne!(hash, listed);
+    }
+}

@@ -74,7 +74,7 @@ impl GrowingFile {
         file.identity = identity_of(&metadata);
         file.watermark = watermark;
         file.read_header()?;
-        let Some(columns) = &file.columns else { return Ok(file) };
+        let Some(columns) = &mut file.columns else { return Ok(file) };
         let mut given = Given::default();
         let mut live_from = None;
         let mut start = None;
@@ -144,12 +144,10 @@ impl GrowingFile {
 
     /// The next bar of a complete line. What is no bar is passed over, counted in `skipped`, the first one logged.
     pub(super) fn next(&mut self, skipped: &mut u64) -> Option<SourceBar> {
-        let read = self.read_header();
-        let columns = match (&self.columns, read) {
-            (_, Err(error)) => return self.unreadable(&error),
-            (None, Ok(())) => return None,
-            (Some(columns), Ok(())) => columns,
-        };
+        if let Err(error) = self.read_header() {
+            return self.unreadable(&error);
+        }
+        let columns = self.columns.as_mut()?;
         loop {
             let (offset, line) = match self.lines.next_line() {
                 Ok(Some(line)) => line,

@@ -12,7 +12,8 @@ mod tests;
 use super::merge::Merge;
 use super::{History, Poll, Source, SourceBar, SourceError};
 use crate::domain::{Origin, SeriesKey, Timestamp};
-use rows::{SeriesNames, TimeProblem, Times};
+use crate::source::times::{TimeProblem, Times};
+use rows::SeriesNames;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use start::{Cursor, StartError};
 use std::collections::HashMap;
@@ -324,7 +325,7 @@ impl SqliteSource {
             Ok(series) => series,
             Err(problem) => return Ok(Err(problem)),
         };
-        Ok(match self.times.read(row.get_ref(3)?) {
+        Ok(match rows::time(&mut self.times, row.get_ref(3)?) {
             Ok(ts) => Ok(SourceBar { series, bar: rows::bar(row, 4, ts)?, origin: Origin::Live }),
             // A single row does not put a table in doubt that was read well until now.
             Err(TimeProblem::Unreadable(problem) | TimeProblem::Doubtful(problem)) => Err(problem),

@@ -1,111 +1,32 @@
 //! Reading the cells of a bar table: times in their several spellings, prices, series names.
 
 use crate::domain::{Bar, SeriesKey, Timestamp};
+use crate::source::times::{TimeProblem, Times};
 use rusqlite::Row;
 use rusqlite::types::ValueRef;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// How a table spells its times.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unit {
-    /// RFC 3339 text.
-    Text,
-    /// Seconds since the epoch.
-    Seconds,
-    /// Milliseconds since the epoch.
-    Millis,
-    /// Microseconds since the epoch.
-    Micros,
-}
-
-/// A time that was not taken.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum TimeProblem {
-    /// No time at all: concerns its row only.
-    Unreadable(String),
-    /// A time in another unit than the table's, or in one that cannot be told: every time of the table is in doubt.
-    Doubtful(String),
-}
-
-/// Reads times, all in the unit of the first one.
-#[derive(Debug, Default)]
-pub(super) struct Times {
-    unit: Option<Unit>,
-}
-
-/// The unit of an integer time, by its magnitude: 1973 to 2286 in each unit, which do not overlap.
-fn unit_of(value: i64) -> Option<Unit> {
-    match value {
-        100_000_000..10_000_000_000 => Some(Unit::Seconds),
-        100_000_000_000..10_000_000_000_000 => Some(Unit::Millis),
-        100_000_000_000_000..10_000_000_000_000_000 => Some(Unit::Micros),
-        _ => None,
+/// The time in a cell: text or a whole number.
+pub(super) fn time(times: &mut Times, cell: ValueRef<'_>) -> Result<Timestamp, TimeProblem> {
+    match cell {
+        ValueRef::Integer(value) => times.read_integer(value),
+        ValueRef::Text(bytes) => times.read_text(std::str::from_utf8(bytes).unwrap_or_default()),
+        other => Err(TimeProblem::Unreadable(format!("{} is not a time", other.data_type()))),
     }
 }
 
-impl Times {
-    /// The time in a cell: RFC 3339 text, or an integer (also as text).
-    pub(super) fn read(&mut self, cell: ValueRef<'_>) -> Result<Timestamp, TimeProblem> {
-        let (unit, ts) = match cell {
-            ValueRef::Integer(value) => epoch(value)?,
-            ValueRef::Text(bytes) => {
-                let text = std::str::from_utf8(bytes).unwrap_or_default();
-                match text.parse::<i64>() {
-                    Ok(value) => epoch(value)?,
-                    Err(_) => {
-                        let ts = text.parse().map_err(|e| TimeProblem::Unreadable(format!("ts: {e}")))?;
-                        (Unit::Text, ts)
-                    }
-                }
-            }
-            other => {
-                return Err(TimeProblem::Unreadable(format!("ts: {} is not a time", other.data_type())));
-            }
-        };
-        match *self.unit.get_or_insert(unit) {
-            first if first == unit => Ok(ts),
-            first => Err(TimeProblem::Doubtful(format!(
-                "ts: {ts} is written as {}, earlier ones as {}; write all in one unit",
-                unit.name(),
-                first.name()
-            ))),
-        }
-    }
-}
-
-impl Unit {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Text => "RFC 3339 text",
-            Self::Seconds => "seconds",
-            Self::Millis => "milliseconds",
-            Self::Micros => "microseconds",
-        }
-    }
-}
-
-fn epoch(value: i64) -> Result<(Unit, Timestamp), TimeProblem> {
-    let unit = unit_of(value).ok_or_else(|| {
-        TimeProblem::Doubtful(format!(
-            "ts: {value} is neither seconds, milliseconds nor microseconds since 1970 between 1973 and 2286"
-        ))
-    })?;
-    let ts = match unit {
-        Unit::Seconds => Timestamp::from_secs(value),
-        Unit::Micros => Timestamp::from_millis(value / 1000),
-        _ => Timestamp::from_millis(value),
-    };
-    Ok((unit, ts))
-}
-
-/// The bar that opens at `ts` with the five cells from column `first`. What is no number becomes NaN:
+/// The bar that opens at `ts` with the five cells from column `first`. Untyped columns and NUMERIC decimals hold
+/// numbers as text, which are read as numbers. What is no number becomes NaN:
 /// ingest rejects and counts such a bar, which says more than leaving it out here.
 pub(super) fn bar(row: &Row<'_>, first: usize, ts: Timestamp) -> rusqlite::Result<Bar> {
     let number = |offset: usize| -> rusqlite::Result<f64> {
         Ok(match row.get_ref(first + offset)? {
             ValueRef::Real(value) => value,
             ValueRef::Integer(value) => value as f64,
+            ValueRef::Text(bytes) => {
+                std::str::from_utf8(bytes).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(f64::NAN)
+            }
             _ => f64::NAN,
         })
     };
@@ -149,36 +70,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_read_in_the_unit_their_size_tells() {
-        let noon: Timestamp = "2024-06-01T12:00:00Z".parse().unwrap();
-        for cell in [
-            ValueRef::Integer(1_717_243_200),
-            ValueRef::Integer(1_717_243_200_000),
-            ValueRef::Integer(1_717_243_200_000_000),
-            ValueRef::Text(b"1717243200"),
-            ValueRef::Text(b"2024-06-01T12:00:00Z"),
-            ValueRef::Text(b"2024-06-01 14:00:00+02:00"),
-        ] {
-            assert_eq!(Times::default().read(cell), Ok(noon), "{cell:?}");
+    fn cells_that_hold_no_time_are_unreadable() {
+        for cell in [ValueRef::Null, ValueRef::Real(1.7e9), ValueRef::Blob(b"x"), ValueRef::Text(b"\xff")] {
+            let read = time(&mut Times::default(), cell);
+            assert!(matches!(read, Err(TimeProblem::Unreadable(_))), "{cell:?}: {read:?}");
         }
     }
 
     #[test]
-    fn doubtful_units_and_unreadable_cells_are_told_apart() {
-        for value in [0, 7, -1_717_243_200, 20_240_601, 50_000_000_000, i64::MAX] {
-            let read = Times::default().read(ValueRef::Integer(value));
-            assert!(matches!(read, Err(TimeProblem::Doubtful(_))), "{value}: {read:?}");
-        }
-        for cell in
-            [ValueRef::Null, ValueRef::Text(b"soon"), ValueRef::Text(b"2024-06-01"), ValueRef::Real(1.7e9)]
-        {
-            let read = Times::default().read(cell);
-            assert!(matches!(read, Err(TimeProblem::Unreadable(_))), "{cell:?}: {read:?}");
-        }
-        let mut times = Times::default();
-        assert!(times.read(ValueRef::Integer(1_717_243_200)).is_ok());
-        for other in [ValueRef::Integer(1_717_243_200_000), ValueRef::Text(b"2024-06-01T12:00:00Z")] {
-            assert!(matches!(times.read(other), Err(TimeProblem::Doubtful(_))));
-        }
+    fn numeric_text_is_read_as_numbers_and_other_text_is_no_price() {
+        let database = rusqlite::Connection::open_in_memory().unwrap();
+        let read = |cells: &str| {
+            database
+                .query_row(&format!("SELECT {cells}"), [], |row| bar(row, 0, Timestamp::default()))
+                .unwrap()
+        };
+        let expected =
+            Bar { ts: Timestamp::default(), open: 1.5, high: 3.0, low: 0.5, close: 2e-8, volume: 7.0 };
+        assert_eq!(read("'1.5', ' 3 ', '.5', '2e-8', 7"), expected);
+        let odd = read("'', 'x', NULL, '1,5', '0x10'");
+        assert!([odd.open, odd.high, odd.low, odd.close, odd.volume].iter().all(|number| number.is_nan()));
     }
 }

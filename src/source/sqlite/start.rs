@@ -4,10 +4,11 @@
 //! features warm up would keep the write-ahead log from being checkpointed. What commits in between has a row
 //! number above the bound that was taken with the plan, so the live part delivers it.
 
-use super::rows::{SeriesNames, TimeProblem, Times, bar};
+use super::rows::{SeriesNames, bar, time};
 use super::table::Table;
 use crate::domain::{Origin, SeriesKey, Timestamp};
 use crate::source::history::Given;
+use crate::source::times::{TimeProblem, Times};
 use crate::source::{History, SourceBar};
 use rusqlite::Connection;
 use rusqlite::types::{Value, ValueRef};
@@ -120,7 +121,7 @@ impl Cursor {
         let mut statement = connection.prepare_cached(&table.there.newest_first)?;
         let mut rows = statement.query((symbol, timeframe, last_row))?;
         while let Some(row) = rows.next()? {
-            let ts = match times.read(row.get_ref(0)?) {
+            let ts = match time(times, row.get_ref(0)?) {
                 Ok(ts) => ts,
                 // Counted when its page is read.
                 Err(TimeProblem::Unreadable(_)) => continue,
@@ -187,7 +188,7 @@ impl Cursor {
             count += 1;
             let number: i64 = row.get(1)?;
             after = Some((row.get::<_, Value>(0)?, number));
-            match times.read(row.get_ref(0)?) {
+            match time(times, row.get_ref(0)?) {
                 Ok(ts) => {
                     let predicted = self.catch_up_from.is_some_and(|from| (ts, number) >= from)
                         && self.watermark.is_none_or(|watermark| ts > watermark);

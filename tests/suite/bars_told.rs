@@ -1,0 +1,109 @@
+//! Bars as feeds tell them: spellings of symbols, prices in other units, splits, clocks. One test a case.
+
+use crate::bars::{bars, outcomes_for, outcomes_of, reasons, settings, undisturbed, values_of};
+use crate::service_support::OUTCOMES_PER_BAR;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use vela::Engine;
+use vela::domain::{Bar, Reason, SeriesKey, Timeframe, Timestamp};
+
+/// The same bar in another unit of price, and of volume.
+fn scaled(bar: &Bar, price: f64, volume: f64) -> Bar {
+    let Bar { ts, open, high, low, close, .. } = *bar;
+    let [open, high, low, close] = [open, high, low, close].map(|value| value * price);
+    Bar { ts, open, high, low, close, volume: bar.volume * volume }
+}
+
+#[test]
+fn symbols_are_taken_as_their_feed_spells_them_and_never_merged() {
+    let spellings =
+        ["BTC/USDT", "BTC-USDT", "btcusdt", "BTCUSDT", "BTCUSDT.P", "BTC/USDT:USDT", "btc_usdt", "BTCUSD"];
+    let engine = Engine::start(settings()).unwrap();
+    let pushed = engine.subscribe(100_000);
+    for (nth, bar) in bars(20).iter().enumerate() {
+        for (at, symbol) in spellings.iter().enumerate() {
+            // Had two been one series, the second bar of a minute would be a duplicate or a revision.
+            let bar = scaled(bar, 1.0, (nth + at + 1) as f64);
+            engine.ingest(symbol, Timeframe::MINUTE, bar).unwrap();
+        }
+    }
+    assert!(engine.drain(Duration::from_secs(60)));
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for outcome in pushed.receiver().try_iter() {
+        assert_eq!(outcome.revision, 0, "{}", outcome.series);
+        *counts.entry(outcome.series.symbol.to_string()).or_default() += 1;
+    }
+    assert_eq!(counts.len(), spellings.len(), "{counts:?}");
+    assert!(spellings.iter().all(|symbol| counts[*symbol] >= 20), "{counts:?}");
+    for doubtful in ["", "BTC USDT", "BTC,USDT", "BTC\u{2044}USDT", "BTC\0"] {
+        let error = SeriesKey::new(doubtful, Timeframe::MINUTE).unwrap_err().to_string();
+        assert!(error.contains("letters, digits and . _ - / :"), "{error}");
+        assert!(engine.ingest(doubtful, Timeframe::MINUTE, bars(1)[0]).is_err(), "{doubtful}");
+    }
+}
+
+#[test]
+fn prices_in_ten_thousandths_as_integers_are_answered_like_any_other() {
+    let whole = |bar: &Bar| {
+        let Bar { ts, open, high, low, close, volume } = *bar;
+        let [open, high, low, close] = [open, high, low, close].map(|price| (price * 1e4).round());
+        Bar { ts, open, high, low, close, volume }
+    };
+    let integers: Vec<Bar> = bars(150).iter().map(whole).collect();
+    // A power of two beside ten thousand, which changes no bit of a ratio.
+    let small: Vec<Bar> = integers.iter().map(|bar| scaled(bar, 2_f64.powi(-13), 1.0)).collect();
+    let expected = undisturbed(&small);
+    assert_eq!(expected.len(), OUTCOMES_PER_BAR);
+    assert_eq!(undisturbed(&integers), expected);
+}
+
+#[test]
+fn a_split_is_a_jump_to_features_until_history_is_adjusted() {
+    let before = bars(200);
+    // Two for one, from the bar 180 on.
+    let split = |bar: &Bar| scaled(bar, 0.5, 2.0);
+    let (old, new) = before.split_at(180);
+    let new: Vec<Bar> = new.iter().map(split).collect();
+    let told: Vec<Bar> = old.iter().chain(&new).copied().collect();
+    let adjusted: Vec<Bar> = old.iter().map(split).chain(new).collect();
+    // As it comes: no bar is refused and nothing is infinite, but what is predicted saw a fall by half.
+    let (with_jump, expected) = (outcomes_of(settings(), &told), outcomes_of(settings(), &before));
+    assert_eq!(with_jump.len(), 200 * OUTCOMES_PER_BAR);
+    assert!(reasons(&with_jump).iter().all(|reason| *reason == Reason::WarmingUp));
+    let at_split = before[180].ts;
+    assert_ne!(values_of(&with_jump, at_split, 0), values_of(&expected, at_split, 0));
+    // With the history in the new unit, as it is read at a start: as if there had been none.
+    let whole = outcomes_of(settings(), &adjusted);
+    for bar in &before[180..] {
+        let expected = values_of(&expected, bar.ts, 0);
+        assert_eq!(expected.len(), OUTCOMES_PER_BAR);
+        assert_eq!(values_of(&whole, bar.ts, 0), expected, "{}", bar.ts);
+    }
+}
+
+#[test]
+fn a_bar_of_the_future_is_refused_and_the_next_one_answered() {
+    let mut bars = bars(150);
+    let expected = undisturbed(&bars);
+    let soon = Timeframe::MINUTE.open_of(Timestamp::now()).plus_millis(3_600_000);
+    bars.insert(149, Bar { ts: soon, ..bars[148] });
+    let outcomes = outcomes_of(settings(), &bars);
+    assert_eq!(reasons(&outcomes).iter().filter(|reason| **reason == Reason::Future).count(), 1);
+    assert_eq!(values_of(&outcomes, bars[150].ts, 0), expected);
+}
+
+#[test]
+fn a_symbol_that_was_halted_goes_on_where_it_was() {
+    let bars = bars(160);
+    let paused: Vec<Bar> = bars
+        .iter()
+        .enumerate()
+        .map(|(at, bar)| Bar { ts: bar.ts.plus_millis(if at < 150 { 0 } else { 86_400_000 }), ..*bar })
+        .collect();
+    let outcomes = outcomes_for("BTCUSD", settings(), &paused);
+    assert_eq!(outcomes.len(), 160 * OUTCOMES_PER_BAR);
+    // The first bar after the pause, one day later to the minute: what was taken before still counts.
+    let first = values_of(&outcomes, paused[150].ts, 0);
+    assert_eq!(first, values_of(&outcomes_of(settings(), &bars), bars[150].ts, 0));
+    assert_eq!(first.len(), OUTCOMES_PER_BAR);
+}
