@@ -77,6 +77,17 @@ pub struct Topology {
     models: Arc<Models>,
 }
 
+/// What became of a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// It is on its way.
+    Taken,
+    /// No bar of that series ever came.
+    NoSeries,
+    /// Ingest is full, and it was not to be waited for.
+    Full,
+}
+
 /// The keys of one series.
 struct Wired {
     ingest: Arc<Key<IngestStage>>,
@@ -256,14 +267,18 @@ impl Topology {
         Ok(())
     }
 
-    /// Puts a question in, behind the bars of its series; false when no bar of that series ever came.
-    pub fn put_ask(&self, series: &SeriesKey, ask: Ask, stamps: crate::domain::Stamps) -> bool {
-        let key = self.series.read().get(series).map(|wired| Arc::clone(&wired.ingest));
-        let known = key.is_some();
-        if let Some(key) = key {
-            key.put(Incoming::Ask { ask, stamps }, Lane::High);
+    /// Puts a question in, behind the bars of its series; while ingest is full it is waited for, or given up.
+    pub fn put_ask(&self, series: &SeriesKey, ask: Ask, stamps: crate::domain::Stamps, wait: bool) -> Asked {
+        let Some(key) = self.series.read().get(series).map(|wired| Arc::clone(&wired.ingest)) else {
+            return Asked::NoSeries;
+        };
+        let item = Incoming::Ask { ask, stamps };
+        if wait {
+            key.put(item, Lane::High);
+        } else if key.try_put(item, Lane::High).is_err() {
+            return Asked::Full;
         }
-        known
+        Asked::Taken
     }
 
     /// All lines as data flows, with what belongs to no stage of its own.

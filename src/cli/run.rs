@@ -1,13 +1,15 @@
 //! `vela run`: the service.
 
 use super::{CliError, settings::ConfigOptions, signals};
-use crate::config::{Settings, SourceKind, StoreUrl};
+use crate::config::{SetBy, Settings, SourceKind, StoreUrl};
 use crate::domain::pause_ms;
 use crate::engine::{Engine, Overrides};
 use crate::observe::log::{self, LogOptions};
+use crate::serve::{ServeError, Server};
 use crate::store::{self, Store, Watermark};
 use crossbeam::channel::{Receiver, RecvTimeoutError};
 use std::io::Write as _;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How often a source that ended by itself is noticed.
@@ -15,6 +17,9 @@ const TICK: Duration = Duration::from_millis(500);
 
 /// How often it is said again that the store is waited for.
 const SAY_AGAIN: Duration = Duration::from_secs(10);
+
+/// The key of the address that HTTP is served at.
+const LISTEN: &str = "serve.listen";
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -68,9 +73,23 @@ fn open_store(
     unreachable!("attempts do not run out")
 }
 
+/// Serves the engine over HTTP. An address that nobody chose and another program has is no reason not to predict.
+pub(super) fn start_server(engine: &Arc<Engine>, by_default: bool) -> Result<Option<Server>, CliError> {
+    match Server::start(engine) {
+        Err(error @ ServeError::Listen { .. }) if by_default => {
+            tracing::warn!(%error, "HTTP is not served");
+            say(format_args!("HTTP is not served: {error}"));
+            Ok(None)
+        }
+        started => started.map_err(|error| CliError::Failed(error.to_string())),
+    }
+}
+
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let stop = signals::stop_requests()?;
-    let settings = arguments.options.load()?.settings;
+    let loaded = arguments.options.load()?;
+    let listens_by_default = loaded.origins.get(LISTEN) == Some(&SetBy::Default);
+    let settings = loaded.settings;
     let _log = start_log(&settings)?;
     let interval = Duration::from_secs(settings.log.performance_interval_s);
     let models = super::runtime::open_models(&settings)?;
@@ -78,9 +97,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let (store, watermarks) = open_store(&settings, &stop)?;
     let overrides =
         Overrides { models: Some(models), store: Some(store), watermarks, ..Overrides::default() };
-    let engine = Engine::start_with(settings, overrides)?;
+    let engine = Arc::new(Engine::start_with(settings, overrides)?);
+    let server = start_server(&engine, listens_by_default)?;
     let models = engine.catalogue().models().len();
     tracing::info!(models, version = env!("CARGO_PKG_VERSION"), "started");
+    if let Some(server) = &server {
+        say(format_args!("http://{} shows what it does", server.address()));
+    }
     say(format_args!("vela runs with {models} models; Ctrl-C or SIGTERM stops it cleanly"));
     let has_source = engine.settings().source.kind != SourceKind::None;
     let mut next_report = Instant::now() + interval;
@@ -95,6 +118,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         }
     }
     let report = engine.stop()?;
+    // Until then it is said what stops, and what comes out of it.
+    drop(server);
     log_performance(&engine);
     let metrics = engine.metrics();
     let performance = &metrics.performance;

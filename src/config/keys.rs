@@ -7,7 +7,7 @@ use super::choice::{GAPS, STABILITY};
 use super::table::{Allowed, Change, Field, Key, Section, settings};
 use super::{CatchUp, LogLevel, SourceKind, StoreUrl};
 use crate::domain::{GapPolicy, Lane, MarketHours, Stability};
-use Allowed::{Bool, Fraction, Hours, Lanes, OneOf, PathOrEmpty, SqlName, Store, Whole};
+use Allowed::{Bool, Fraction, Hosts, Hours, Lanes, Listen, OneOf, PathOrEmpty, SqlName, Store, Whole};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -242,6 +242,66 @@ settings! {
 
         /// How long the server may work on one statement before it ends it. 0: as long as it takes.
         statement_timeout_ms: u64 = 10_000, Whole(0..=3_600_000), "ms", Restart;
+    }
+
+    /// HTTP: the API, metrics, the Open Inference Protocol, the stream of predictions.
+    serve: ServeSettings {
+        /// Where `vela run` and `vela demo` listen; "": nowhere. 127.0.0.1 is this machine alone; any other address
+        /// needs a token (see token_file). TLS is a reverse proxy's: docs/nginx.md. Port 0 takes a free one.
+        listen: String = "127.0.0.1:8080".to_owned(), Listen, "", Restart;
+
+        /// The file whose first line is the token that every request must carry, as `Authorization: Bearer TOKEN`.
+        /// The environment variable VELA_TOKEN holds the token itself, and goes before the file. "": no token is
+        /// asked for, which is refused where other machines can connect.
+        token_file: PathBuf = PathBuf::new(), PathOrEmpty, "", Restart;
+
+        /// Whether other machines may connect without a token.
+        public_without_token: bool = false, Bool, "", Restart;
+
+        /// Further names under which browsers and proxies reach it: "vela.example.com". A request that names
+        /// another host is refused where only this machine can connect, so that no page of the web gets in by a
+        /// name of its own; changes, and the stream, are taken from pages of these hosts and of its own address.
+        hosts: String = String::new(), Hosts, "", Restart;
+
+        /// The most connections at a time, streams not counted. Each has a thread. Further ones get 503.
+        connections_max: usize = 256, Whole(1..=10_000), "connections", Restart;
+
+        /// The most clients of the stream of predictions at a time. Further ones get 503.
+        streams_max: usize = 512, Whole(1..=10_000), "clients", Restart;
+
+        /// The longest first line and headers of a request.
+        head_bytes_max: usize = 16_384, Whole(1024..=1_048_576), "bytes", Restart;
+
+        /// The longest body of a request.
+        body_bytes_max: usize = 4_194_304, Whole(1024..=1_073_741_824), "bytes", Restart;
+
+        /// How long a client may take to send a request's first line and headers.
+        head_deadline_ms: u64 = 5000, Whole(100..=600_000), "ms", Restart;
+
+        /// How long it may take to send the body, and to take the answer.
+        transfer_deadline_ms: u64 = 30_000, Whole(100..=3_600_000), "ms", Restart;
+
+        /// How long a connection without a request is kept.
+        idle_s: u64 = 60, Whole(1..=86_400), "s", Restart;
+
+        /// Requests a second of one client's address; more get 429. 0: no bound where only this machine can
+        /// connect, 1000 elsewhere.
+        requests_per_s_max: u64 = 0, Whole(0..=10_000_000), "requests a second", Restart;
+
+        /// How many of the newest outcomes are kept in memory: for /api/predictions, and for clients of the
+        /// stream that come back.
+        recent_max: usize = 20_000, Whole(1..=10_000_000), "outcomes", Restart;
+
+        /// How many series a client of the stream that is behind may have waiting: of each only its newest
+        /// prediction waits. Beyond it the one that waits longest is left out. Both are counted.
+        stream_queue_max: usize = 4096, Whole(1..=1_000_000), "predictions", Restart;
+
+        /// How often the stream says that it is alive, and how much a client missed.
+        stream_heartbeat_s: u64 = 15, Whole(1..=3600), "s", Restart;
+
+        /// The most sessions that inference by callers (/v2) loads. They are its own: they take nothing of
+        /// model_pool_size, and no bar ever waits for them.
+        sessions_max: usize = 16, Whole(1..=10_000), "sessions", Restart;
     }
 
     /// The log.

@@ -26,6 +26,7 @@ pub const OTHER_VARIABLES: &[(&str, &str)] = &[
     ("VELA_CACHE_DIR", "folder for what is fetched, such as ONNX Runtime"),
     ("VELA_CONFIG", "the configuration file, where --config does not name one"),
     ("VELA_LOG", "filter of the log by module, in place of log.level"),
+    ("VELA_TOKEN", "the token that requests over HTTP must carry, in place of serve.token_file"),
 ];
 
 /// A configuration that passed every check, and who set what.

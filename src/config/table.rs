@@ -36,6 +36,10 @@ pub enum Allowed {
     SqlName,
     /// `none`, `sqlite:` and the path of a file, or the URL of a PostgreSQL database.
     Store,
+    /// An IP address and a port to listen at, or the empty text.
+    Listen,
+    /// Names of hosts, separated by commas, or the empty text.
+    Hosts,
     /// Weekly hours.
     Hours,
     /// A table from symbols to lanes.
@@ -138,9 +142,8 @@ impl Allowed {
             Self::Fraction(_) => "a number",
             Self::Bool => "true or false",
             Self::Lanes => "a table of symbols",
-            Self::OneOf(_) | Self::Path | Self::PathOrEmpty | Self::SqlName | Self::Store | Self::Hours => {
-                "a string"
-            }
+            Self::OneOf(_) | Self::Path | Self::PathOrEmpty | Self::SqlName | Self::Store => "a string",
+            Self::Listen | Self::Hosts | Self::Hours => "a string",
         }
     }
 }
@@ -160,6 +163,8 @@ impl fmt::Display for Allowed {
             Self::Store => {
                 f.write_str("\"none\", \"sqlite:\" and the path of a file, or \"postgres://USER@HOST/DATABASE\"")
             }
+            Self::Listen => f.write_str("an IP address with a port, such as \"127.0.0.1:8080\", or \"\""),
+            Self::Hosts => f.write_str("names of hosts, separated by commas, or \"\""),
             Self::Hours => f.write_str("\"always\", or stretches of the week such as \"sun 22:00-fri 22:00\""),
             Self::Lanes => write!(f, "SYMBOL = \"{}\" entries", choice::LANES.join("\" or \"")),
         }

@@ -2,7 +2,7 @@
 
 pub mod log;
 mod metrics;
-mod process;
+pub mod process;
 
 pub use metrics::{
     CacheMetrics, Metrics, ModelMetrics, ModelPoolMetrics, Performance, Quantiles, StageMetrics,

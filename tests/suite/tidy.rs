@@ -18,6 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("persist", &["domain", "link", "store"]),
     ("observe", &["domain"]),
     ("export", &["domain", "source", "ingest", "feature"]),
+    ("serve", &["domain", "link", "config", "alert", "predict", "observe", "engine"]),
 ];
 
 /// (crate, the rooms that may name it).
@@ -29,6 +30,9 @@ const HEAVY: &[(&str, &[&str])] = &[
     ("indicatif", &["cli"]),
     ("parquet", &["source", "export"]),
     ("sysinfo", &["observe"]),
+    ("httparse", &["serve"]),
+    ("mio", &["serve"]),
+    ("tungstenite", &["serve"]),
     ("signal_hook", &["cli"]),
 ];
 

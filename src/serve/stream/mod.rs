@@ -1,0 +1,5 @@
+//! Predictions as they come.
+
+mod feed;
+
+pub use feed::Feed;
