@@ -256,7 +256,7 @@ settings! {
         token_file: PathBuf = PathBuf::new(), PathOrEmpty, "", Restart;
 
         /// Whether other machines may connect without a token.
-        public_without_token: bool = false, Bool, "", Restart;
+        allow_public: bool = false, Bool, "", Restart;
 
         /// Further names under which browsers and proxies reach it: "vela.example.com". A request that names
         /// another host is refused where only this machine can connect, so that no page of the web gets in by a

@@ -70,10 +70,10 @@ impl Access {
             ));
         }
         let local = address.ip().to_canonical().is_loopback();
-        if token.is_none() && !local && !settings.public_without_token {
+        if token.is_none() && !local && !settings.allow_public {
             return Err(format!(
                 "serve.listen = \"{address}\" lets other machines connect, and there is no token: set serve.token_file (or \
-                 {TOKEN_VARIABLE}), listen at 127.0.0.1, or set serve.public_without_token = true"
+                 {TOKEN_VARIABLE}), listen at 127.0.0.1, or set serve.allow_public = true"
             ));
         }
         let hosts = settings.hosts.split(',').map(|host| host.trim().to_ascii_lowercase());
@@ -183,10 +183,10 @@ mod tests {
     fn a_public_address_needs_a_token_or_a_word() {
         let public = SocketAddr::from(([0, 0, 0, 0], 8080));
         let error = Access::new(&settings(), public, None).unwrap_err();
-        assert!(error.contains("serve.token_file") && error.contains("public_without_token"), "{error}");
+        assert!(error.contains("serve.token_file") && error.contains("allow_public"), "{error}");
         assert!(Access::new(&settings(), public, Some("short".into())).unwrap_err().contains("16"));
         assert!(Access::new(&settings(), public, Some(TOKEN.into())).is_ok());
-        let open = ServeSettings { public_without_token: true, ..settings() };
+        let open = ServeSettings { allow_public: true, ..settings() };
         assert!(Access::new(&open, public, None).is_ok());
         assert!(Access::new(&settings(), ([127, 0, 0, 1], 8080).into(), None).is_ok());
         let missing = ServeSettings { token_file: "/no/such/file".into(), ..settings() };

@@ -39,7 +39,7 @@ use service::Service;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
-use stream::Feed;
+use stream::Hub;
 
 /// Requests a second of one client where other machines can connect and nobody says how many.
 const PUBLIC_REQUESTS_PER_S: u64 = 1000;
@@ -69,7 +69,7 @@ pub enum ServeError {
 /// A server at work.
 pub struct Server {
     http: HttpServer,
-    feed: Feed,
+    hub: Arc<Hub>,
 }
 
 impl Server {
@@ -101,14 +101,15 @@ impl Server {
         let access = Access::new(settings, address, token()).map_err(ServeError::Access)?;
         let limits = limits(settings, access.is_local());
         let recent = Arc::new(Recent::new(settings.recent_max));
-        let feed = Feed::start(engine, Arc::clone(&recent)).map_err(ServeError::Thread)?;
-        let service = Arc::new(Service::new(Arc::clone(engine), access, recent));
+        let hub = Arc::new(Hub::start(engine, Arc::clone(&recent)).map_err(ServeError::Thread)?);
+        let service = Service::new(Arc::clone(engine), access, recent, Arc::clone(&hub));
+        let service = Arc::new(service);
         let handler = Arc::clone(&service);
         let http = HttpServer::start(listener, limits, handler).map_err(ServeError::Thread)?;
         // Nobody else sets it.
         let _ = service.connections.set(Arc::clone(http.counts()));
         tracing::info!(%address, "HTTP is served");
-        Ok(Self { http, feed })
+        Ok(Self { http, hub })
     }
 
     /// Where it listens.
@@ -124,7 +125,7 @@ impl Server {
     /// Stops: answers that are on their way are sent, then all connections end.
     pub fn stop(&self) {
         self.http.stop();
-        self.feed.stop();
+        self.hub.stop();
     }
 }
 

@@ -286,6 +286,13 @@ fn served(service: &Service, out: &mut Exposition) {
     );
     let limited = own.rate_limited;
     out.single("vela_http_rate_limited_total", "counter", "Requests of clients that sent too many.", limited);
+    out.single("vela_stream_clients", "gauge", "Clients of the stream of predictions.", own.stream_clients);
+    let conflated = own.stream_conflated;
+    out.single("vela_stream_conflated_total", "counter", "Events that a newer one replaced.", conflated);
+    let dropped = own.stream_dropped;
+    out.single("vela_stream_dropped_total", "counter", "Events left out: too many keys waited.", dropped);
+    let missed = own.stream_missed;
+    out.single("vela_stream_missed_total", "counter", "Outcomes that came faster than they were taken.", missed);
 }
 
 fn process(out: &mut Exposition) {

@@ -5,7 +5,7 @@ use super::access::Guard;
 use super::http::{Method, Request, Response, Then, decoded};
 use super::problem::Problem;
 use super::service::Service;
-use super::{api, page};
+use super::{api, page, stream};
 use std::borrow::Cow;
 
 /// What a route's pattern caught, in its order.
@@ -71,6 +71,7 @@ routes! {
     Post "/api/models/{name}/rollback", Token, api::models::rollback;
     Get "/api/config", Token, api::config::show;
     Patch "/api/config", Token, api::config::change;
+    Get "/api/stream", Stream, stream::open;
 }
 
 /// What a path leads to.

@@ -5,6 +5,7 @@ use super::http::{Counts, Fault, Handler, Method, Request, Response, Then};
 use super::problem::Problem;
 use super::recent::Recent;
 use super::routes::{Found, ROUTES, find};
+use super::stream::Hub;
 use super::traffic::Traffic;
 use crate::engine::Engine;
 use std::sync::{Arc, OnceLock};
@@ -18,6 +19,8 @@ pub struct Service {
     pub access: Access,
     /// The newest outcomes.
     pub recent: Arc<Recent>,
+    /// Who is told of predictions as they come.
+    pub hub: Arc<Hub>,
     /// What was asked so far.
     pub traffic: Traffic,
     /// What the connections did so far; set once they are there.
@@ -26,9 +29,9 @@ pub struct Service {
 
 impl Service {
     /// A service of `engine`.
-    pub fn new(engine: Arc<Engine>, access: Access, recent: Arc<Recent>) -> Self {
+    pub fn new(engine: Arc<Engine>, access: Access, recent: Arc<Recent>, hub: Arc<Hub>) -> Self {
         let traffic = Traffic::new(ROUTES.len());
-        Self { engine, access, recent, traffic, connections: OnceLock::new() }
+        Self { engine, access, recent, hub, traffic, connections: OnceLock::new() }
     }
 
     fn allowed(&self, request: &Request<'_>, route: usize) -> Result<(), Problem> {

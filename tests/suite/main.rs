@@ -19,6 +19,7 @@ mod pool;
 mod postgres_store;
 mod serve_api;
 mod serve_http;
+mod serve_stream;
 mod serve_support;
 mod service;
 mod service_support;

@@ -27,7 +27,6 @@ fn a_head_that_is_too_long_is_refused() {
     client.send(format!("GET /{}", "a".repeat(2000)).as_bytes());
     assert_eq!(client.reply(false).unwrap().status, 414);
     let headers: String = (0..65).map(|n| format!("X{n}: 1\r\n")).collect();
-    assert_eq!(served.ask("GET", "/livez", &headers[..600], b"").status, 200);
     let served = bounded(|_| {});
     assert_eq!(served.ask("GET", "/livez", &headers, b"").status, 431);
 }
@@ -156,7 +155,7 @@ fn manners_of_http() {
     // A body in chunks.
     client.send(
         b"POST /api/predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n\
-          10\r\n{\"symbol\":\"NONE\",\r\n1f\r\n\"timeframe\":\"1m\",\"horizon\":5   }\r\n0\r\n\r\n",
+          11\r\n{\"symbol\":\"NONE\",\r\n20\r\n\"timeframe\":\"1m\",\"horizon\":5   }\r\n0\r\n\r\n",
     );
     let reply = client.reply(false).unwrap();
     assert_eq!((reply.status, reply.json()["reason"].as_str()), (404, Some("no_bar")), "{}", reply.text());
@@ -248,7 +247,7 @@ fn other_machines_are_not_let_in_by_accident() {
     };
     let error = with(|_| {}).unwrap_err().to_string();
     assert!(error.contains("serve.token_file") && error.contains("127.0.0.1"), "{error}");
-    assert!(with(|serve| serve.public_without_token = true).unwrap().is_some_and(|port| port > 0));
+    assert!(with(|serve| serve.allow_public = true).unwrap().is_some_and(|port| port > 0));
     assert!(with(|serve| serve.listen.clear()).unwrap().is_none());
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut settings = settings();

@@ -159,6 +159,17 @@ impl Client {
         Some(reply)
     }
 
+    /// What comes without a length, until it is as wanted.
+    pub fn text_until(&mut self, wanted: impl Fn(&str) -> bool) -> String {
+        loop {
+            let text = String::from_utf8_lossy(&self.read).into_owned();
+            if wanted(&text) {
+                return text;
+            }
+            assert!(self.more(), "the stream ends: {text}");
+        }
+    }
+
     /// Whether the server ends the connection.
     pub fn ends(&mut self) -> bool {
         while self.more() {}

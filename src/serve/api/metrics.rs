@@ -20,12 +20,28 @@ pub struct ServeMetrics {
     pub connections_turned_away: u64,
     /// Requests refused because their client sent too many.
     pub rate_limited: u64,
+    /// Clients of the stream.
+    pub stream_clients: usize,
+    /// Events that a newer one replaced before a client of the stream took them.
+    pub stream_conflated: u64,
+    /// Events that clients of the stream were not sent because too many keys waited.
+    pub stream_dropped: u64,
+    /// Outcomes that came faster than the stream took them.
+    pub stream_missed: u64,
 }
 
 impl Service {
     /// The server's own numbers at this moment.
     pub fn metrics(&self) -> ServeMetrics {
-        let mut metrics = ServeMetrics { requests: self.traffic.total(), ..ServeMetrics::default() };
+        let stream = self.hub.counts();
+        let mut metrics = ServeMetrics {
+            requests: self.traffic.total(),
+            stream_clients: stream.clients.load(Ordering::Relaxed),
+            stream_conflated: stream.conflated.load(Ordering::Relaxed),
+            stream_dropped: stream.dropped.load(Ordering::Relaxed),
+            stream_missed: stream.missed.load(Ordering::Relaxed),
+            ..ServeMetrics::default()
+        };
         if let Some(counts) = self.connections.get() {
             metrics.connections = counts.open.load(Ordering::Relaxed);
             metrics.connections_turned_away = counts.turned_away.load(Ordering::Relaxed);
