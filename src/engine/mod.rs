@@ -390,6 +390,7 @@ fn unanswerable(symbol: &str, timeframe: Timeframe, horizon: u32, refusal: Refus
         series: Arc::new(SeriesKey { symbol: Arc::from(symbol), timeframe }),
         horizon,
         ts: crate::domain::Timestamp::default(),
+        close: f64::NAN,
         revision: 0,
         place: crate::domain::Place::default(),
         origin: Origin::Asked,
