@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod onnx;
+pub mod serving;
 pub mod zoo;
 
 use std::fmt::Write as _;
