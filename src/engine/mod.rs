@@ -2,7 +2,9 @@
 
 mod gate;
 mod intake;
+mod reporter;
 mod snapshot;
+mod stop;
 
 use crate::alert::Alert;
 use crate::config::Settings;
@@ -18,9 +20,11 @@ use gate::Gate;
 pub use intake::history;
 use intake::{Intake, SourceThread, arrived};
 use parking_lot::Mutex;
+use reporter::Reporter;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+pub use stop::StopReport;
 
 /// How long a stop waits for what is on its way, before it says what was left.
 pub const DRAIN_MAX: Duration = Duration::from_secs(30);
@@ -49,6 +53,9 @@ pub enum EngineError {
     /// What was handed in has a symbol that cannot be taken.
     #[error("{0}")]
     Symbol(#[from] SymbolError),
+    /// The system gives no more threads.
+    #[error("no thread for what is reported ({0}): raise the thread limit")]
+    Thread(std::io::Error),
     /// It was stopped before.
     #[error("the engine has stopped: it takes no more bars")]
     Stopped,
@@ -67,35 +74,6 @@ pub struct Overrides {
     pub models: Option<Models>,
     /// Take bars that close in the future: a replay's and a simulation's clock is their own.
     pub accept_future: bool,
-}
-
-/// What became of a run.
-#[derive(Clone, Debug)]
-pub struct StopReport {
-    /// Items that were still on their way when the drain's time was up; none is the rule. Their bars are
-    /// predicted at the next start, because the watermarks stand before them.
-    pub undrained: usize,
-    /// Outcomes that the store did not take.
-    pub unsaved: u64,
-    /// Why the source ended, where that was an error.
-    pub source_error: Option<String>,
-}
-
-impl StopReport {
-    /// What went wrong, for a program to end with: `None` where everything that was taken in came out.
-    pub fn failure(&self) -> Option<String> {
-        let Self { undrained, unsaved, source_error } = self;
-        let again = "the next start predicts their bars again";
-        source_error
-            .clone()
-            .or_else(|| {
-                (*unsaved > 0)
-                    .then(|| format!("{unsaved} outcomes were not stored (the log says why): {again}"))
-            })
-            .or_else(|| {
-                (*undrained > 0).then(|| format!("{undrained} items were still on their way: {again}"))
-            })
-    }
 }
 
 /// A running pipeline: bars in, stored predictions out.
@@ -131,6 +109,8 @@ pub struct Engine {
     models: Arc<Models>,
     /// Ends with the engine's stop.
     keeper: Mutex<Option<Keeper>>,
+    /// Ends when everything has come out.
+    reporter: Mutex<Option<Reporter>>,
     intake: Arc<Intake>,
     gate: Gate,
     process: ProcessProbe,
@@ -210,12 +190,15 @@ impl Engine {
             let topology = Arc::clone(&topology);
             Keeper::start(Arc::clone(&models), interval, move || topology.follow_models())
         });
+        let interval = Duration::from_secs(settings.log.performance_interval_s);
+        let reporter = Reporter::start(Arc::clone(&topology), Arc::clone(&models.alerts), interval)?;
         let source = source.map(|source| SourceThread::start(source, Arc::clone(&intake)));
         Ok(Self {
             settings,
             topology,
             models,
             keeper: Mutex::new(keeper),
+            reporter: Mutex::new(Some(reporter)),
             intake,
             gate: Gate::default(),
             process: ProcessProbe::default(),
@@ -371,6 +354,7 @@ impl Engine {
         let undrained = if drained { 0 } else { self.topology.read().iter().map(|s| s.depth).sum() };
         let stopped = StopReport { undrained, unsaved: self.topology.unsaved(), source_error };
         *report = Some(stopped.clone());
+        self.reporter.lock().take().into_iter().for_each(Reporter::stop);
         self.topology.stop()?;
         Ok(stopped)
     }

@@ -8,4 +8,4 @@ pub use metrics::{
     CacheMetrics, Metrics, ModelMetrics, ModelPoolMetrics, Performance, Quantiles, StageMetrics,
     SystemMetrics,
 };
-pub use process::ProcessProbe;
+pub use process::{ProcessProbe, this_process};

@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod onnx;
+pub mod postgres;
 pub mod zoo;
 
 use std::fmt::Write as _;
