@@ -284,6 +284,7 @@ impl Topology {
         let read = |(name, line): &(&'static str, &dyn Control)| StageReading {
             name,
             depth: line.depth(),
+            items_max: line.items_max(),
             workers: line.width(),
             meter: line.read(),
         };

@@ -1,9 +1,11 @@
 //! What one can see from outside: metrics, and the log.
 
+mod buckets;
 pub mod log;
 mod metrics;
 mod process;
 
+pub use buckets::{BOUNDS_US, Buckets};
 pub use metrics::{
     CacheMetrics, Metrics, ModelMetrics, ModelPoolMetrics, Performance, Quantiles, StageMetrics,
     SystemMetrics,
