@@ -3,6 +3,7 @@
 mod ask;
 mod gate;
 mod intake;
+mod reporter;
 mod snapshot;
 mod stop;
 
@@ -21,6 +22,7 @@ use gate::Gate;
 pub use intake::history;
 use intake::{Intake, SourceThread};
 use parking_lot::Mutex;
+use reporter::Reporter;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -47,6 +49,9 @@ pub enum EngineError {
     /// What was handed in has a symbol that cannot be taken.
     #[error("{0}")]
     Symbol(#[from] SymbolError),
+    /// The system gives no more threads.
+    #[error("no thread for what is reported ({0}): raise the thread limit")]
+    Thread(std::io::Error),
     /// It was stopped before.
     #[error("the engine has stopped: it takes no more bars")]
     Stopped,
@@ -100,6 +105,8 @@ pub struct Engine {
     models: Arc<Models>,
     /// Ends with the engine's stop.
     keeper: Mutex<Option<Keeper>>,
+    /// Ends when everything has come out.
+    reporter: Mutex<Option<Reporter>>,
     intake: Arc<Intake>,
     gate: Gate,
     process: ProcessProbe,
@@ -162,12 +169,15 @@ impl Engine {
             let wall_ms = || crate::domain::Timestamp::now().as_millis();
             Keeper::start(Arc::clone(&models), interval, wall_ms, move || topology.follow_models())
         });
+        let interval = Duration::from_secs(settings.log.performance_interval_s);
+        let reporter = Reporter::start(Arc::clone(&topology), Arc::clone(&models.alerts), interval)?;
         let source = source.map(|source| SourceThread::start(source, Arc::clone(&intake)));
         Ok(Self {
             settings,
             topology,
             models,
             keeper: Mutex::new(keeper),
+            reporter: Mutex::new(Some(reporter)),
             intake,
             gate: Gate::default(),
             process: ProcessProbe::default(),

@@ -10,4 +10,4 @@ pub use metrics::{
     CacheMetrics, Metrics, ModelMetrics, ModelPoolMetrics, Performance, Quantiles, StageMetrics,
     SymbolMetrics, SystemMetrics,
 };
-pub use process::ProcessProbe;
+pub use process::{ProcessProbe, this_process};

@@ -19,6 +19,7 @@ mod models_load;
 mod models_ugly;
 mod pool;
 mod postgres_store;
+mod reports;
 mod service;
 mod service_support;
 mod support;
