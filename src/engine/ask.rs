@@ -1,8 +1,7 @@
-//! Questions: a prediction of the newest bar, or of one that has not closed yet.
+//! Questions: what is predicted now, or would be if a bar closed as it is.
 
-use super::Engine;
-use super::intake::arrived;
-use crate::domain::{Ask, Bar, Origin, Outcome, Reason, Refusal, SeriesKey, Timeframe};
+use super::{Engine, intake::arrived};
+use crate::domain::{Ask, Bar, Origin, Outcome, Place, Reason, Refusal, SeriesKey, Timeframe, Timestamp};
 use crate::topology::Asked;
 use crossbeam::channel::{Receiver, bounded};
 use std::sync::Arc;
@@ -60,14 +59,6 @@ impl Engine {
         taken.then_some(pending)
     }
 
-    /// [`Engine::predict`] for many at once, answered independently.
-    pub fn predict_many(&self, requests: &[(&str, Timeframe, u32)]) -> Vec<Pending> {
-        requests
-            .iter()
-            .map(|(symbol, timeframe, horizon)| self.predict(symbol, *timeframe, *horizon))
-            .collect()
-    }
-
     /// Puts a question in; false where the stage was full and it was given up.
     fn ask(
         &self,
@@ -101,15 +92,24 @@ impl Engine {
         }
         (pending, true)
     }
+
+    /// [`Engine::predict`] for many at once, answered independently.
+    pub fn predict_many(&self, requests: &[(&str, Timeframe, u32)]) -> Vec<Pending> {
+        requests
+            .iter()
+            .map(|(symbol, timeframe, horizon)| self.predict(symbol, *timeframe, *horizon))
+            .collect()
+    }
 }
 
 fn unanswerable(symbol: &str, timeframe: Timeframe, horizon: u32, refusal: Refusal) -> Outcome {
     Outcome {
         series: Arc::new(SeriesKey { symbol: Arc::from(symbol), timeframe }),
         horizon,
-        ts: crate::domain::Timestamp::default(),
+        ts: Timestamp::default(),
+        close: f64::NAN,
         revision: 0,
-        place: crate::domain::Place::default(),
+        place: Place::default(),
         origin: Origin::Asked,
         stamps: arrived(),
         result: Err(refusal),
