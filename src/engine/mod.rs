@@ -6,13 +6,14 @@ mod snapshot;
 
 use crate::alert::Alert;
 use crate::config::Settings;
+use crate::control::{Controller, Decision};
 use crate::domain::{Ask, Bar, Origin, Outcome, Reason, Refusal, SeriesKey, SymbolError, Timeframe};
 use crate::observe::ProcessProbe;
 use crate::persist::Subscription;
 use crate::predict::{Catalogue, Keeper, Models};
 use crate::source::{self, Source, SourceError};
 use crate::store::{self, Store, StoreError, Watermark};
-use crate::topology::{Parts, Topology, TopologyError};
+use crate::topology::{self, Parts, Topology, TopologyError};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use gate::Gate;
 pub use intake::history;
@@ -131,6 +132,7 @@ pub struct Engine {
     models: Arc<Models>,
     /// Ends with the engine's stop.
     keeper: Mutex<Option<Keeper>>,
+    controller: Controller,
     intake: Arc<Intake>,
     gate: Gate,
     process: ProcessProbe,
@@ -210,12 +212,14 @@ impl Engine {
             let topology = Arc::clone(&topology);
             Keeper::start(Arc::clone(&models), interval, move || topology.follow_models())
         });
+        let controller = topology::control(&topology, &settings);
         let source = source.map(|source| SourceThread::start(source, Arc::clone(&intake)));
         Ok(Self {
             settings,
             topology,
             models,
             keeper: Mutex::new(keeper),
+            controller,
             intake,
             gate: Gate::default(),
             process: ProcessProbe::default(),
@@ -301,8 +305,21 @@ impl Engine {
 
     /// Changes how many workers a stage (`ingest`, `feature`, `predict`, `persist`) has, now, to between 1
     /// and `workers_max`; returns the number it has then, `None` for an unknown stage.
+    ///
+    /// The controller leaves the stage alone from then on, until [`Engine::release_workers`].
     pub fn set_workers(&self, stage: &str, workers: usize) -> Option<usize> {
-        self.topology.set_width(stage, workers)
+        topology::place_of(stage).map(|stage| self.controller.pin(stage, workers))
+    }
+
+    /// Lets the controller change the workers of a stage again that [`Engine::set_workers`] set by hand; false for
+    /// an unknown stage.
+    pub fn release_workers(&self, stage: &str) -> bool {
+        topology::place_of(stage).map(|stage| self.controller.release(stage)).is_some()
+    }
+
+    /// What the controller changed lately, with what it saw, the oldest first: at most 256 changes.
+    pub fn decisions(&self) -> Vec<Decision> {
+        self.controller.decisions()
     }
 
     /// The settings it runs with.
@@ -353,6 +370,7 @@ impl Engine {
             return Ok(report.clone());
         }
         drop(self.keeper.lock().take());
+        self.controller.stop();
         let source = self.source.lock().take();
         let give_up = || drop(self.patience.lock().take());
         let source_error = source.and_then(|source| source.stop(STORE_PATIENCE, give_up));

@@ -1,8 +1,9 @@
 //! The engine's metrics: what every part reads, put together.
 
 use super::Engine;
+use crate::control::Plant;
 use crate::observe::{
-    CacheMetrics, Metrics, ModelMetrics, ModelPoolMetrics, Performance, Quantiles, StageMetrics,
+    CacheMetrics, ControllerMetrics, Metrics, ModelMetrics, ModelPoolMetrics, Performance, Quantiles, StageMetrics,
     SystemMetrics,
 };
 use crate::persist::Tally;
@@ -75,9 +76,25 @@ impl Engine {
             },
             stages: stages.collect(),
             stage_order: STAGES.to_vec(),
+            controller: self.controller_metrics(),
             reasons: ledger.reasons,
             alerts: self.models.alerts.counts(),
             symbols: by_name(&ledger.symbols),
+        }
+    }
+}
+
+impl Engine {
+    fn controller_metrics(&self) -> ControllerMetrics {
+        let options = self.controller.options();
+        let limits = self.topology.batches();
+        ControllerMetrics {
+            enabled: options.enabled,
+            interval_ms: options.rules.interval_ms,
+            core_budget: options.rules.core_budget,
+            decisions: self.controller.decided(),
+            pinned: self.controller.pinned().into_iter().map(|stage| STAGES[stage]).collect(),
+            batch_rows: limits.into_iter().map(|(name, limit)| (name.to_string(), limit.get())).collect(),
         }
     }
 }

@@ -5,7 +5,7 @@ mod metrics;
 mod process;
 
 pub use metrics::{
-    CacheMetrics, Metrics, ModelMetrics, ModelPoolMetrics, Performance, Quantiles, StageMetrics,
+    CacheMetrics, ControllerMetrics, Metrics, ModelMetrics, ModelPoolMetrics, Performance, Quantiles, StageMetrics,
     SystemMetrics,
 };
 pub use process::ProcessProbe;
