@@ -44,7 +44,7 @@ settings! {
         controller: bool = true, Bool, "", Restart;
 
         /// How often they are looked at. A change of load is answered within two intervals.
-        controller_interval_ms: u64 = 1000, Whole(10..=60_000), "ms", Restart;
+        controller_interval_ms: u64 = 250, Whole(10..=60_000), "ms", Restart;
 
         /// The most workers that ingest, feature and predict have together, as far as workers_min leaves that
         /// open: what computes does not gain from more threads than cores. 0: the machine's cores and 3.

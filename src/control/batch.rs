@@ -1,8 +1,9 @@
 //! How many rows a run of one model may take: additive increase, multiplicative decrease, as in Clipper (NSDI 2017).
 //!
 //! The limit is cut where the 99th percentile of turns is longer than a turn may be: whoever waits for the worker
-//! waits that long. It grows by one after every run of good turns that were full: a limit that nothing reaches is
-//! left as it is. A model whose rows cost no less in company (the cost of one more row is that of a call of its own)
+//! waits that long. It grows by one after every run of good turns that were full, and until it was cut for the first
+//! time it doubles (slow start, as in TCP); never beyond what the cost that was seen allows. A limit that nothing
+//! reaches is left as it is. A model whose rows cost no less in company (the cost of one more row is that of a call of its own)
 //! gains nothing from a larger batch: its limit does not grow.
 
 use super::{DecisionSeen, DecisionWhy};
@@ -39,6 +40,8 @@ pub struct BatchState {
     /// Turns that were judged by nobody yet.
     open: BatchReading,
     good_run: u64,
+    /// Whether it was ever cut.
+    cut: bool,
     cost: Cost,
 }
 
@@ -100,16 +103,22 @@ impl BatchState {
         }
         let judged = DecisionSeen::of_batch(&self.open, self.cost.line(), rules.run_max_ns);
         self.open = BatchReading::default();
+        let fits = self.cost.line().filter(|(_, row)| *row > 0.0);
+        let fits = fits.map_or(f64::MAX, |(call, row)| (rules.run_max_ns as f64 - call) / row);
         if late as f64 > turns as f64 * LATE_SHARE {
-            self.good_run = 0;
-            let fits = self.cost.line().filter(|(_, row)| *row > 0.0);
-            let fits = fits.map_or(f64::MAX, |(call, row)| (rules.run_max_ns as f64 - call) / row);
+            (self.good_run, self.cut) = (0, true);
             let cut = (rows as f64 * CUT).min(fits).max(rows as f64 * CUT_MAX) as usize;
             let cut = cut.clamp(1, rules.rows_max);
             return (self, (cut < rows).then_some((cut, DecisionWhy::RunTooLong, judged)));
         }
         self.good_run += full;
-        let grown = (rows + (self.good_run / GOOD_RUN) as usize).min(rules.rows_max);
+        let grown = match (self.cut, full * 2 >= turns) {
+            (false, true) => rows * 2,
+            (false, false) => rows,
+            (true, _) => rows + (self.good_run / GOOD_RUN) as usize,
+        };
+        let grown = (grown as f64).min(fits.max(rows as f64)) as usize;
+        let grown = grown.min(rules.rows_max);
         self.good_run %= GOOD_RUN;
         let grows = grown > rows && self.cost.batching_gains();
         (self, grows.then_some((grown, DecisionWhy::RoomToGrow, judged)))
@@ -158,9 +167,7 @@ mod tests {
 
     #[test]
     fn a_limit_grows_where_batches_are_full_and_help() {
-        let limits = limits(10, 40, 100, 5, 1000);
-        assert!(limits.windows(2).all(|pair| pair[1] >= pair[0] && pair[1] <= pair[0] + 7), "{limits:?}");
-        assert_eq!(limits[39], 100, "its maximum");
+        assert_eq!(limits(10, 6, 100, 5, 1000), [20, 40, 80, 100, 100, 100]);
     }
 
     #[test]

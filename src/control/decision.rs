@@ -31,6 +31,8 @@ pub enum DecisionWhy {
     Load,
     /// So many drain the largest burst of the last minutes in time.
     Burst,
+    /// Items waited lately, and cores are left.
+    Spare,
     /// The 99th percentile of waits is above what it may be.
     QueueWait,
     /// What comes has kept fewer workers busy for a while.
@@ -91,6 +93,7 @@ impl DecisionWhy {
         match self {
             Self::Load => "load",
             Self::Burst => "burst",
+            Self::Spare => "spare",
             Self::QueueWait => "queue_wait",
             Self::LessLoad => "less_load",
             Self::CoreBudget => "core_budget",

@@ -191,7 +191,9 @@ impl Loop {
             if let Some((to, why, seen)) = change {
                 limit.set(to);
                 tracing::debug!(model = %name, from = rows, to, why = why.word(), ?seen, "rows a run");
-                self.memory.lock().keep(Decision { what: "batch_rows", ..decision(&name, (rows, to), why, seen) });
+                self.memory
+                    .lock()
+                    .keep(Decision { what: "batch_rows", ..decision(&name, (rows, to), why, seen) });
             }
         }
         round.models.retain(|_, model| model.limit.strong_count() > 0);

@@ -1,18 +1,15 @@
 //! The largest value of the last minutes, without remembering every value.
 
-/// How long a value is remembered at least, in ms: bars of a minute come in bursts a minute apart.
-const BUCKET_MS: u64 = 60_000;
-/// And at most this many times as long.
 const BUCKETS: usize = 4;
 
-/// A rolling maximum: of three to four minutes.
+/// A rolling maximum: a value is remembered for three to four times `BUCKET_MS`.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Peaks {
+pub(super) struct Peaks<const BUCKET_MS: u64> {
     buckets: [f64; BUCKETS],
     newest: u64,
 }
 
-impl Peaks {
+impl<const BUCKET_MS: u64> Peaks<BUCKET_MS> {
     /// Takes a value of `now_ms` in.
     pub(super) fn note(&mut self, value: f64, now_ms: u64) {
         self.forget(now_ms);
@@ -42,7 +39,7 @@ mod tests {
 
     #[test]
     fn a_peak_is_remembered_for_three_minutes_and_forgotten_after_four() {
-        let mut peaks = Peaks::default();
+        let mut peaks = Peaks::<60_000>::default();
         peaks.note(7.0, 59_000);
         peaks.note(2.0, 61_000);
         assert_eq!(peaks.max(239_000), 7.0);

@@ -4,15 +4,18 @@
 //!   ρ = 0.7 a wait is about twice the service time, at 0.9 nine times.
 //! - **Bursts.** Bars close together. A wait of `W` behind `c` workers is `W·c` of work that came at once: at least
 //!   `W·c / D` workers drain the largest of the last minutes within the `D` that a bar may wait here.
+//! - **Spare cores.** What the budget has left goes to the stages where items waited longer than half of what their
+//!   work takes: a thread that waits costs nothing, an item that waits is late.
 //! - **Correction.** Where the 99th percentile of waits is above `D` all the same, one more.
 //! - **Fast up, slow down.** More at once; fewer only after several intervals that all needed fewer, and then as many
 //!   as the neediest of them. Fewer is judged at a lower ρ, so that a load between two widths does not flap.
 //! - **No step in the dark.** An interval with few samples changes nothing; neither does one in which the stage mostly
 //!   waited for the next one: more workers would wait with it.
 
-use super::budget::{Want, fit};
+use super::budget::{Want, fit, spread};
 use super::peaks::Peaks;
 use super::{DecisionSeen, DecisionWhy};
+use std::cmp::Ordering;
 
 /// How busy workers may be, for more of them: ρ.
 const BUSY_UP: f64 = 0.7;
@@ -23,9 +26,14 @@ const SAMPLES_MIN: u64 = 20;
 /// Intervals between two changes of a stage at least.
 const DWELL: u64 = 2;
 /// Intervals that all need fewer workers, before there are fewer.
-const DOWN_AFTER: u64 = 5;
+const DOWN_AFTER: u64 = 8;
 /// A stage that waited for the next one for more than this share of its turns is not the one that is slow.
 const BLOCKED_SHARE: f64 = 0.2;
+/// How much of the largest load of the last minute counts where cores are shared.
+const LATELY: f64 = 0.6;
+/// Waits up to this share of an item's work, or up to this many ns, are none.
+const WAIT_OF_WORK: f64 = 0.5;
+const WAIT_NONE_NS: f64 = 1e6;
 /// No fewer workers while the 99th percentile of waits is above this share of what it may be.
 const COMFORTABLE: f64 = 0.25;
 
@@ -86,8 +94,10 @@ pub struct State {
 
 #[derive(Clone, Debug, Default, PartialEq)]
 struct StageState {
-    /// Work that waited at once, in workers times ns.
-    peaks: Peaks,
+    /// Work that waited at once, in workers times ns; bars of a minute come in bursts a minute apart.
+    peaks: Peaks<60_000>,
+    /// Workers that were kept busy: what sharing the cores goes by, so that a pause gives nothing away.
+    loads: Peaks<20_000>,
     changed_ms: Option<u64>,
     low: Option<Low>,
 }
@@ -117,8 +127,12 @@ pub struct Change {
 /// What a stage should have if it were alone.
 struct Wish {
     workers: usize,
+    /// And so many if cores are left.
+    welcome: usize,
     why: DecisionWhy,
     load: f64,
+    /// The same, or most of what it was lately.
+    share: f64,
 }
 
 /// Decides at `now_ms`, on any clock that goes forward; `seen` has a sample for each of the rules' stages.
@@ -126,31 +140,38 @@ struct Wish {
 pub fn decide(rules: &Rules, mut state: State, seen: &[Sample], now_ms: u64) -> (State, Vec<Change>) {
     state.stages.resize_with(rules.stages.len(), StageState::default);
     let each = rules.stages.iter().zip(&mut state.stages).zip(seen);
-    let wishes: Vec<Wish> = each
-        .map(|((stage, known), sample)| known.wish(stage, sample, rules.interval_ms, now_ms))
-        .collect();
+    let wishes: Vec<Wish> =
+        each.map(|((stage, known), sample)| known.wish(stage, sample, rules.interval_ms, now_ms)).collect();
     // Cores are shared out among those who compute; what is set by hand is set, and gone from the budget.
     let shares = |n: usize| rules.stages[n].cpu_bound && !seen[n].pinned;
     let by_hand = |n: &usize| rules.stages[*n].cpu_bound && seen[*n].pinned;
     let taken: usize = (0..wishes.len()).filter(by_hand).map(|n| seen[n].workers).sum();
     let sharing: Vec<usize> = (0..wishes.len()).filter(|n| shares(*n)).collect();
     let want = |n: &usize| Want {
+        now: seen[*n].workers,
         workers: wishes[*n].workers,
+        welcome: wishes[*n].welcome,
         least: rules.stages[*n].workers_min.max(1),
-        load: wishes[*n].load,
+        load: wishes[*n].share,
     };
     let mut wants: Vec<Want> = sharing.iter().map(want).collect();
-    fit(&mut wants, rules.core_budget.saturating_sub(taken));
+    let budget = rules.core_budget.saturating_sub(taken);
+    fit(&mut wants, budget);
+    spread(&mut wants, budget);
 
     let mut changes = Vec::new();
     for (n, wish) in wishes.into_iter().enumerate() {
         let fitted = sharing.iter().position(|other| *other == n).map(|at| wants[at].workers);
-        let to = fitted.unwrap_or(wish.workers);
+        let to = fitted.unwrap_or(wish.workers.max(wish.welcome));
         let sample = &seen[n];
         if to == sample.workers || sample.pinned {
             continue;
         }
-        let why = if to < wish.workers { DecisionWhy::CoreBudget } else { wish.why };
+        let why = match to.cmp(&wish.workers) {
+            Ordering::Less => DecisionWhy::CoreBudget,
+            Ordering::Equal => wish.why,
+            Ordering::Greater => DecisionWhy::Spare,
+        };
         let known = &mut state.stages[n];
         (known.changed_ms, known.low) = (Some(now_ms), None);
         let wait_max_ns = rules.stages[n].wait_max_ns;
@@ -167,46 +188,53 @@ impl StageState {
         let least = rules.workers_min.max(1);
         // Workers that find no key to be in are no help.
         let most = rules.workers_max.min(sample.parallel).max(least);
-        let stay = Wish { workers: now.clamp(least, rules.workers_max.max(least)), why: DecisionWhy::Bounds, load };
+        let held = now.clamp(least, rules.workers_max.max(least));
+        self.loads.note(load, now_ms);
+        let share = load.max(self.loads.max(now_ms) * LATELY);
+        let mut wish = Wish { workers: held, welcome: 0, why: DecisionWhy::Bounds, load, share };
         let turns_ns = (sample.busy_ns + sample.blocked_ns) as f64;
         let held_up = sample.blocked_ns as f64 > turns_ns * BLOCKED_SHARE;
         if sample.items.max(sample.arrivals) < SAMPLES_MIN || sample.items == 0 || held_up {
             self.low = None;
-            return stay;
+            return wish;
         }
         let (wait, wait_max) = (sample.wait_p99_ns as f64, rules.wait_max_ns.max(1) as f64);
         self.peaks.note(wait * now as f64, now_ms);
-        let burst = (self.peaks.max(now_ms) / wait_max).ceil() as usize;
+        let peak = self.peaks.max(now_ms);
+        let burst = (peak / wait_max).ceil() as usize;
         let by_load = (load / BUSY_UP).ceil() as usize;
         let corrected = if wait > wait_max { now + 1 } else { 0 };
-        let (up, why) = [
-            (by_load, DecisionWhy::Load),
-            (burst, DecisionWhy::Burst),
-            (corrected, DecisionWhy::QueueWait),
-        ]
-        .into_iter()
-        .rev()
-        .max_by_key(|(workers, _)| *workers)
-        .unwrap_or((now, DecisionWhy::Load));
+        let (up, why) =
+            [(by_load, DecisionWhy::Load), (burst, DecisionWhy::Burst), (corrected, DecisionWhy::QueueWait)]
+                .into_iter()
+                .rev()
+                .max_by_key(|(workers, _)| *workers)
+                .unwrap_or((now, DecisionWhy::Load));
         let up = up.clamp(least, most);
         let dwelt = self.changed_ms.is_none_or(|then| now_ms.saturating_sub(then) >= DWELL * interval_ms);
+        let work = sample.busy_ns as f64 / sample.items as f64;
+        let noticed = (work * WAIT_OF_WORK).max(WAIT_NONE_NS).min(wait_max);
+        let welcome = ((peak / noticed).ceil() as usize).min(most);
+        if dwelt {
+            wish.welcome = welcome;
+        }
         if up > now {
             self.low = None;
-            return if dwelt { Wish { workers: up, why, load } } else { stay };
+            return if dwelt { Wish { workers: up, why, ..wish } } else { wish };
         }
         let with_room = (load / BUSY_DOWN).ceil() as usize;
         let held = if wait > wait_max * COMFORTABLE { now.min(most) } else { 0 };
-        let down = with_room.max(burst).max(held).clamp(least, most);
+        let down = with_room.max(burst).max(held).max(welcome).clamp(least, most);
         if down >= now {
             self.low = None;
-            return stay;
+            return wish;
         }
         let low = self.low.get_or_insert(Low { since_ms: now_ms, most: down });
         low.most = low.most.max(down);
         if dwelt && now_ms.saturating_sub(low.since_ms) >= DOWN_AFTER * interval_ms {
-            return Wish { workers: low.most, why: DecisionWhy::LessLoad, load };
+            return Wish { workers: low.most, why: DecisionWhy::LessLoad, ..wish };
         }
-        stay
+        wish
     }
 }
 
@@ -226,8 +254,7 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     fn rules(stages: usize, core_budget: usize) -> Rules {
-        let stage =
-            StageRules { workers_min: 1, workers_max: 8, cpu_bound: true, wait_max_ns: SECOND / 2 };
+        let stage = StageRules { workers_min: 1, workers_max: 8, cpu_bound: true, wait_max_ns: SECOND / 2 };
         Rules { interval_ms: 1000, core_budget, stages: vec![stage; stages] }
     }
 
@@ -235,7 +262,7 @@ mod tests {
     fn busy(workers: usize, load: f64) -> Sample {
         let items = 1000;
         let busy_ns = (load * SECOND as f64) as u64;
-        let wait_p99_ns = 1_000_000;
+        let wait_p99_ns = 1000;
         Sample {
             workers,
             parallel: 100,
@@ -267,8 +294,8 @@ mod tests {
         let load = |n: usize| if (5..15).contains(&n) { 2.6 } else { 0.5 };
         let widths = widths(1, 30, |n, width| busy(width, load(n)));
         assert_eq!(widths[..5], [1; 5]);
-        assert_eq!(widths[5..20], [4; 15], "ceil(2.6 / 0.7), kept for five intervals behind the load");
-        assert_eq!(widths[20..], [1; 10]);
+        assert_eq!(widths[5..23], [4; 18], "ceil(2.6 / 0.7), kept for eight intervals behind the load");
+        assert_eq!(widths[23..], [1; 7]);
     }
 
     #[test]
@@ -296,11 +323,7 @@ mod tests {
     fn few_samples_and_a_stage_held_up_by_the_next_change_nothing() {
         let silent = |width| Sample { arrivals: 19, items: 19, ..busy(width, 7.0) };
         assert_eq!(widths(3, 50, |_, width| silent(width)), [3; 50]);
-        let held = |width| Sample {
-            blocked_ns: SECOND,
-            wait_p99_ns: 60 * SECOND,
-            ..busy(width, 0.9)
-        };
+        let held = |width| Sample { blocked_ns: SECOND, wait_p99_ns: 60 * SECOND, ..busy(width, 0.9) };
         assert_eq!(widths(3, 50, |_, width| held(width)), [3; 50]);
     }
 
@@ -316,7 +339,7 @@ mod tests {
         let seen = [busy(2, 0.1), busy(2, 1.3), busy(2, 4.0)];
         let (_, changes) = decide(&rules, State::default(), &seen, 0);
         let to: Vec<_> = changes.iter().map(|change| (change.stage, change.to, change.why)).collect();
-        assert_eq!(to, [(0, 1, DecisionWhy::CoreBudget), (1, 1, DecisionWhy::CoreBudget), (2, 4, DecisionWhy::CoreBudget)]);
+        assert_eq!(to, [(0, 1, DecisionWhy::CoreBudget), (2, 3, DecisionWhy::CoreBudget)]);
         // What is set by hand stays, and counts.
         let seen = [Sample { pinned: true, ..busy(3, 0.1) }, busy(1, 0.1), busy(1, 4.0)];
         let (_, changes) = decide(&rules, State::default(), &seen, 0);

@@ -3,10 +3,11 @@
 mod gate;
 mod intake;
 mod snapshot;
+mod tuning;
 
 use crate::alert::Alert;
 use crate::config::Settings;
-use crate::control::{Controller, Decision};
+use crate::control::Controller;
 use crate::domain::{Ask, Bar, Origin, Outcome, Reason, Refusal, SeriesKey, SymbolError, Timeframe};
 use crate::observe::ProcessProbe;
 use crate::persist::Subscription;
@@ -301,25 +302,6 @@ impl Engine {
     /// Calls `callback` with every outcome from now on, on the persist worker: it must return soon.
     pub fn subscribe_with(&self, callback: impl Fn(&Outcome) + Send + Sync + 'static) {
         self.topology.outlets().subscribe_with(Box::new(callback));
-    }
-
-    /// Changes how many workers a stage (`ingest`, `feature`, `predict`, `persist`) has, now, to between 1
-    /// and `workers_max`; returns the number it has then, `None` for an unknown stage.
-    ///
-    /// The controller leaves the stage alone from then on, until [`Engine::release_workers`].
-    pub fn set_workers(&self, stage: &str, workers: usize) -> Option<usize> {
-        topology::place_of(stage).map(|stage| self.controller.pin(stage, workers))
-    }
-
-    /// Lets the controller change the workers of a stage again that [`Engine::set_workers`] set by hand; false for
-    /// an unknown stage.
-    pub fn release_workers(&self, stage: &str) -> bool {
-        topology::place_of(stage).map(|stage| self.controller.release(stage)).is_some()
-    }
-
-    /// What the controller changed lately, with what it saw, the oldest first: at most 256 changes.
-    pub fn decisions(&self) -> Vec<Decision> {
-        self.controller.decisions()
     }
 
     /// The settings it runs with.

@@ -1,9 +1,8 @@
 //! The engine's metrics: what every part reads, put together.
 
 use super::Engine;
-use crate::control::Plant;
 use crate::observe::{
-    CacheMetrics, ControllerMetrics, Metrics, ModelMetrics, ModelPoolMetrics, Performance, Quantiles, StageMetrics,
+    CacheMetrics, Metrics, ModelMetrics, ModelPoolMetrics, Performance, Quantiles, StageMetrics,
     SystemMetrics,
 };
 use crate::persist::Tally;
@@ -80,21 +79,6 @@ impl Engine {
             reasons: ledger.reasons,
             alerts: self.models.alerts.counts(),
             symbols: by_name(&ledger.symbols),
-        }
-    }
-}
-
-impl Engine {
-    fn controller_metrics(&self) -> ControllerMetrics {
-        let options = self.controller.options();
-        let limits = self.topology.batches();
-        ControllerMetrics {
-            enabled: options.enabled,
-            interval_ms: options.rules.interval_ms,
-            core_budget: options.rules.core_budget,
-            decisions: self.controller.decided(),
-            pinned: self.controller.pinned().into_iter().map(|stage| STAGES[stage]).collect(),
-            batch_rows: limits.into_iter().map(|(name, limit)| (name.to_string(), limit.get())).collect(),
         }
     }
 }

@@ -22,6 +22,7 @@ mod sync;
 mod workers;
 
 pub use batch::{BatchLimit, BatchReading};
+pub use lanes::ROUND;
 pub use mailbox::Mailbox;
 pub use meter::{Meter, MeterReading};
 pub use stage::{Key, KeyOptions, Link, LinkError, LinkOptions, Stage, StageReading};

@@ -5,7 +5,7 @@ mod metrics;
 mod process;
 
 pub use metrics::{
-    CacheMetrics, ControllerMetrics, Metrics, ModelMetrics, ModelPoolMetrics, Performance, Quantiles, StageMetrics,
-    SystemMetrics,
+    CacheMetrics, ControllerMetrics, Metrics, ModelMetrics, ModelPoolMetrics, Performance, Quantiles,
+    StageMetrics, SystemMetrics,
 };
 pub use process::ProcessProbe;
