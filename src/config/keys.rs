@@ -195,6 +195,10 @@ settings! {
         /// ended, so one that hangs keeps a thread until the process ends.
         load_deadline_ms: u64 = 10_000, Whole(100..=600_000), "ms", Restart;
 
+        /// How much memory one run of a model may take for tensors at a time. A run that wants more fails, before it
+        /// has it, and its rows go to the version promoted before. So many runs at once as there are workers.
+        run_memory_max_mb: usize = 256, Whole(1..=1_048_576), "MiB", Restart;
+
         /// The most rows that wait for this stage. When it is full, the stage before it waits.
         queue_rows_max: usize = 20_000, Whole(1..=10_000_000), "rows", Restart;
 
@@ -268,7 +272,7 @@ settings! {
         /// How many files that were put aside are kept.
         files_max: usize = 5, Whole(1..=1000), "files", Restart;
 
-        /// How often the performance of each symbol is logged.
+        /// How often the performance of each symbol is logged and stored (table inference_metrics).
         performance_interval_s: u64 = 60, Whole(1..=86_400), "s", Restart;
     }
 }

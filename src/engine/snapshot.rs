@@ -2,10 +2,11 @@
 
 use super::Engine;
 use crate::observe::{
-    CacheMetrics, Metrics, ModelMetrics, ModelPoolMetrics, Performance, Quantiles, StageMetrics,
-    SystemMetrics,
+    BOUNDS_US, Buckets, CacheMetrics, Metrics, ModelMetrics, ModelPoolMetrics, Performance, Quantiles,
+    StageMetrics, SymbolMetrics, SystemMetrics,
 };
 use crate::persist::Tally;
+use crate::predict::Catalogue;
 use crate::topology::STAGES;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,8 +27,12 @@ impl Engine {
             let metrics = StageMetrics {
                 queue_wait: Quantiles::of(&meter.queue_wait),
                 service: Quantiles::of(&meter.service),
+                queue_wait_buckets: Buckets::of(&meter.queue_wait),
+                service_buckets: Buckets::of(&meter.service),
                 workers: stage.workers,
+                workers_max: self.settings.workers_max,
                 depth: stage.depth,
+                items_max: stage.items_max,
                 items: meter.items,
                 batch_avg: share(meter.items, meter.turns),
                 panics: meter.panics,
@@ -36,12 +41,16 @@ impl Engine {
         });
         let total = ledger.total;
         Metrics {
+            version: env!("CARGO_PKG_VERSION"),
+            bucket_bounds_us: &BOUNDS_US,
             performance: Performance {
                 total_predictions: total.predictions,
                 total_bars: self.intake.bars.load(Ordering::Relaxed),
                 avg_latency_ms: total.latency_avg_ms(),
                 max_latency_ms: total.latency_max_ns as f64 / 1e6,
                 latency: Quantiles::of(&latency),
+                latency_buckets: Buckets::of(&latency),
+                budget_ms: self.settings.max_latency_ms,
                 late_predictions: ledger.late,
                 error_rate: share(total.refusals, total.predictions + total.refusals),
                 cache_hit_rate: hit_rate,
@@ -50,7 +59,9 @@ impl Engine {
             },
             system: SystemMetrics {
                 memory_usage_mb,
+                memory_limit_mb: self.settings.max_memory_mb,
                 cpu_usage_percent,
+                cores: std::thread::available_parallelism().map_or(1, usize::from),
                 models_loaded: pool.loaded,
                 last_health_check: None,
             },
@@ -65,8 +76,9 @@ impl Engine {
                 loaded: pool.loaded,
                 loaded_peak: pool.loaded_peak,
                 loaded_file_bytes: pool.file_bytes,
+                loaded_kept_bytes: pool.kept_bytes,
                 rows_loading: self.topology.rows_loading(),
-                models: by_name(&ledger.models),
+                models: by_model(&self.models.catalogue(), &ledger.models),
             },
             feature_cache: CacheMetrics {
                 total_entries: cache.entries,
@@ -78,17 +90,44 @@ impl Engine {
             controller: self.controller_metrics(),
             reasons: ledger.reasons,
             alerts: self.models.alerts.counts(),
-            symbols: by_name(&ledger.symbols),
+            symbols: by_symbol(&ledger.symbols),
         }
     }
 }
 
-fn by_name(tallies: &BTreeMap<Arc<str>, Tally>) -> BTreeMap<String, ModelMetrics> {
-    let metrics = |tally: &Tally| ModelMetrics {
+fn by_symbol(tallies: &BTreeMap<Arc<str>, Tally>) -> BTreeMap<String, SymbolMetrics> {
+    let metrics = |tally: &Tally| SymbolMetrics {
         predictions_count: tally.predictions,
         errors_count: tally.refusals,
         avg_latency_ms: tally.latency_avg_ms(),
         max_latency_ms: tally.latency_max_ns as f64 / 1e6,
     };
     tallies.iter().map(|(name, tally)| (name.to_string(), metrics(tally))).collect()
+}
+
+/// What came of every model, and what those that serve are now.
+fn by_model(catalogue: &Catalogue, tallies: &BTreeMap<Arc<str>, Tally>) -> BTreeMap<String, ModelMetrics> {
+    let counted = |tally: &Tally| ModelMetrics {
+        predictions_count: tally.predictions,
+        errors_count: tally.refusals,
+        avg_latency_ms: tally.latency_avg_ms(),
+        max_latency_ms: tally.latency_max_ns as f64 / 1e6,
+        ..ModelMetrics::default()
+    };
+    let mut models: BTreeMap<String, ModelMetrics> =
+        tallies.iter().map(|(name, tally)| (name.to_string(), counted(tally))).collect();
+    for model in catalogue.models() {
+        let version = model.version();
+        let metrics = models.entry(model.name.to_string()).or_default();
+        metrics.version = Some(version.number);
+        metrics.standing = Some(version.standing().name());
+        metrics.failure = model.versions[0].failure().map(|failure| failure.to_string());
+        if let Ok(content) = version.content() {
+            metrics.loaded = Some(content.slot.is_loaded());
+            let batching = content.slot.batching();
+            metrics.batch_rows_max = batching.and_then(|batching| batching.sizes.last().copied());
+            metrics.batching = batching.map(|batching| batching.reason.clone());
+        }
+    }
+    models
 }

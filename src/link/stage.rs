@@ -84,6 +84,8 @@ pub struct StageReading {
     pub name: &'static str,
     /// Items waiting or in work.
     pub depth: usize,
+    /// The most that may.
+    pub items_max: usize,
     /// Workers running.
     pub workers: usize,
     /// How many workers could be at work at the same time at most: one in each key, or as many as it has slots.
@@ -168,6 +170,11 @@ impl<S: Stage> Link<S> {
         self.room.0.len()
     }
 
+    /// How many may; at that `put` waits.
+    pub fn items_max(&self) -> usize {
+        self.room.0.capacity().unwrap_or(usize::MAX)
+    }
+
     /// How many workers run now.
     pub fn width(&self) -> usize {
         self.width.load(Ordering::Relaxed)
@@ -183,6 +190,7 @@ impl<S: Stage> Link<S> {
         StageReading {
             name,
             depth: self.depth(),
+            items_max: self.options.items_max,
             workers: self.width(),
             parallel: self.keys.load(Ordering::Relaxed),
             meter: self.meter.read(),

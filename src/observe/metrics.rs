@@ -1,5 +1,6 @@
 //! The metrics structure: one snapshot of everything, with the names of the HTTP interface's JSON.
 
+use super::Buckets;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -7,6 +8,10 @@ use std::collections::BTreeMap;
 /// Everything at one moment; counts run from the start of the engine.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Metrics {
+    /// The program's version.
+    pub version: &'static str,
+    /// The upper bounds of all `…_buckets`, in µs; each has one count more, for what was longer.
+    pub bucket_bounds_us: &'static [f64],
     /// What came out.
     pub performance: Performance,
     /// What the process uses.
@@ -26,7 +31,7 @@ pub struct Metrics {
     /// Alerts so far, by their kind.
     pub alerts: BTreeMap<&'static str, u64>,
     /// By symbol.
-    pub symbols: BTreeMap<String, ModelMetrics>,
+    pub symbols: BTreeMap<String, SymbolMetrics>,
 }
 
 /// What came out.
@@ -42,6 +47,10 @@ pub struct Performance {
     pub max_latency_ms: f64,
     /// Its distribution.
     pub latency: Quantiles,
+    /// The same, counted in buckets.
+    pub latency_buckets: Buckets,
+    /// The configured `max_latency_ms`.
+    pub budget_ms: u64,
     /// Predictions that took longer than the configured `max_latency_ms`.
     pub late_predictions: u64,
     /// Outcomes without a prediction, over all outcomes: 0 to 1.
@@ -59,8 +68,12 @@ pub struct Performance {
 pub struct SystemMetrics {
     /// Resident memory, in MiB.
     pub memory_usage_mb: f64,
+    /// The configured `max_memory_mb`, in MiB.
+    pub memory_limit_mb: u64,
     /// Processor use since the last snapshot, in percent of one core.
     pub cpu_usage_percent: f64,
+    /// Processor cores that the process may use.
+    pub cores: usize,
     /// Sessions in memory.
     pub models_loaded: usize,
     /// When health was last checked, RFC 3339; absent where it never was.
@@ -90,15 +103,48 @@ pub struct ModelPoolMetrics {
     pub loaded_peak: usize,
     /// The size of the files that the sessions in memory came from, in bytes. They take more than that.
     pub loaded_file_bytes: u64,
+    /// What they keep for weights and constants, in bytes; what graphs take beside that is not counted.
+    pub loaded_kept_bytes: u64,
     /// Rows that wait for a session to be loaded.
     pub rows_loading: usize,
     /// By model.
     pub models: BTreeMap<String, ModelMetrics>,
 }
 
-/// One model, or one symbol.
+/// One model. What it is now is absent where it does not serve any more.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct ModelMetrics {
+    /// Predictions stored.
+    pub predictions_count: u64,
+    /// Outcomes without a prediction.
+    pub errors_count: u64,
+    /// Mean time from arrival to stored, in ms.
+    pub avg_latency_ms: f64,
+    /// The longest such time, in ms.
+    pub max_latency_ms: f64,
+    /// The version that answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
+    /// How it stands: `good`, `untried`, `unsteady` (a run failed) or `failed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub standing: Option<&'static str>,
+    /// Why the newest promoted version does not stand good, where it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+    /// Whether a session of it is in memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loaded: Option<bool>,
+    /// The most rows of a run; absent until its first session was loaded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch_rows_max: Option<usize>,
+    /// Why so many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batching: Option<String>,
+}
+
+/// One symbol.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct SymbolMetrics {
     /// Predictions stored.
     pub predictions_count: u64,
     /// Outcomes without a prediction.
@@ -144,10 +190,18 @@ pub struct StageMetrics {
     pub queue_wait: Quantiles,
     /// How long the turn took that handled it.
     pub service: Quantiles,
+    /// `queue_wait`, counted in buckets.
+    pub queue_wait_buckets: Buckets,
+    /// `service`, counted in buckets.
+    pub service_buckets: Buckets,
     /// Workers running.
     pub workers: usize,
+    /// The most that may run.
+    pub workers_max: usize,
     /// Items waiting or in work.
     pub depth: usize,
+    /// The most that may; at that the stage before it waits.
+    pub items_max: usize,
     /// Items handled.
     pub items: u64,
     /// Items a turn handled, on average.
