@@ -261,7 +261,7 @@ settings! {
     /// HTTP: the API, metrics, the Open Inference Protocol, the stream of predictions.
     serve: ServeSettings {
         /// Where `vela run` and `vela demo` listen; "": nowhere. 127.0.0.1 is this machine alone; any other address
-        /// needs a token (see token_file). TLS is a reverse proxy's: docs/nginx.md. Port 0 takes a free one.
+        /// needs a token (see token_file). TLS is a reverse proxy's. Port 0 takes a free one.
         listen: String = "127.0.0.1:8080".to_owned(), Listen, "", Restart;
 
         /// The file whose first line is the token that every request must carry, as `Authorization: Bearer TOKEN`.

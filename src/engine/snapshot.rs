@@ -1,6 +1,8 @@
 //! The engine's metrics: what every part reads, put together.
 
 use super::Engine;
+use crate::feature::CacheReading;
+use crate::link::StageReading;
 use crate::observe::{
     BOUNDS_US, Buckets, CacheMetrics, Metrics, ModelMetrics, ModelPoolMetrics, Performance, Quantiles,
     StageMetrics, SymbolMetrics, SystemMetrics,
@@ -8,11 +10,32 @@ use crate::observe::{
 use crate::persist::Tally;
 use crate::predict::Catalogue;
 use crate::topology::STAGES;
+use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+/// What [`Metrics`] sums up, as it was counted: for who makes histograms of it.
+#[derive(Clone, Debug)]
+pub struct Readings {
+    /// The stages, in flow order.
+    pub stages: Vec<StageReading>,
+    /// From a bar's arrival to its prediction being stored, over live bars, in ns.
+    pub latency: Histogram<u64>,
+    /// The feature cache.
+    pub cache: CacheReading,
+}
+
 impl Engine {
+    /// The distributions and counts at this moment.
+    pub fn readings(&self) -> Readings {
+        Readings {
+            stages: self.topology.read(),
+            latency: self.topology.ledger().latency().read().queue_wait,
+            cache: self.topology.cache().read(),
+        }
+    }
+
     /// Everything at this moment.
     pub fn metrics(&self) -> Metrics {
         let ledger = self.topology.ledger().read();

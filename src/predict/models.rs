@@ -82,8 +82,8 @@ impl Models {
         if !is_model_name(model) || !folder.is_dir() {
             return None;
         }
-        let PoolLimits { batch_max, deadline, .. } = *self.pool.limits();
-        let mut report = check::check(self.pool.runtime(), &folder, batch_max, deadline);
+        let PoolLimits { batch_max, run, .. } = *self.pool.limits();
+        let mut report = check::check(self.pool.runtime(), &folder, batch_max, run);
         if report.passed
             && let Ok(manifest) = Manifest::read(&folder.join(MANIFEST_FILE))
             && let Err(error) = (self.usable)(&manifest.features, manifest.timeframe)

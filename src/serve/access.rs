@@ -34,7 +34,8 @@ pub enum Guard {
     Open,
     /// By the token.
     Token,
-    /// By the token, which may stand in the query as `access_token`: browsers send no header with a stream.
+    /// By the token, which may stand among a WebSocket's protocols as `bearer.TOKEN`, or in the query as
+    /// `access_token`: browsers send no header of ours with a stream.
     Stream,
 }
 
@@ -112,8 +113,14 @@ impl Access {
             let (scheme, token) = value.split_once(' ')?;
             scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
         });
+        let offered = || {
+            let protocols = request.text_header("sec-websocket-protocol")?;
+            let token = protocols.split(',').find_map(|one| one.trim().strip_prefix("bearer."))?;
+            Some(token.to_owned())
+        };
         let in_query = || request.parameter("access_token").map(|token| token.into_owned());
-        let given = bearer.or_else(|| (guard == Guard::Stream).then(in_query).flatten());
+        let given =
+            bearer.or_else(|| (guard == Guard::Stream).then(|| offered().or_else(in_query)).flatten());
         let given: [u8; 32] = Sha256::digest(given.unwrap_or_default().as_bytes()).into();
         if bool::from(given.ct_eq(expected)) { Ok(()) } else { Err(Denied::Token) }
     }

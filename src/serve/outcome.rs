@@ -60,6 +60,8 @@ impl Serialize for OutcomeJson<'_> {
         // A question about a series without a bar has none either.
         let ts = (outcome.ts != Timestamp::default()).then_some(Text(outcome.ts));
         map.serialize_entry("ts", &ts)?;
+        let close = outcome.close.is_finite().then_some(outcome.close);
+        map.serialize_entry("close", &close)?;
         map.serialize_entry("revision", &outcome.revision)?;
         map.serialize_entry("origin", origin_word(outcome.origin))?;
         match &outcome.result {

@@ -292,7 +292,12 @@ fn served(service: &Service, out: &mut Exposition) {
     let dropped = own.stream_dropped;
     out.single("vela_stream_dropped_total", "counter", "Events left out: too many keys waited.", dropped);
     let missed = own.stream_missed;
-    out.single("vela_stream_missed_total", "counter", "Outcomes that came faster than they were taken.", missed);
+    out.single(
+        "vela_stream_missed_total",
+        "counter",
+        "Outcomes that came faster than they were taken.",
+        missed,
+    );
 }
 
 fn process(out: &mut Exposition) {

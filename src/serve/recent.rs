@@ -212,6 +212,7 @@ mod tests {
             series: Arc::new(SeriesKey::new(symbol, Timeframe::MINUTE).unwrap()),
             horizon: 5,
             ts: Timestamp::from_secs(ts),
+            close: 1.5,
             revision: 0,
             place: Place::default(),
             origin: Origin::Live,

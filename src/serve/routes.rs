@@ -55,6 +55,7 @@ macro_rules! routes {
 
 routes! {
     Get "/", Open, page::index;
+    Get "/page/{file}", Open, page::file;
     Get "/livez", Open, api::health::live;
     Get "/readyz", Open, api::health::ready;
     Get "/healthz", Open, api::health::healthz;

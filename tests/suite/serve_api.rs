@@ -37,7 +37,7 @@ fn the_description_has_every_route_and_no_other() {
 /// What a request of an operation needs so that it is answered well: the target and the body.
 fn example(method: &str, path: &str) -> (String, Option<Value>) {
     let question = json!({"symbol": "BTCUSD", "timeframe": "1m", "horizon": 5});
-    let target = path.replace("{name}", "demo-1m-h1").replace("{version}", "1");
+    let target = path.replace("{name}", "demo-1m-h1").replace("{file}", "main.js");
     match (method, path) {
         ("GET", "/api/predict") => (format!("{target}?symbol=BTCUSD&timeframe=1m&horizon=5"), None),
         ("POST", "/api/predict") => (target, Some(question)),

@@ -207,8 +207,12 @@ fn server_sent_events_say_the_same_and_resume() {
         let mut client = served.connect();
         let reply = client.ask("GET", &format!("/api/stream{query}"), headers, b"");
         assert_eq!((reply.status, reply.header("content-type")), (200, Some("text/event-stream")));
-        let text = client.text_until(|text| text.matches("event: prediction").count() >= count && text.ends_with("\n\n"));
-        text.split("\n\n").filter(|one| one.contains("event: prediction")).map(str::to_owned).collect::<Vec<_>>()
+        let text = client
+            .text_until(|text| text.matches("event: prediction").count() >= count && text.ends_with("\n\n"));
+        text.split("\n\n")
+            .filter(|one| one.contains("event: prediction"))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
     };
     let all = events("?symbols=*&horizons=1,5", "", 4);
     assert_eq!(all.len(), 4);

@@ -40,7 +40,7 @@ struct Subscribe {
 #[derive(Debug, Deserialize)]
 struct Resume {
     epoch: String,
-    #[serde(default)]
+    #[serde(default, alias = "after")]
     seq: HashMap<String, u64>,
 }
 
@@ -106,8 +106,7 @@ impl Client {
         recent: &Recent,
     ) -> Result<(), Gone> {
         self.filter = Some(Filter::new(wanted));
-        let text =
-            json!({"type": "subscribed", "epoch": recent.epoch(), "resumed": resumed, "events": backlog.len()});
+        let text = json!({"type": "subscribed", "epoch": recent.epoch(), "resumed": resumed, "events": backlog.len()});
         self.pending.begin(backlog);
         self.say("subscribed", &text)?;
         self.drain(recent)
@@ -142,7 +141,8 @@ impl Client {
             }
             Ok(Said::Ping) => return self.say("pong", &json!({"type": "pong"})),
             Err(error) => {
-                return self.complain(&format!("not understood: {error}; send {{\"type\":\"subscribe\", …}}"));
+                return self
+                    .complain(&format!("not understood: {error}; send {{\"type\":\"subscribe\", …}}"));
             }
         };
         let Subscribe { wanted, snapshot, resume } = subscribe;

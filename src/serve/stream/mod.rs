@@ -21,6 +21,9 @@ use std::sync::Arc;
 use tungstenite::handshake::derive_accept_key;
 use wire::Wire;
 
+/// The protocol that a WebSocket may name; one of those it names has to be taken up.
+const PROTOCOL: &str = "vela";
+
 /// `GET /api/stream`.
 pub fn open(
     service: &Service,
@@ -32,9 +35,9 @@ pub fn open(
     let opening = if upgrade { None } else { Some(opening(request)?) };
     let key = if upgrade { Some(websocket_key(request, response)?) } else { None };
     let hub = Arc::clone(&service.hub);
-    let place = hub.place().ok_or_else(|| {
-        Problem::busy("serve.streams_max clients have the stream: close some, or raise it")
-    })?;
+    let place = hub
+        .place()
+        .ok_or_else(|| Problem::busy("serve.streams_max clients have the stream: close some, or raise it"))?;
     response.endless();
     match key {
         Some(key) => {
@@ -42,6 +45,10 @@ pub fn open(
             response.header("Upgrade", "websocket");
             response.header("Connection", "Upgrade");
             response.header("Sec-WebSocket-Accept", &derive_accept_key(key.as_bytes()));
+            let protocols = request.text_header("sec-websocket-protocol").unwrap_or_default();
+            if protocols.split(',').any(|one| one.trim() == PROTOCOL) {
+                response.header("Sec-WebSocket-Protocol", PROTOCOL);
+            }
         }
         None => {
             response.content_type = "text/event-stream".into();
@@ -72,7 +79,9 @@ fn websocket_key<'a>(request: &Request<'a>, response: &mut Response) -> Result<&
     let upgrades = connection.split(',').any(|token| token.trim().eq_ignore_ascii_case("upgrade"));
     let key = request.text_header("sec-websocket-key").filter(|key| key.len() == 24 && upgrades);
     key.ok_or_else(|| {
-        Problem::bad("a WebSocket begins with `Connection: Upgrade` and a `Sec-WebSocket-Key` of 24 characters")
+        Problem::bad(
+            "a WebSocket begins with `Connection: Upgrade` and a `Sec-WebSocket-Key` of 24 characters",
+        )
     })
 }
 
