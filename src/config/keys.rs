@@ -5,9 +5,10 @@
 
 use super::choice::{GAPS, STABILITY};
 use super::table::{Allowed, Change, Field, Key, Section, settings};
+use super::watch::{Rules, default_rules};
 use super::{CatchUp, LogLevel, SourceKind, StoreUrl};
 use crate::domain::{GapPolicy, Lane, MarketHours, Stability};
-use Allowed::{Bool, Fraction, Hours, Lanes, OneOf, PathOrEmpty, SqlName, Store, Whole};
+use Allowed::{Bool, Fraction, Hours, HttpUrlOrEmpty, Lanes, OneOf, PathOrEmpty, SqlName, Store, Whole};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -18,9 +19,8 @@ settings! {
         /// Predictions that take longer are stored all the same, and counted as late.
         max_latency_ms: u64 = 5000, Whole(1..=3_600_000), "ms", Restart;
 
-        /// How often the system examines itself: stages that stand still, models that fail, a store that
-        /// is away. NOT IN EFFECT YET: it is checked, and takes effect with the health checks, which come
-        /// later.
+        /// How often the system examines itself by the rules of [alert]: what is wrong makes its health
+        /// degraded or critical, and alerts somebody.
         health_check_interval: u64 = 60, Whole(1..=86_400), "s", Restart;
 
         /// How long a computed feature vector may be served again. Older ones are computed anew.
@@ -242,6 +242,43 @@ settings! {
 
         /// How long the server may work on one statement before it ends it. 0: as long as it takes.
         statement_timeout_ms: u64 = 10_000, Whole(0..=3_600_000), "ms", Restart;
+    }
+
+    /// Who is told when something is wrong: the log, the store, and a webhook. An alert is raised once, repeated
+    /// after pauses that double while nothing changes, and cleared when it is over.
+    alert: AlertSettings {
+        /// When something is wrong. A rule is broken once its measure has been over its limit for for_s seconds, and mended once
+        /// it has not been for as long. A broken rule of severity "error" makes the system's health critical, one of
+        /// severity "warning" degraded. What a table says is laid over these rules: { over = 80 } changes one number,
+        /// { enabled = false } turns a rule off, a rule of a new name needs a measure. In the environment and with --set it is
+        /// written memory.over=80,cpu.enabled=false.
+        ///
+        /// Measures, each with the unit of its limit: "latency" (% of the live predictions since the last check that took longer
+        /// than max_latency_ms), "errors" (% of the outcomes since then that are a failure of a model, a bar or vela; bars that warm
+        /// up or have no model are none), "panics" (items since then over which a worker panicked), "stalled" (s in which a
+        /// stage with work finished nothing), "queue" (% of a stage's bound), "feed_quiet" (bars that a series is
+        /// behind the newest of its timeframe), "models_missing" (1 where no model serves), "models_refused" (entries of the models folder
+        /// that cannot be read), "model_fallback" (versions of a model that fail while an older one serves), "model_down" (models
+        /// that no version serves), "runtime" (sessions whose creation hangs), "store_away" (s in which the store took nothing),
+        /// "unsaved" (outcomes since the last check that it refused for good), "spool" (% of store.spool_size_max_mb), "memory" (% of
+        /// max_memory_mb or of the control group's limit, whichever is nearer), "cpu" (% of all processors it may use), "disk" (% of the file
+        /// systems of log, store and spool). Shares of fewer than 20 are no measure.
+        rules: Rules = default_rules(), Allowed::Rules, "", Restart;
+
+        /// How long after an alert was raised it is repeated first, if it still stands; each further pause is twice as
+        /// long, up to a day.
+        repeat_after_s: u64 = 300, Whole(1..=86_400), "s", Restart;
+
+        /// Where alerts are sent as HTTP POST, one a request, as JSON: at, phase (raised, repeated, cleared), severity, code, subject,
+        /// detail, host, pid. "": nowhere. What cannot be delivered is tried again for ten minutes; nothing waits for it.
+        webhook_url: String = String::new(), HttpUrlOrEmpty, "", Restart;
+
+        /// The file whose first line is the secret that requests are signed with; VELA_WEBHOOK_SECRET goes before it. "": there
+        /// is none. The header X-Vela-Signature is t=SECONDS,v1=HEX, where HEX is the HMAC-SHA256 of "SECONDS.BODY".
+        webhook_secret_path: PathBuf = PathBuf::new(), PathOrEmpty, "", Restart;
+
+        /// How long one request may take.
+        webhook_timeout_ms: u64 = 5000, Whole(10..=60_000), "ms", Restart;
     }
 
     /// The log.

@@ -1,6 +1,7 @@
 //! What a row of the table of keys is, and the macro that turns the rows into `Settings` and `KEYS`.
 
 use super::keys::Settings;
+use super::watch::Rules;
 use super::{StoreUrl, choice};
 use crate::domain::Lane;
 use std::collections::BTreeMap;
@@ -40,6 +41,10 @@ pub enum Allowed {
     Hours,
     /// A table from symbols to lanes.
     Lanes,
+    /// The empty text, or the URL of an HTTP endpoint.
+    HttpUrlOrEmpty,
+    /// A table of alert rules.
+    Rules,
 }
 
 /// A value of any key.
@@ -59,6 +64,8 @@ pub enum Value {
     Store(StoreUrl),
     /// Symbols and their lanes.
     Lanes(BTreeMap<String, Lane>),
+    /// Alert rules by name.
+    Rules(Rules),
 }
 
 /// A key: one row of the table.
@@ -138,9 +145,14 @@ impl Allowed {
             Self::Fraction(_) => "a number",
             Self::Bool => "true or false",
             Self::Lanes => "a table of symbols",
-            Self::OneOf(_) | Self::Path | Self::PathOrEmpty | Self::SqlName | Self::Store | Self::Hours => {
-                "a string"
-            }
+            Self::Rules => "a table of rules",
+            Self::OneOf(_)
+            | Self::Path
+            | Self::PathOrEmpty
+            | Self::SqlName
+            | Self::Store
+            | Self::Hours
+            | Self::HttpUrlOrEmpty => "a string",
         }
     }
 }
@@ -162,6 +174,10 @@ impl fmt::Display for Allowed {
             }
             Self::Hours => f.write_str("\"always\", or stretches of the week such as \"sun 22:00-fri 22:00\""),
             Self::Lanes => write!(f, "SYMBOL = \"{}\" entries", choice::LANES.join("\" or \"")),
+            Self::HttpUrlOrEmpty => f.write_str("\"\", or a URL that begins with http:// or https://"),
+            Self::Rules => f.write_str(
+                "NAME = { measure = \"...\", over = NUMBER, for_s = SECONDS, severity = \"...\" } entries",
+            ),
         }
     }
 }
@@ -195,6 +211,7 @@ fields! {
     PathBuf, Path;
     StoreUrl, Store;
     BTreeMap<String, Lane>, Lanes;
+    Rules, Rules;
     u64, Whole;
 }
 

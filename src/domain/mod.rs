@@ -12,6 +12,7 @@ mod prediction;
 mod reason;
 mod retry;
 mod series;
+mod severity;
 mod time;
 mod timeframe;
 
@@ -24,5 +25,6 @@ pub use prediction::{OUTCOMES_PER_BAR_MAX, Outcome, Prediction, ValueNames};
 pub use reason::{Reason, Refusal};
 pub use retry::pause_ms;
 pub use series::{Lane, SeriesId, SeriesKey, SymbolError};
+pub use severity::Severity;
 pub use time::{ParseTimestampError, Timestamp};
 pub use timeframe::{ParseTimeframeError, Timeframe};
