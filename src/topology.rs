@@ -19,13 +19,13 @@ mod routes;
 
 use crate::alert::Severity;
 use crate::config::{FeatureSettings, Settings};
-use crate::domain::{Ask, Incoming, Lane, Origin, Outcome, Reason, Refusal, SeriesId, SeriesKey, Task};
+use crate::domain::{Ask, Incoming, Lane, Origin, Outcome, Reason, Refusal, SeriesId, SeriesKey, Task, Timestamp};
 use crate::feature::{FeatureCache, FeatureRules, FeatureStage};
 use crate::ingest::{IngestKey, IngestStage, Ranking, RankingOptions};
 use crate::link::{Key, KeyOptions, LinkOptions};
 use crate::persist::{Ledger, Outlets, PersistKey, PersistStage};
 use crate::predict::{Loading, Models, PredictStage};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, StoreReading};
 use crossbeam::channel::Receiver;
 use line::{Control, Line, line};
 pub use line::{StageReading, TopologyError};
@@ -281,6 +281,7 @@ impl Topology {
         let read = |(name, line): &(&'static str, &dyn Control)| StageReading {
             name,
             depth: line.depth(),
+            depth_max: line.depth_max(),
             workers: line.width(),
             meter: line.read(),
         };
@@ -325,6 +326,20 @@ impl Topology {
     /// Outcomes that the store did not take.
     pub fn unsaved(&self) -> u64 {
         self.persist.link.stage().unsaved()
+    }
+
+    /// How the store is.
+    pub fn store(&self) -> StoreReading {
+        self.persist.link.stage().store()
+    }
+
+    /// Every series with the open time of its newest bar.
+    pub fn newest_bars(&self) -> Vec<(Arc<SeriesKey>, Timestamp)> {
+        let all = self.series.read();
+        let newest = |(series, wired): (&Arc<SeriesKey>, &Wired)| {
+            Some((Arc::clone(series), wired.ingest.data.newest()?))
+        };
+        all.iter().filter_map(newest).collect()
     }
 
     /// The subscribers.

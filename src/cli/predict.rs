@@ -61,7 +61,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     if let Err(refusal) = &outcome.result
         && refusal.reason == Reason::NoBar
     {
-        let path = engine.settings().source.path.display();
+        let settings = engine.settings();
+        let path = settings.source.path.display();
         return Err(CliError::Failed(format!(
             "no prediction: {refusal}; bars are read from {path} (source.path): check it, and how the symbol is spelled"
         )));

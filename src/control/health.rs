@@ -103,6 +103,17 @@ pub enum Status {
     Critical,
 }
 
+impl Status {
+    /// The word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Degraded => "degraded",
+            Self::Critical => "critical",
+        }
+    }
+}
+
 /// Why it is not healthy.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct HealthReason {

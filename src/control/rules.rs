@@ -219,3 +219,146 @@ fn failures(failing: &[(u32, String)]) -> String {
     let each: Vec<String> = failing.iter().map(|(n, why)| format!("version {n} fails: {why}")).collect();
     each.join("; ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::health::{ModelSeen, StageSeen};
+    use super::*;
+    use crate::domain::MarketHours;
+
+    /// What `seen` breaks of the default rules, `s` seconds after nothing was seen: (code, subject), one a line.
+    fn broken(seen: &Observation, s: u64) -> String {
+        let rules = Measure::ALL.iter().map(|m| (m.word().to_owned(), m.rule())).collect();
+        broken_of(seen, &Totals::default(), &rules, s)
+    }
+
+    fn broken_of(seen: &Observation, totals: &Totals, rules: &Rules, s: u64) -> String {
+        let progress = seen.stages.iter().map(|stage| (stage.name, Progress { items: 7, at: Duration::ZERO }));
+        let before = Before { totals: *totals, progress: &progress.collect() };
+        let conditions = examine(seen, &before, rules, Duration::from_secs(s));
+        let each = conditions.iter().map(|one| format!("{} {}", one.code, one.subject));
+        each.collect::<Vec<_>>().join(", ")
+    }
+
+    /// Nothing is wrong with it.
+    fn well() -> Observation {
+        let model = ModelSeen { name: "m".into(), serves: Some(3), failing: Vec::new() };
+        Observation { models: vec![model], ..Observation::default() }
+    }
+
+    fn stage(name: &'static str, depth: usize, items: u64) -> StageSeen {
+        StageSeen { name, depth, depth_max: 100, items }
+    }
+
+    #[test]
+    fn each_measure_is_broken_beyond_its_limit_and_not_at_it() {
+        let totals = |change: fn(&mut Totals)| {
+            let mut seen = well();
+            change(&mut seen.totals);
+            seen
+        };
+        let changed = |change: fn(&mut Observation)| {
+            let mut seen = well();
+            change(&mut seen);
+            seen
+        };
+        let usage = |used: f64| Usage { subject: "u".into(), used, limit: 200.0 };
+        let cases: &[(Observation, &str)] = &[
+            (well(), ""),
+            (totals(|t| (t.live, t.late) = (100, 1)), ""),
+            (totals(|t| (t.live, t.late) = (100, 2)), "latency predictions"),
+            // Of few, a share says nothing.
+            (totals(|t| (t.live, t.late) = (19, 19)), ""),
+            (totals(|t| (t.outcomes, t.failures) = (100, 5)), ""),
+            (totals(|t| (t.outcomes, t.failures) = (100, 6)), "errors outcomes"),
+            (totals(|t| t.panics = 1), "panics workers"),
+            (totals(|t| t.unsaved = 1), "unsaved store"),
+            (changed(|o| o.stages = vec![stage("feature", 80, 8)]), ""),
+            (changed(|o| o.stages = vec![stage("feature", 81, 8)]), "queue feature"),
+            (changed(|o| o.models.clear()), "models_missing models"),
+            (changed(|o| o.models_refused = vec![("p".into(), "bad".into())]), "models_refused p"),
+            (changed(|o| o.models[0].failing = vec![(4, "bad".into())]), "model_fallback m"),
+            (changed(|o| (o.models[0].serves, o.models[0].failing) = (None, vec![(4, "bad".into())])), "model_down m"),
+            (changed(|o| o.sessions_hanging = 1), "runtime onnxruntime"),
+            (changed(|o| o.store_away = Some(Duration::from_millis(900))), ""),
+            (changed(|o| o.store_away = Some(Duration::from_millis(1100))), "store_away store"),
+            (Observation { spool: Some(usage(20.0)), ..well() }, ""),
+            (Observation { spool: Some(usage(21.0)), ..well() }, "spool u"),
+            (Observation { memory: vec![usage(180.0), usage(10.0)], ..well() }, ""),
+            (Observation { memory: vec![usage(10.0), usage(181.0)], ..well() }, "memory u"),
+            (Observation { memory: vec![Usage { limit: 0.0, ..usage(10.0) }], ..well() }, ""),
+            (changed(|o| o.cpu_percent = 96.0), "cpu process"),
+            (Observation { disks: vec![usage(191.0)], ..well() }, "disk u"),
+        ];
+        for (seen, expected) in cases {
+            assert_eq!(broken(seen, 1), *expected, "{seen:?}");
+        }
+    }
+
+    #[test]
+    fn the_last_stage_that_stands_still_is_told_and_not_those_that_wait_for_it() {
+        let stages = |depths: [usize; 4], items: [u64; 4]| {
+            let names = ["ingest", "feature", "predict", "persist"];
+            let stages = (0..4).map(|at| stage(names[at], depths[at], items[at])).collect();
+            Observation { stages, ..well() }
+        };
+        for (depths, items, s, expected) in [
+            ([1, 1, 1, 1], [7, 7, 7, 7], 30, ""),
+            ([1, 1, 1, 1], [7, 7, 7, 7], 31, "stalled persist"),
+            ([1, 1, 1, 0], [7, 7, 7, 7], 31, "stalled predict"),
+            ([1, 1, 1, 1], [7, 7, 7, 8], 31, "stalled predict"),
+            ([0, 0, 0, 0], [7, 7, 7, 7], 31, ""),
+            ([1, 1, 1, 1], [8, 8, 8, 8], 31, ""),
+        ] {
+            assert_eq!(broken(&stages(depths, items), s), expected, "{depths:?} {items:?}");
+        }
+        let away = Some(Duration::from_secs(40));
+        let seen = Observation { store_away: away, ..stages([1; 4], [7; 4]) };
+        assert_eq!(broken(&seen, 40), "store_away store", "what it waits for is known");
+    }
+
+    #[test]
+    fn a_series_is_quiet_when_its_siblings_go_on_in_open_hours() {
+        let at = |symbol: &str, timeframe: &str, minute: i64| {
+            let series = SeriesKey::new(symbol, timeframe.parse().unwrap()).unwrap();
+            // From Friday, 2024-01-05, 20:00.
+            (Arc::new(series), Timestamp::from_secs(1_704_484_800 + 60 * minute))
+        };
+        let seen = |series: Vec<_>, hours: &str| {
+            let hours: MarketHours = hours.parse().unwrap();
+            broken(&Observation { series, hours, ..well() }, 1)
+        };
+        let weekend = 48 * 60;
+        for (series, hours, expected) in [
+            (vec![at("A", "1m", 0)], "always", ""),
+            (vec![at("A", "1m", 0), at("B", "1m", 3)], "always", ""),
+            (vec![at("A", "1m", 0), at("B", "1m", 4)], "always", "feed_quiet A 1m"),
+            // Each timeframe by itself, in its own bars.
+            (vec![at("A", "1h", 0), at("B", "1m", 180), at("B", "1h", 180)], "always", ""),
+            (vec![at("A", "1h", 0), at("B", "1h", 240)], "always", "feed_quiet A 1h"),
+            (vec![at("A", "1m", 118), at("B", "1m", 120 + weekend)], "always", "feed_quiet A 1m"),
+            (vec![at("A", "1m", 118), at("B", "1m", 120 + weekend)], "sun 22:00-fri 22:00", ""),
+        ] {
+            assert_eq!(seen(series, hours), expected, "{hours}");
+        }
+    }
+
+    #[test]
+    fn many_subjects_are_summed_up_and_rules_that_are_off_or_of_another_name_count_so() {
+        let model = |n: usize| ModelSeen { name: format!("m{n:03}"), serves: None, failing: Vec::new() };
+        let seen = Observation { models: (0..100).map(model).collect(), ..well() };
+        let text = broken(&seen, 1);
+        assert_eq!(text.split(", ").count(), SUBJECTS_MAX + 1, "{text}");
+        assert!(text.ends_with("model_down others"), "{text}");
+        let mut rules: Rules = BTreeMap::from([("cpu".to_owned(), Measure::Cpu.rule())]);
+        let hot = Observation { cpu_percent: 97.0, ..well() };
+        rules.insert("cpu_high".to_owned(), crate::config::Rule { over: 97.5, ..Measure::Cpu.rule() });
+        rules.insert("cpu_low".to_owned(), crate::config::Rule { over: 5.0, ..Measure::Cpu.rule() });
+        assert_eq!(broken_of(&hot, &Totals::default(), &rules, 1), "cpu process, cpu_low process");
+        rules.get_mut("cpu").unwrap().enabled = false;
+        assert_eq!(broken_of(&hot, &Totals::default(), &rules, 1), "cpu_low process");
+        // Counts are since the last check.
+        let totals = Totals { panics: 3, ..Totals::default() };
+        assert_eq!(broken_of(&Observation { totals, ..well() }, &totals, &Rules::new(), 1), "");
+    }
+}

@@ -2,11 +2,11 @@
 
 mod ask;
 mod gate;
+mod health;
 mod intake;
 mod snapshot;
 mod stop;
 
-use crate::alert::Alert;
 use crate::config::Settings;
 use crate::domain::{Bar, Origin, Outcome, SeriesKey, SymbolError, Timeframe};
 use crate::observe::ProcessProbe;
@@ -16,8 +16,10 @@ use crate::source::{self, Source, SourceError};
 use crate::store::{self, Store, StoreError, Watermark};
 use crate::topology::{Parts, Topology, TopologyError};
 pub use ask::Pending;
+use arc_swap::ArcSwap;
 use crossbeam::channel::{RecvTimeoutError, Sender, bounded};
 use gate::Gate;
+use health::{Health, HealthThread};
 pub use intake::history;
 use intake::{Intake, SourceThread};
 use parking_lot::Mutex;
@@ -47,6 +49,9 @@ pub enum EngineError {
     /// What was handed in has a symbol that cannot be taken.
     #[error("{0}")]
     Symbol(#[from] SymbolError),
+    /// Alerts cannot be sent as configured.
+    #[error("{0}")]
+    Alerts(String),
     /// It was stopped before.
     #[error("the engine has stopped: it takes no more bars")]
     Stopped,
@@ -95,9 +100,13 @@ pub struct Overrides {
 /// # }
 /// ```
 pub struct Engine {
-    settings: Settings,
+    /// In force now.
+    settings: Arc<ArcSwap<Settings>>,
     topology: Arc<Topology>,
     models: Arc<Models>,
+    health: Arc<Health>,
+    /// Ends with the engine's stop.
+    health_thread: Mutex<Option<HealthThread>>,
     /// Ends with the engine's stop.
     keeper: Mutex<Option<Keeper>>,
     intake: Arc<Intake>,
@@ -161,11 +170,17 @@ impl Engine {
             let topology = Arc::clone(&topology);
             Keeper::start(Arc::clone(&models), interval, move || topology.follow_models())
         });
+        let settings = Arc::new(ArcSwap::from_pointee(settings));
+        let health = Arc::new(Health::new(&settings, &topology, &models));
+        health.webhook.follow(&settings.load().alert).map_err(EngineError::Alerts)?;
+        let health_thread = HealthThread::start(Arc::clone(&health));
         let source = source.map(|source| SourceThread::start(source, Arc::clone(&intake)));
         Ok(Self {
             settings,
             topology,
             models,
+            health,
+            health_thread: Mutex::new(Some(health_thread)),
             keeper: Mutex::new(keeper),
             intake,
             gate: Gate::default(),
@@ -214,18 +229,13 @@ impl Engine {
     }
 
     /// The settings it runs with.
-    pub fn settings(&self) -> &Settings {
-        &self.settings
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings.load_full()
     }
 
     /// Which models serve.
     pub fn catalogue(&self) -> Arc<Catalogue> {
         self.models.catalogue()
-    }
-
-    /// The newest alerts, the oldest of them first.
-    pub fn alerts(&self) -> Vec<Alert> {
-        self.models.alerts.recent()
     }
 
     /// Bars taken in so far.

@@ -1,8 +1,9 @@
 //! The engine's metrics: what every part reads, put together.
 
 use super::Engine;
+use crate::alert::Standing;
 use crate::observe::{
-    CacheMetrics, Metrics, ModelMetrics, ModelPoolMetrics, Performance, Quantiles, StageMetrics,
+    ActiveAlert, CacheMetrics, Metrics, ModelMetrics, ModelPoolMetrics, Performance, Quantiles, StageMetrics,
     SystemMetrics,
 };
 use crate::persist::Tally;
@@ -14,10 +15,12 @@ use std::sync::atomic::Ordering;
 impl Engine {
     /// Everything at this moment.
     pub fn metrics(&self) -> Metrics {
+        let settings = self.settings.load();
         let ledger = self.topology.ledger().read();
         let latency = self.topology.ledger().latency().read().queue_wait;
         let cache = self.topology.cache().read();
         let pool = self.models.pool.read();
+        let health = self.health.newest();
         let (memory_usage_mb, cpu_usage_percent) = self.process.look();
         let share = |part: u64, whole: u64| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
         let hit_rate = share(cache.hits, cache.hits + cache.misses);
@@ -52,11 +55,12 @@ impl Engine {
                 memory_usage_mb,
                 cpu_usage_percent,
                 models_loaded: pool.loaded,
-                last_health_check: None,
+                last_health_check: health.as_ref().map(|report| report.checked_at.clone()),
+                health: health.map(|report| report.status.word()),
             },
             model_pool: ModelPoolMetrics {
                 total_models: self.models.catalogue().models().len(),
-                max_size: self.settings.model_pool_size,
+                max_size: settings.model_pool_size,
                 loads: pool.loads,
                 releases: pool.releases,
                 hanging: pool.hanging,
@@ -71,15 +75,21 @@ impl Engine {
             feature_cache: CacheMetrics {
                 total_entries: cache.entries,
                 hit_rate_percent: hit_rate * 100.0,
-                ttl_seconds: self.settings.cache_ttl_seconds,
+                ttl_seconds: settings.cache_ttl_seconds,
             },
             stages: stages.collect(),
             stage_order: STAGES.to_vec(),
             reasons: ledger.reasons,
             alerts: self.models.alerts.counts(),
+            active_alerts: self.models.alerts.standing().into_iter().map(active).collect(),
             symbols: by_name(&ledger.symbols),
         }
     }
+}
+
+fn active(alert: Standing) -> ActiveAlert {
+    let Standing { code, subject, severity, since, .. } = alert;
+    ActiveAlert { code, subject, severity: severity.word(), since: since.to_string() }
 }
 
 fn by_name(tallies: &BTreeMap<Arc<str>, Tally>) -> BTreeMap<String, ModelMetrics> {

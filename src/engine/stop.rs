@@ -50,6 +50,7 @@ impl Engine {
             return Ok(report.clone());
         }
         drop(self.keeper.lock().take());
+        drop(self.health_thread.lock().take());
         let source = self.source.lock().take();
         let give_up = || drop(self.patience.lock().take());
         let source_error = source.and_then(|source| source.stop(STORE_PATIENCE, give_up));
@@ -68,6 +69,7 @@ impl Engine {
         let undrained = if drained { 0 } else { self.topology.read().iter().map(|s| s.depth).sum() };
         let stopped = StopReport { undrained, unsaved: self.topology.unsaved(), source_error };
         *report = Some(stopped.clone());
+        self.health.webhook.stop();
         self.topology.stop()?;
         Ok(stopped)
     }

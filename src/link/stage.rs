@@ -149,6 +149,11 @@ impl<S: Stage> Link<S> {
         self.room.0.len()
     }
 
+    /// How many there may be before `put` waits.
+    pub fn depth_max(&self) -> usize {
+        self.options.items_max
+    }
+
     /// How many workers run now.
     pub fn width(&self) -> usize {
         self.width.load(Ordering::Relaxed)

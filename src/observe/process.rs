@@ -3,6 +3,11 @@
 use parking_lot::Mutex;
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
+/// What this machine calls itself; empty where it does not say.
+pub fn host_name() -> String {
+    System::host_name().unwrap_or_default()
+}
+
 /// Looks at this process, and at nothing else: refreshing everything can take minutes on a busy host.
 pub struct ProcessProbe {
     system: Mutex<Option<System>>,

@@ -96,6 +96,8 @@ pub struct Catalogue {
     /// Of the lists of promoted versions, of every model of the folder.
     pub(super) lists: HashMap<Arc<str>, Stamp>,
     problems: Vec<Problem>,
+    /// How many of them were known before.
+    problems_known: usize,
 }
 
 impl Catalogue {
@@ -123,8 +125,11 @@ impl Catalogue {
         let mut next = Self { numbers: self.numbers.clone(), lists: self.lists.clone(), ..Self::default() };
         next.lists.retain(|name, _| !looked_at(name));
         next.lists.extend(registry.passed_over);
-        // What was wrong with the others is still wrong; it is told anew with the first look at everything.
-        next.problems = registry.problems;
+        // What was wrong with the others is still wrong.
+        let concerned = |problem: &&Problem| problem.path.iter().any(|part| looked_at(&part.to_string_lossy()));
+        next.problems = self.problems.iter().filter(|problem| !concerned(problem)).cloned().collect();
+        next.problems_known = next.problems.len();
+        next.problems.extend(registry.problems);
         let mut models: Vec<Arc<CatalogueModel>> =
             self.models.iter().filter(|model| !looked_at(&model.name)).cloned().collect();
         for entry in registry.models {
@@ -230,6 +235,11 @@ impl Catalogue {
     /// What was passed over, and why.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
+    }
+
+    /// Those that the newest look found.
+    pub(super) fn problems_found(&self) -> &[Problem] {
+        &self.problems[self.problems_known..]
     }
 
     /// What the promoted models ask of a series, by horizon and then by name. For each horizon the models

@@ -79,7 +79,7 @@ impl Models {
     pub(super) fn look_again(&self, wanted: impl Fn(&str) -> bool + Copy) {
         let registry = Registry::look(&self.folder, wanted);
         let next = self.catalogue.load().with(registry, wanted, (self.pool.slots(), self.usable));
-        for problem in next.problems() {
+        for problem in next.problems_found() {
             let subject = problem.path.display().to_string();
             self.alerts.raise(Severity::Warning, "models_folder", &subject, problem.detail.clone());
         }

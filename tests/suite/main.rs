@@ -11,6 +11,8 @@ mod determinism;
 mod docs;
 mod engine;
 mod export;
+mod health;
+mod webhook;
 mod kill;
 mod link;
 mod models;

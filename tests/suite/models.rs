@@ -16,18 +16,18 @@ const SOON: Duration = Duration::from_secs(30);
 const START: i64 = 60_000_000;
 
 /// A models folder that a test writes.
-struct Folder(tempfile::TempDir);
+pub struct Folder(tempfile::TempDir);
 
 impl Folder {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
-    fn path(&self, path: &str) -> PathBuf {
+    pub fn path(&self, path: &str) -> PathBuf {
         self.0.path().join(path)
     }
 
-    fn write(&self, path: &str, content: impl AsRef<[u8]>) -> &Self {
+    pub fn write(&self, path: &str, content: impl AsRef<[u8]>) -> &Self {
         let path = self.path(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, content).unwrap();
@@ -35,7 +35,7 @@ impl Folder {
     }
 
     /// A version of `model` for every symbol, one minute, that reads one feature.
-    fn version(&self, model: &str, version: u32, graph: Vec<u8>, more: &str) -> &Self {
+    pub fn version(&self, model: &str, version: u32, graph: Vec<u8>, more: &str) -> &Self {
         let toml = format!(
             "symbol = \"*\"\ntimeframe = \"1m\"\nhorizon = 1\nfeatures = [\"ret_1\"]\nbatching = \"off\"\n{more}"
         );
@@ -44,12 +44,12 @@ impl Folder {
     }
 
     /// A version that answers with its own number.
-    fn says_itself(&self, model: &str, version: u32) -> &Self {
+    pub fn says_itself(&self, model: &str, version: u32) -> &Self {
         self.version(model, version, onnx::linear(1, 0.0, version as f32), "")
     }
 
     /// By atomic rename, as a person should.
-    fn promote(&self, model: &str, versions: &[u32]) -> &Self {
+    pub fn promote(&self, model: &str, versions: &[u32]) -> &Self {
         let text: String = versions.iter().map(|version| format!("{version}\n")).collect();
         self.write(&format!("{model}/.promoted.new"), text);
         std::fs::rename(
@@ -449,7 +449,7 @@ fn a_slow_model_hurts_only_itself() {
 }
 
 /// A pinned model whose session takes seconds to create.
-fn put_hanging(folder: &Folder, model: &str, salt: f32, symbol: &str) {
+pub fn put_hanging(folder: &Folder, model: &str, salt: f32, symbol: &str) {
     let toml = format!(
         "symbol = \"{symbol}\"\ntimeframe = \"1m\"\nhorizon = 1\nfeatures = [\"ret_1\"]\npinned = true\n"
     );
