@@ -19,7 +19,9 @@ mod routes;
 
 use crate::alert::Severity;
 use crate::config::{FeatureSettings, Settings};
-use crate::domain::{Ask, Incoming, Lane, Origin, Outcome, Reason, Refusal, SeriesId, SeriesKey, Task, Timestamp};
+use crate::domain::{
+    Ask, Incoming, Lane, Origin, Outcome, Reason, Refusal, SeriesId, SeriesKey, Task, Timestamp,
+};
 use crate::feature::{FeatureCache, FeatureRules, FeatureStage};
 use crate::ingest::{IngestKey, IngestStage, Ranking, RankingOptions};
 use crate::link::{Key, KeyOptions, LinkOptions};
@@ -281,7 +283,7 @@ impl Topology {
         let read = |(name, line): &(&'static str, &dyn Control)| StageReading {
             name,
             depth: line.depth(),
-            depth_max: line.depth_max(),
+            items_max: line.items_max(),
             workers: line.width(),
             meter: line.read(),
         };

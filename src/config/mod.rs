@@ -23,8 +23,9 @@ mod watch;
 
 pub use choice::{CatchUp, LogLevel, PostgresUrl, SourceKind, StoreUrl};
 pub use keys::{
-    AlertSettings, DatabaseSettings, FeatureSettings, IngestSettings, KEYS, LogSettings, ModelsSettings, PersistSettings,
-    PredictSettings, PrioritySettings, RuntimeSettings, Settings, SourceSettings, StoreSettings,
+    AlertSettings, DatabaseSettings, FeatureSettings, IngestSettings, KEYS, LogSettings, ModelsSettings,
+    PersistSettings, PredictSettings, PrioritySettings, RuntimeSettings, Settings, SourceSettings,
+    StoreSettings,
 };
 pub use load::{Loaded, OTHER_VARIABLES, WEBHOOK_SECRET, environment};
 pub use problem::{ConfigError, Problem, SetBy};

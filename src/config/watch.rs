@@ -153,7 +153,8 @@ pub(super) fn rules_of_table(table: &DeTable<'_>) -> Result<Rules, Vec<Refused>>
 pub(super) fn rules_of_text(text: &str) -> Result<Rules, String> {
     let mut rules = default_rules();
     for entry in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
-        let parts = entry.split_once('=').and_then(|(path, value)| Some((path.trim().split_once('.')?, value)));
+        let parts =
+            entry.split_once('=').and_then(|(path, value)| Some((path.trim().split_once('.')?, value)));
         let ((name, field), value) =
             parts.ok_or_else(|| format!("`{}` is no RULE.FIELD=value", entry.escape_debug()))?;
         change(&mut rules, name, field, value.trim())?;
@@ -239,7 +240,10 @@ pub(super) fn check_rules(rules: &Rules) -> Result<(), String> {
 
 fn check_names(rules: &Rules) -> Result<(), String> {
     if rules.len() > RULES_MAX {
-        return Err(format!("{} rules: allowed are {RULES_MAX}, those that are built in included", rules.len()));
+        return Err(format!(
+            "{} rules: allowed are {RULES_MAX}, those that are built in included",
+            rules.len()
+        ));
     }
     let fits = |name: &str| {
         (1..=NAME_CHARS_MAX).contains(&name.len())
@@ -259,5 +263,7 @@ pub(super) fn toml_of_rule(rule: &Rule) -> String {
     let Rule { measure, over, for_s, severity, enabled } = rule;
     let enabled = if *enabled { "" } else { ", enabled = false" };
     let measure = measure.word();
-    format!("{{ measure = \"{measure}\", over = {over:?}, for_s = {for_s}, severity = \"{severity}\"{enabled} }}")
+    format!(
+        "{{ measure = \"{measure}\", over = {over:?}, for_s = {for_s}, severity = \"{severity}\"{enabled} }}"
+    )
 }

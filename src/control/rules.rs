@@ -38,7 +38,12 @@ struct Sample {
 }
 
 /// The rules that `seen` breaks, the subjects of each in the order of their values.
-pub(super) fn examine(seen: &Observation, before: &Before<'_>, rules: &Rules, now: Duration) -> Vec<Condition> {
+pub(super) fn examine(
+    seen: &Observation,
+    before: &Before<'_>,
+    rules: &Rules,
+    now: Duration,
+) -> Vec<Condition> {
     let mut samples: HashMap<Measure, Vec<Sample>> = HashMap::new();
     let mut conditions = Vec::new();
     for (name, rule) in rules.iter().filter(|(_, rule)| rule.enabled) {
@@ -82,11 +87,9 @@ fn measure(measure: Measure, seen: &Observation, before: &Before<'_>, now: Durat
         Measure::Latency => share(since(|t| t.late), since(|t| t.live), "predictions", |part, whole| {
             format!("{part} of {whole} predictions took longer than max_latency_ms")
         }),
-        Measure::Errors => {
-            share(since(|t| t.failures), since(|t| t.outcomes), "outcomes", |part, whole| {
-                format!("{part} of {whole} outcomes are failures; the store has their reasons")
-            })
-        }
+        Measure::Errors => share(since(|t| t.failures), since(|t| t.outcomes), "outcomes", |part, whole| {
+            format!("{part} of {whole} outcomes are failures; the store has their reasons")
+        }),
         Measure::Panics => {
             let panics = since(|t| t.panics);
             one(panics as f64, "workers", format!("a worker panicked over {panics} items; the log has why"))
@@ -170,7 +173,8 @@ fn stalled(seen: &Observation, before: &Before<'_>, now: Duration) -> Vec<Sample
     }
     let stands = |stage: &super::health::StageSeen| {
         let progress = before.progress.get(stage.name)?;
-        let still = (stage.depth > 0 && progress.items == stage.items).then(|| now.saturating_sub(progress.at))?;
+        let still =
+            (stage.depth > 0 && progress.items == stage.items).then(|| now.saturating_sub(progress.at))?;
         (!still.is_zero()).then(|| Sample {
             value: still.as_secs_f64(),
             subject: stage.name.to_owned(),
@@ -233,7 +237,8 @@ mod tests {
     }
 
     fn broken_of(seen: &Observation, totals: &Totals, rules: &Rules, s: u64) -> String {
-        let progress = seen.stages.iter().map(|stage| (stage.name, Progress { items: 7, at: Duration::ZERO }));
+        let progress =
+            seen.stages.iter().map(|stage| (stage.name, Progress { items: 7, at: Duration::ZERO }));
         let before = Before { totals: *totals, progress: &progress.collect() };
         let conditions = examine(seen, &before, rules, Duration::from_secs(s));
         let each = conditions.iter().map(|one| format!("{} {}", one.code, one.subject));
@@ -278,7 +283,10 @@ mod tests {
             (changed(|o| o.models.clear()), "models_missing models"),
             (changed(|o| o.models_refused = vec![("p".into(), "bad".into())]), "models_refused p"),
             (changed(|o| o.models[0].failing = vec![(4, "bad".into())]), "model_fallback m"),
-            (changed(|o| (o.models[0].serves, o.models[0].failing) = (None, vec![(4, "bad".into())])), "model_down m"),
+            (
+                changed(|o| (o.models[0].serves, o.models[0].failing) = (None, vec![(4, "bad".into())])),
+                "model_down m",
+            ),
             (changed(|o| o.sessions_hanging = 1), "runtime onnxruntime"),
             (changed(|o| o.store_away = Some(Duration::from_millis(900))), ""),
             (changed(|o| o.store_away = Some(Duration::from_millis(1100))), "store_away store"),

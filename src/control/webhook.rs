@@ -125,8 +125,8 @@ impl Drop for Webhook {
 
 impl Target {
     fn new(settings: &AlertSettings) -> Result<Self, String> {
-        let mut tls = TlsConfig::builder()
-            .unversioned_rustls_crypto_provider(Arc::new(ring::default_provider()));
+        let mut tls =
+            TlsConfig::builder().unversioned_rustls_crypto_provider(Arc::new(ring::default_provider()));
         if settings.webhook_url.starts_with("https:") {
             let found = rustls_native_certs::load_native_certs();
             let certs = found.certs.iter().map(|cert| Certificate::from_der(cert).to_owned());

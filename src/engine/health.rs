@@ -80,7 +80,7 @@ impl Health {
         let stages = readings.iter().map(|stage| StageSeen {
             name: stage.name,
             depth: stage.depth,
-            depth_max: stage.depth_max,
+            depth_max: stage.items_max,
             items: stage.meter.items,
         });
         let catalogue = self.models.catalogue();
@@ -132,7 +132,8 @@ fn seen(model: &Arc<CatalogueModel>) -> ModelSeen {
         None => model.versions.iter().collect(),
     };
     let failing = candidates.into_iter().filter(|version| !able(version.standing())).map(|version| {
-        let why = version.failure().map_or_else(|| "it has not been tried again".into(), |f| f.detail.clone());
+        let why =
+            version.failure().map_or_else(|| "it has not been tried again".into(), |f| f.detail.clone());
         (version.number, why)
     });
     ModelSeen { name: model.name.to_string(), serves, failing: failing.collect() }
@@ -163,7 +164,8 @@ pub(super) struct HealthThread {
 impl HealthThread {
     pub(super) fn start(health: Arc<Health>) -> Self {
         let (wake, woken) = bounded(1);
-        let thread = std::thread::Builder::new().name("vela-health".into()).spawn(move || run(&health, &woken));
+        let thread =
+            std::thread::Builder::new().name("vela-health".into()).spawn(move || run(&health, &woken));
         if let Err(error) = &thread {
             tracing::error!(%error, "the system gives no thread: health is checked on demand only");
         }

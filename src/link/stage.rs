@@ -149,9 +149,9 @@ impl<S: Stage> Link<S> {
         self.room.0.len()
     }
 
-    /// How many there may be before `put` waits.
-    pub fn depth_max(&self) -> usize {
-        self.options.items_max
+    /// How many may; at that `put` waits.
+    pub fn items_max(&self) -> usize {
+        self.room.0.capacity().unwrap_or(usize::MAX)
     }
 
     /// How many workers run now.

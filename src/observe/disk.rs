@@ -16,7 +16,8 @@ pub struct FileSystem {
 impl FileSystem {
     /// The file system that `path` is on, or will be on once it is made; `None` where that cannot be told.
     pub fn of(path: &Path) -> Option<Self> {
-        let path = if path.is_absolute() { path.to_owned() } else { std::env::current_dir().ok()?.join(path) };
+        let path =
+            if path.is_absolute() { path.to_owned() } else { std::env::current_dir().ok()?.join(path) };
         let stat = path.ancestors().find_map(|path| rustix::fs::statvfs(path).ok())?;
         // As df counts: what is kept for root is neither used nor free.
         let blocks = |count: u64| count as f64 * stat.f_frsize as f64 / MIB;

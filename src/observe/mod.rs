@@ -1,13 +1,15 @@
 //! What one can see from outside: metrics, and the log.
 
+mod buckets;
 mod disk;
 pub mod log;
 mod metrics;
 mod process;
 
+pub use buckets::{BOUNDS_US, Buckets};
 pub use disk::FileSystem;
 pub use metrics::{
-    ActiveAlert,     CacheMetrics, Metrics, ModelMetrics, ModelPoolMetrics, Performance, Quantiles, StageMetrics,
+    ActiveAlert, CacheMetrics, Metrics, ModelMetrics, ModelPoolMetrics, Performance, Quantiles, StageMetrics,
     SystemMetrics,
 };
 pub use process::{ProcessProbe, host_name};

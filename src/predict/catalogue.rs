@@ -126,7 +126,8 @@ impl Catalogue {
         next.lists.retain(|name, _| !looked_at(name));
         next.lists.extend(registry.passed_over);
         // What was wrong with the others is still wrong.
-        let concerned = |problem: &&Problem| problem.path.iter().any(|part| looked_at(&part.to_string_lossy()));
+        let concerned =
+            |problem: &&Problem| problem.path.iter().any(|part| looked_at(&part.to_string_lossy()));
         next.problems = self.problems.iter().filter(|problem| !concerned(problem)).cloned().collect();
         next.problems_known = next.problems.len();
         next.problems.extend(registry.problems);

@@ -466,7 +466,8 @@ fn alert_rules_are_laid_over_the_default_ones() {
     let high = rules["memory_high"];
     assert_eq!((high.measure, high.over, high.for_s), (Measure::Memory, 97.5, 0));
     assert_eq!(high.severity, Severity::Error);
-    let by_text = with_set(&[("alert.rules", "memory.over=80, cpu.enabled=false")]).unwrap().settings.alert.rules;
+    let by_text =
+        with_set(&[("alert.rules", "memory.over=80, cpu.enabled=false")]).unwrap().settings.alert.rules;
     assert_eq!((by_text["memory"], by_text["cpu"]), (rules["memory"], rules["cpu"]));
 
     let text = refusal(
@@ -542,7 +543,8 @@ fn the_shipped_reference_is_what_the_table_renders_and_changes_nothing() {
         let (_, name) = key.parts();
         assert!(
             shipped.contains(&format!("\n{name} = "))
-                || shipped.contains(&format!("\n{name}.memory = ")) || shipped.contains(&format!("\n#{name} = ")),
+                || shipped.contains(&format!("\n{name}.memory = "))
+                || shipped.contains(&format!("\n#{name} = ")),
             "{name}"
         );
         assert!(shipped.contains(&key.variable()), "{name}");

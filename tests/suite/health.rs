@@ -49,7 +49,8 @@ fn ingest(engine: &Engine, bars: &[Fed]) {
 
 /// Waits until the rule is broken by `subject`, as everybody sees it.
 fn breaks(engine: &Engine, code: &str, subject: &str) {
-    let broken = || engine.active_alerts().into_iter().find(|alert| alert.code == code && alert.subject == subject);
+    let broken =
+        || engine.active_alerts().into_iter().find(|alert| alert.code == code && alert.subject == subject);
     let alert = eventually(&format!("{code} of {subject} is raised"), broken);
     let report = engine.health();
     let reason = report.reasons.iter().find(|reason| reason.code == code && reason.subject == subject);
@@ -67,7 +68,8 @@ fn breaks(engine: &Engine, code: &str, subject: &str) {
 /// Waits until it is not broken any more.
 fn mends(engine: &Engine, code: &str, subject: &str) {
     eventually(&format!("{code} of {subject} is cleared"), || {
-        let stands = engine.active_alerts().iter().any(|alert| alert.code == code && alert.subject == subject);
+        let stands =
+            engine.active_alerts().iter().any(|alert| alert.code == code && alert.subject == subject);
         (!stands && told(engine, code, subject, Phase::Cleared) > 0).then_some(())
     });
     let (raised, cleared) =
@@ -281,7 +283,8 @@ fn a_feed_that_goes_quiet_while_its_siblings_go_on_degrades() {
     let (before, after) = bars.split_at(3 * 30);
     ingest(&engine, before);
     is_healthy(&engine);
-    let siblings: Vec<Fed> = after.iter().filter(|(series, _)| *series != quiet).take(2 * 5).cloned().collect();
+    let siblings: Vec<Fed> =
+        after.iter().filter(|(series, _)| *series != quiet).take(2 * 5).cloned().collect();
     ingest(&engine, &siblings);
     breaks(&engine, "feed_quiet", &quiet.to_string());
     assert_eq!(engine.health().reasons.len(), 1, "the siblings are well");
@@ -312,7 +315,11 @@ fn an_emptied_models_folder_is_critical_and_an_unreadable_entry_degrades() {
     folder.write("bad/promoted", "1\n").write("bad/1/model.toml", "nonsense = 1\n");
     let refused = |engine: &Engine| {
         let report = engine.health();
-        report.reasons.iter().find(|reason| reason.code == "models_refused").map(|reason| reason.subject.clone())
+        report
+            .reasons
+            .iter()
+            .find(|reason| reason.code == "models_refused")
+            .map(|reason| reason.subject.clone())
     };
     let subject = eventually("the bad entry is told", || refused(&engine));
     breaks(&engine, "models_refused", &subject);
@@ -472,7 +479,8 @@ fn a_file_system_that_fills_up_degrades_until_there_is_room() {
 #[test]
 fn a_state_that_stays_is_repeated_and_the_newest_alerts_are_kept_only() {
     let folder = Folder::new();
-    let engine = over(&folder, &[(Measure::ModelsMissing, 0.0)], |settings| settings.alert.repeat_after_s = 1);
+    let engine =
+        over(&folder, &[(Measure::ModelsMissing, 0.0)], |settings| settings.alert.repeat_after_s = 1);
     breaks(&engine, "models_missing", "models");
     eventually("it is repeated", || {
         (told(&engine, "models_missing", "models", Phase::Repeated) >= 2).then_some(())
@@ -488,7 +496,14 @@ fn a_state_that_stays_is_repeated_and_the_newest_alerts_are_kept_only() {
     let json = serde_json::to_value(engine.health()).unwrap();
     assert_eq!(json["status"], "critical");
     assert_eq!(json["reasons"][0]["code"], "models_missing");
-    let bar = Bar { ts: vela::domain::Timestamp::from_secs(0), open: 1.0, high: 1.0, low: 1.0, close: 1.0, volume: 1.0 };
+    let bar = Bar {
+        ts: vela::domain::Timestamp::from_secs(0),
+        open: 1.0,
+        high: 1.0,
+        low: 1.0,
+        close: 1.0,
+        volume: 1.0,
+    };
     engine.ingest("X", vela::domain::Timeframe::MINUTE, bar).unwrap();
 }
 
@@ -504,5 +519,7 @@ fn every_rule_is_broken_and_mended_in_some_test() {
         }
     }
     let doc = vela::config::KEYS.iter().find(|key| key.name == "alert.rules").unwrap().doc.join(" ");
-    Measure::ALL.iter().for_each(|measure| assert!(doc.contains(&format!("\"{}\"", measure.word())), "{doc}"));
+    Measure::ALL
+        .iter()
+        .for_each(|measure| assert!(doc.contains(&format!("\"{}\"", measure.word())), "{doc}"));
 }

@@ -19,7 +19,8 @@ struct Request {
 
 impl Request {
     fn header(&self, name: &str) -> Option<&str> {
-        let of = |line: &'_ str| line.split_once(": ").filter(|(n, _)| n.eq_ignore_ascii_case(name)).is_some();
+        let of =
+            |line: &'_ str| line.split_once(": ").filter(|(n, _)| n.eq_ignore_ascii_case(name)).is_some();
         self.head.iter().find(|line| of(line)).map(|line| line.split_once(": ").unwrap().1)
     }
 
@@ -73,7 +74,8 @@ fn answer(stream: TcpStream, status: u16, sender: &Sender<Request>) -> Option<Tc
         return Some(stream);
     }
     let mut stream = stream;
-    let text = format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\nconnection: close\r\nlocation: /x\r\n\r\n");
+    let text =
+        format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\nconnection: close\r\nlocation: /x\r\n\r\n");
     stream.write_all(text.as_bytes()).ok()?;
     None
 }
@@ -121,7 +123,8 @@ fn alerts_are_posted_signed_and_tried_again_until_they_are_taken() {
         }
     }
     let from = std::path::Path::new(crate::service_support::MODELS);
-    let model = std::fs::read_dir(from).unwrap().map(|entry| entry.unwrap().path()).find(|p| p.is_dir()).unwrap();
+    let model =
+        std::fs::read_dir(from).unwrap().map(|entry| entry.unwrap().path()).find(|p| p.is_dir()).unwrap();
     let copied = Command::new("cp").arg("-r").arg(&model).arg(models.path()).status();
     assert!(copied.unwrap().success());
     let cleared = next(&receiving).json();
