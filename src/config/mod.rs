@@ -27,7 +27,7 @@ pub use keys::{
     PersistSettings, PredictSettings, PrioritySettings, RuntimeSettings, Settings, SourceSettings,
     StoreSettings,
 };
-pub use load::{Loaded, OTHER_VARIABLES, WEBHOOK_SECRET, environment};
+pub use load::{Loaded, OTHER_VARIABLES, WEBHOOK_KEY, environment};
 pub use problem::{ConfigError, Problem, SetBy};
 pub use render::{render_effective, render_reference};
 pub use secret::masked;

@@ -32,8 +32,8 @@ pub struct Observation {
     pub spool: Option<Usage>,
     /// Memory, in MiB: of each limit that there is.
     pub memory: Vec<Usage>,
-    /// Processor time since the last check, in percent of all processors that the process may use.
-    pub cpu_percent: f64,
+    /// Processors that the process may use.
+    pub processors: f64,
     /// File systems, in MiB.
     pub disks: Vec<Usage>,
 }
@@ -53,6 +53,10 @@ pub struct Totals {
     pub panics: u64,
     /// Outcomes that the store did not take.
     pub unsaved: u64,
+    /// Processor time that the process used, over all its threads.
+    pub cpu: Duration,
+    /// When this was counted, by a clock that only goes forward.
+    pub at: Duration,
 }
 
 /// One stage.
@@ -170,7 +174,7 @@ pub struct Examiner {
 }
 
 impl Examiner {
-    /// Judges `seen` at `now` (of a clock that only goes forward) by `rules`, has `alerts` told of it, and reports.
+    /// Judges `seen` by `rules`, has `alerts` told of it, and reports.
     ///
     /// A check that is not `in_turn` counts shares from where the last one in turn did, so that somebody who asks
     /// often does not make them shares of nothing.
@@ -179,8 +183,8 @@ impl Examiner {
         (seen, rules): (&Observation, &Rules),
         (alerts, repeat_after): (&Alerts, Duration),
         in_turn: bool,
-        now: Duration,
     ) -> HealthReport {
+        let now = seen.totals.at;
         for stage in &seen.stages {
             let known = self.progress.entry(stage.name).or_insert(Progress { items: stage.items, at: now });
             if known.items != stage.items || stage.depth == 0 {
@@ -189,7 +193,7 @@ impl Examiner {
         }
         let totals = self.totals[usize::from(in_turn)];
         let before = Before { totals, progress: &self.progress };
-        let conditions = examine(seen, &before, rules, now);
+        let conditions = examine(seen, &before, rules);
         if in_turn {
             self.totals = [self.totals[1], seen.totals];
         }

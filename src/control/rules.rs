@@ -10,6 +10,8 @@ use std::time::Duration;
 
 /// Fewer samples are no share.
 const SAMPLES_MIN: u64 = 20;
+/// Over a shorter time the use of processors says nothing.
+const CPU_MIN: Duration = Duration::from_millis(200);
 /// So many subjects of one rule are told each by itself; the others are summed up.
 const SUBJECTS_MAX: usize = 16;
 
@@ -38,17 +40,11 @@ struct Sample {
 }
 
 /// The rules that `seen` breaks, the subjects of each in the order of their values.
-pub(super) fn examine(
-    seen: &Observation,
-    before: &Before<'_>,
-    rules: &Rules,
-    now: Duration,
-) -> Vec<Condition> {
+pub(super) fn examine(seen: &Observation, before: &Before<'_>, rules: &Rules) -> Vec<Condition> {
     let mut samples: HashMap<Measure, Vec<Sample>> = HashMap::new();
     let mut conditions = Vec::new();
     for (name, rule) in rules.iter().filter(|(_, rule)| rule.enabled) {
-        let measured =
-            samples.entry(rule.measure).or_insert_with(|| measure(rule.measure, seen, before, now));
+        let measured = samples.entry(rule.measure).or_insert_with(|| measure(rule.measure, seen, before));
         let mut broken: Vec<&Sample> = measured.iter().filter(|sample| sample.value > rule.over).collect();
         broken.sort_by(|a, b| b.value.total_cmp(&a.value).then_with(|| a.subject.cmp(&b.subject)));
         let condition = |subject: String, detail: String| Condition {
@@ -78,7 +74,7 @@ fn short(value: f64) -> String {
     text.strip_suffix(".0").map_or_else(|| text.clone(), str::to_owned)
 }
 
-fn measure(measure: Measure, seen: &Observation, before: &Before<'_>, now: Duration) -> Vec<Sample> {
+fn measure(measure: Measure, seen: &Observation, before: &Before<'_>) -> Vec<Sample> {
     let since = |count: fn(&Totals) -> u64| count(&seen.totals).saturating_sub(count(&before.totals));
     let one = |value: f64, subject: &str, detail: String| {
         vec![Sample { value, subject: subject.to_owned(), detail }]
@@ -94,7 +90,7 @@ fn measure(measure: Measure, seen: &Observation, before: &Before<'_>, now: Durat
             let panics = since(|t| t.panics);
             one(panics as f64, "workers", format!("a worker panicked over {panics} items; the log has why"))
         }
-        Measure::Stalled => stalled(seen, before, now),
+        Measure::Stalled => stalled(seen, before),
         Measure::Queue => {
             let stages = seen.stages.iter().filter(|stage| stage.depth_max > 0);
             let sample = |stage: &super::health::StageSeen| Sample {
@@ -139,7 +135,15 @@ fn measure(measure: Measure, seen: &Observation, before: &Before<'_>, now: Durat
         }
         Measure::Spool => used(seen.spool.as_ref(), 1.0 / (1 << 20) as f64),
         Measure::Memory => used(&seen.memory, 1.0),
-        Measure::Cpu => one(seen.cpu_percent, "process", "processors are busy with this process".to_owned()),
+        Measure::Cpu => {
+            let passed = seen.totals.at.saturating_sub(before.totals.at);
+            let used = seen.totals.cpu.saturating_sub(before.totals.cpu);
+            if passed < CPU_MIN || seen.processors <= 0.0 {
+                return Vec::new();
+            }
+            let share = 100.0 * used.as_secs_f64() / passed.as_secs_f64() / seen.processors;
+            one(share, "process", format!("of {} processors", short(seen.processors)))
+        }
         Measure::Disk => used(&seen.disks, 1.0),
     }
 }
@@ -167,14 +171,14 @@ fn used<'a>(usages: impl IntoIterator<Item = &'a Usage>, to_mb: f64) -> Vec<Samp
 
 /// The last stage, as data flows, that has work and gets nothing done: those before it only wait for it. A store that
 /// is away has a rule of its own.
-fn stalled(seen: &Observation, before: &Before<'_>, now: Duration) -> Vec<Sample> {
+fn stalled(seen: &Observation, before: &Before<'_>) -> Vec<Sample> {
     if seen.store_away.is_some() {
         return Vec::new();
     }
     let stands = |stage: &super::health::StageSeen| {
         let progress = before.progress.get(stage.name)?;
-        let still =
-            (stage.depth > 0 && progress.items == stage.items).then(|| now.saturating_sub(progress.at))?;
+        let still = (stage.depth > 0 && progress.items == stage.items)
+            .then(|| seen.totals.at.saturating_sub(progress.at))?;
         (!still.is_zero()).then(|| Sample {
             value: still.as_secs_f64(),
             subject: stage.name.to_owned(),
@@ -240,7 +244,8 @@ mod tests {
         let progress =
             seen.stages.iter().map(|stage| (stage.name, Progress { items: 7, at: Duration::ZERO }));
         let before = Before { totals: *totals, progress: &progress.collect() };
-        let conditions = examine(seen, &before, rules, Duration::from_secs(s));
+        let totals = Totals { at: Duration::from_secs(s), ..seen.totals };
+        let conditions = examine(&Observation { totals, ..seen.clone() }, &before, rules);
         let each = conditions.iter().map(|one| format!("{} {}", one.code, one.subject));
         each.collect::<Vec<_>>().join(", ")
     }
@@ -295,7 +300,8 @@ mod tests {
             (Observation { memory: vec![usage(180.0), usage(10.0)], ..well() }, ""),
             (Observation { memory: vec![usage(10.0), usage(181.0)], ..well() }, "memory u"),
             (Observation { memory: vec![Usage { limit: 0.0, ..usage(10.0) }], ..well() }, ""),
-            (changed(|o| o.cpu_percent = 96.0), "cpu process"),
+            (changed(|o| (o.processors, o.totals.cpu) = (2.0, Duration::from_millis(1900))), ""),
+            (changed(|o| (o.processors, o.totals.cpu) = (2.0, Duration::from_millis(1920))), "cpu process"),
             (Observation { disks: vec![usage(191.0)], ..well() }, "disk u"),
         ];
         for (seen, expected) in cases {
@@ -359,7 +365,8 @@ mod tests {
         assert_eq!(text.split(", ").count(), SUBJECTS_MAX + 1, "{text}");
         assert!(text.ends_with("model_down others"), "{text}");
         let mut rules: Rules = BTreeMap::from([("cpu".to_owned(), Measure::Cpu.rule())]);
-        let hot = Observation { cpu_percent: 97.0, ..well() };
+        let totals = Totals { cpu: Duration::from_millis(970), ..Totals::default() };
+        let hot = Observation { processors: 1.0, totals, ..well() };
         rules.insert("cpu_high".to_owned(), crate::config::Rule { over: 97.5, ..Measure::Cpu.rule() });
         rules.insert("cpu_low".to_owned(), crate::config::Rule { over: 5.0, ..Measure::Cpu.rule() });
         assert_eq!(broken_of(&hot, &Totals::default(), &rules, 1), "cpu process, cpu_low process");

@@ -4,7 +4,7 @@
 //! [`Alerts::missed`]. A stop gives what waits one try each, for a moment.
 
 use crate::alert::{Alert, Alerts};
-use crate::config::{AlertSettings, WEBHOOK_SECRET, masked};
+use crate::config::{AlertSettings, WEBHOOK_KEY, masked};
 use crate::domain::{Timestamp, pause_ms};
 use arc_swap::ArcSwapOption;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -143,7 +143,7 @@ impl Target {
             .build();
         Ok(Self {
             url: settings.webhook_url.clone(),
-            secret: secret(&settings.webhook_secret_path)?,
+            secret: secret(&settings.webhook_key_path)?,
             agent: config.into(),
         })
     }
@@ -241,14 +241,14 @@ impl Shared {
 
 /// The secret: of the environment, or the first line of the file.
 fn secret(path: &Path) -> Result<Option<Vec<u8>>, String> {
-    if let Some(secret) = std::env::var_os(WEBHOOK_SECRET).filter(|secret| !secret.is_empty()) {
+    if let Some(secret) = std::env::var_os(WEBHOOK_KEY).filter(|secret| !secret.is_empty()) {
         return Ok(Some(secret.into_encoded_bytes()));
     }
     if path.as_os_str().is_empty() {
         return Ok(None);
     }
     let refused = |problem: &str| {
-        format!("alert.webhook_secret_path: {}: {problem}; nothing is sent unsigned instead", path.display())
+        format!("alert.webhook_key_path: {}: {problem}; nothing is sent unsigned instead", path.display())
     };
     let text = std::fs::read(path).map_err(|error| refused(&error.to_string()))?;
     let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii();

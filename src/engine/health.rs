@@ -6,7 +6,7 @@ use crate::config::{Settings, StoreUrl};
 use crate::control::health::{Examiner, HealthReport, ModelSeen, Observation, StageSeen, Totals, Usage};
 use crate::control::webhook::Webhook;
 use crate::domain::Reason;
-use crate::observe::{FileSystem, ProcessProbe, host_name};
+use crate::observe::{FileSystem, ProcessProbe, cpu_time, host_name};
 use crate::predict::{CatalogueModel, Models, Standing as VersionStanding};
 use crate::topology::Topology;
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -37,9 +37,6 @@ impl Health {
         models: &Arc<Models>,
     ) -> Self {
         let alerts = Arc::clone(&models.alerts);
-        let probe = ProcessProbe::default();
-        // Processor time is counted from one look to the next.
-        probe.look();
         Self {
             webhook: Webhook::new(Arc::clone(&alerts), host_name()),
             alerts,
@@ -47,7 +44,7 @@ impl Health {
             topology: Arc::clone(topology),
             models: Arc::clone(models),
             examiner: Mutex::default(),
-            probe,
+            probe: ProcessProbe::default(),
             newest: ArcSwapOption::empty(),
             started: Instant::now(),
         }
@@ -59,9 +56,8 @@ impl Health {
         let mut examiner = self.examiner.lock();
         let seen = self.observe(&settings);
         let repeat_after = Duration::from_secs(settings.alert.repeat_after_s);
-        let now = self.started.elapsed();
         let rules = &settings.alert.rules;
-        let report = examiner.check((&seen, rules), (&self.alerts, repeat_after), in_turn, now);
+        let report = examiner.check((&seen, rules), (&self.alerts, repeat_after), in_turn);
         self.newest.store(Some(Arc::new(report.clone())));
         report
     }
@@ -86,8 +82,7 @@ impl Health {
         let catalogue = self.models.catalogue();
         let refused = catalogue.problems().iter();
         let store = topology.store();
-        let (memory_mb, cpu_percent) = self.probe.look();
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let (memory_mb, _) = self.probe.look();
         let memory = Usage {
             subject: "max_memory_mb".to_owned(),
             used: memory_mb,
@@ -101,11 +96,13 @@ impl Health {
                 failures: failures.map(|reason| ledger.count(*reason)).sum(),
                 panics: readings.iter().map(|stage| stage.meter.panics).sum(),
                 unsaved: topology.unsaved(),
+                cpu: cpu_time(),
+                at: self.started.elapsed(),
             },
             stages: stages.collect(),
             series: topology.newest_bars(),
             hours: settings.feature.market_hours.clone(),
-            models: catalogue.models().iter().map(|model| seen(model)).collect(),
+            models: catalogue.models().iter().map(seen).collect(),
             models_refused: refused.map(|one| (one.path.display().to_string(), one.detail.clone())).collect(),
             sessions_hanging: self.models.pool.read().hanging,
             store_away: store.away,
@@ -115,7 +112,7 @@ impl Health {
                 limit: store.spool_bytes_max as f64,
             }),
             memory: vec![memory],
-            cpu_percent: cpu_percent / processors as f64,
+            processors: std::thread::available_parallelism().map_or(1.0, |cores| cores.get() as f64),
             disks: disks(settings),
         }
     }
@@ -170,14 +167,6 @@ impl HealthThread {
             tracing::error!(%error, "the system gives no thread: health is checked on demand only");
         }
         Self { wake: Some(wake), thread: thread.ok() }
-    }
-
-    /// Has it count the interval anew, from now on.
-    pub(super) fn wake(&self) {
-        if let Some(wake) = &self.wake {
-            // Full: it was woken already.
-            let _ = wake.try_send(());
-        }
     }
 }
 

@@ -1,12 +1,14 @@
 //! What one can see from outside: metrics, and the log.
 
 mod buckets;
+mod cpu;
 mod disk;
 pub mod log;
 mod metrics;
 mod process;
 
 pub use buckets::{BOUNDS_US, Buckets};
+pub use cpu::cpu_time;
 pub use disk::FileSystem;
 pub use metrics::{
     ActiveAlert, CacheMetrics, Metrics, ModelMetrics, ModelPoolMetrics, Performance, Quantiles, StageMetrics,

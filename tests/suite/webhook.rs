@@ -101,7 +101,7 @@ fn alerts_are_posted_signed_and_tried_again_until_they_are_taken() {
     let secret = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(secret.path(), "s3cret\n").unwrap();
     let (models, engine) = engine(&receiving.url, |settings| {
-        settings.alert.webhook_secret_path = secret.path().to_owned();
+        settings.alert.webhook_key_path = secret.path().to_owned();
     });
     let (first, again, last) = (next(&receiving), next(&receiving), next(&receiving));
     assert_eq!((&first.body, &first.body), (&again.body, &last.body), "the same alert, three times");
@@ -171,9 +171,9 @@ fn a_receiver_that_refuses_redirects_or_hangs_is_in_nobodys_way() {
 fn a_secret_that_cannot_be_read_stops_the_start_instead_of_sending_unsigned() {
     let mut settings = settings(&[]);
     settings.alert.webhook_url = "https://127.0.0.1:1/".to_owned();
-    settings.alert.webhook_secret_path = "/no/such/secret".into();
+    settings.alert.webhook_key_path = "/no/such/secret".into();
     let error = Engine::start(settings).err().unwrap().to_string();
-    assert!(error.contains("alert.webhook_secret_path: /no/such/secret: "), "{error}");
+    assert!(error.contains("alert.webhook_key_path: /no/such/secret: "), "{error}");
 }
 
 #[test]
