@@ -42,6 +42,8 @@ pub struct Alert {
     pub subject: String,
     /// What happened, and what is done about it.
     pub detail: String,
+    /// How often it was told since it was raised, this time included.
+    pub count: u64,
 }
 
 /// All alerts of one engine.
@@ -71,6 +73,7 @@ impl Alerts {
             code: Cow::Borrowed(code),
             subject: subject.to_owned(),
             detail,
+            count: 1,
         };
         self.tell(&mut self.inner.lock(), alert);
     }
@@ -81,8 +84,8 @@ impl Alerts {
         let mut inner = self.inner.lock();
         let at = Timestamp::now();
         let notices = inner.states.step(conditions, repeat_after, (now, at));
-        for Notice { phase, severity, code, subject, detail } in notices {
-            self.tell(&mut inner, Alert { number: 0, at, phase, severity, code, subject, detail });
+        for Notice { phase, severity, code, subject, detail, count } in notices {
+            self.tell(&mut inner, Alert { number: 0, at, phase, severity, code, subject, detail, count });
         }
     }
 

@@ -20,7 +20,8 @@ mod routes;
 use crate::alert::Severity;
 use crate::config::{FeatureSettings, Settings};
 use crate::domain::{
-    Ask, Incoming, Lane, Origin, Outcome, Reason, Refusal, SeriesId, SeriesKey, Task, Timestamp,
+    AlertEvent, Ask, Incoming, Lane, Origin, Outcome, Reason, Refusal, SeriesId, SeriesKey,
+    SymbolPerformance, Task, Timestamp,
 };
 use crate::feature::{FeatureCache, FeatureRules, FeatureStage};
 use crate::ingest::{IngestKey, IngestStage, Ranking, RankingOptions};
@@ -342,6 +343,16 @@ impl Topology {
             Some((Arc::clone(series), wired.ingest.data.newest()?))
         };
         all.iter().filter_map(newest).collect()
+    }
+
+    /// Stores what the process says of itself; `None` where the store was busy for `patience`.
+    pub fn report(
+        &self,
+        performance: &[SymbolPerformance],
+        alerts: &[AlertEvent],
+        patience: Duration,
+    ) -> Option<Result<(), StoreError>> {
+        self.persist.link.stage().report(performance, alerts, patience)
     }
 
     /// The subscribers.

@@ -78,6 +78,8 @@ pub(super) struct Notice {
     pub subject: String,
     pub severity: Severity,
     pub detail: String,
+    /// How often this was told, this time included.
+    pub count: u64,
 }
 
 /// All states, by code and subject.
@@ -95,6 +97,7 @@ struct State {
     /// When it is to be told, and the pause after that; the first time is when it is raised.
     next: Duration,
     pause: Option<Duration>,
+    told: u64,
     /// Since when it does not hold any more.
     over_since: Option<Duration>,
 }
@@ -136,6 +139,7 @@ impl Table {
                 since: (now, at),
                 next: now + condition.for_at_least,
                 pause: None,
+                told: 0,
                 over_since: None,
             };
             notices.extend(state.due(&key, repeat_after, now));
@@ -197,9 +201,10 @@ impl State {
         })
     }
 
-    fn notice(&self, (code, subject): &(Code, String), phase: Phase, detail: String) -> Notice {
+    fn notice(&mut self, (code, subject): &(Code, String), phase: Phase, detail: String) -> Notice {
+        self.told += 1;
         let (code, subject) = (code.clone(), subject.clone());
-        Notice { phase, code, subject, severity: self.severity, detail }
+        Notice { phase, code, subject, severity: self.severity, detail, count: self.told }
     }
 }
 

@@ -5,7 +5,7 @@
 
 use crate::alert::{Alert, Alerts};
 use crate::config::{AlertSettings, WEBHOOK_KEY, masked};
-use crate::domain::{Timestamp, pause_ms};
+use crate::domain::{Process, Timestamp, pause_ms};
 use arc_swap::ArcSwapOption;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use hmac::{Hmac, KeyInit, Mac};
@@ -43,8 +43,8 @@ struct Running {
 
 struct Shared {
     target: ArcSwapOption<Target>,
-    /// The host's name, for whoever gets alerts of several.
-    host: String,
+    /// For whoever gets alerts of several.
+    process: Process,
     sent: AtomicU64,
     given_up: AtomicU64,
 }
@@ -67,10 +67,10 @@ enum Tried {
 
 impl Webhook {
     /// A webhook for `alerts` that goes nowhere yet.
-    pub fn new(alerts: Arc<Alerts>, host: String) -> Self {
+    pub fn new(alerts: Arc<Alerts>, process: Process) -> Self {
         let shared = Shared {
             target: ArcSwapOption::empty(),
-            host,
+            process,
             sent: AtomicU64::new(0),
             given_up: AtomicU64::new(0),
         };
@@ -232,8 +232,9 @@ impl Shared {
             "code": alert.code,
             "subject": alert.subject,
             "detail": alert.detail,
-            "host": self.host,
-            "pid": std::process::id(),
+            "count": alert.count,
+            "host": &*self.process.host,
+            "pid": self.process.pid,
         })
         .to_string()
     }

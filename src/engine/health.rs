@@ -6,7 +6,7 @@ use crate::config::{Settings, StoreUrl};
 use crate::control::health::{Examiner, HealthReport, ModelSeen, Observation, StageSeen, Totals, Usage};
 use crate::control::webhook::Webhook;
 use crate::domain::Reason;
-use crate::observe::{FileSystem, ProcessProbe, cpu_time, host_name};
+use crate::observe::{FileSystem, ProcessProbe, cpu_time, this_process};
 use crate::predict::{CatalogueModel, Models, Standing as VersionStanding};
 use crate::topology::Topology;
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -28,6 +28,8 @@ pub(super) struct Health {
     probe: ProcessProbe,
     newest: ArcSwapOption<HealthReport>,
     started: Instant,
+    /// What the process had used when this began.
+    cpu_before: Duration,
 }
 
 impl Health {
@@ -38,7 +40,7 @@ impl Health {
     ) -> Self {
         let alerts = Arc::clone(&models.alerts);
         Self {
-            webhook: Webhook::new(Arc::clone(&alerts), host_name()),
+            webhook: Webhook::new(Arc::clone(&alerts), this_process()),
             alerts,
             settings: Arc::clone(settings),
             topology: Arc::clone(topology),
@@ -47,6 +49,7 @@ impl Health {
             probe: ProcessProbe::default(),
             newest: ArcSwapOption::empty(),
             started: Instant::now(),
+            cpu_before: cpu_time(),
         }
     }
 
@@ -96,7 +99,7 @@ impl Health {
                 failures: failures.map(|reason| ledger.count(*reason)).sum(),
                 panics: readings.iter().map(|stage| stage.meter.panics).sum(),
                 unsaved: topology.unsaved(),
-                cpu: cpu_time(),
+                cpu: cpu_time().saturating_sub(self.cpu_before),
                 at: self.started.elapsed(),
             },
             stages: stages.collect(),

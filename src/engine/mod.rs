@@ -4,6 +4,7 @@ mod ask;
 mod gate;
 mod health;
 mod intake;
+mod reporter;
 mod snapshot;
 mod stop;
 
@@ -23,6 +24,7 @@ use health::{Health, HealthThread};
 pub use intake::history;
 use intake::{Intake, SourceThread};
 use parking_lot::Mutex;
+use reporter::Reporter;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -52,6 +54,9 @@ pub enum EngineError {
     /// Alerts cannot be sent as configured.
     #[error("{0}")]
     Alerts(String),
+    /// The system gives no more threads.
+    #[error("no thread for what is reported ({0}): raise the thread limit")]
+    Thread(std::io::Error),
     /// It was stopped before.
     #[error("the engine has stopped: it takes no more bars")]
     Stopped,
@@ -109,6 +114,8 @@ pub struct Engine {
     health_thread: Mutex<Option<HealthThread>>,
     /// Ends with the engine's stop.
     keeper: Mutex<Option<Keeper>>,
+    /// Ends when everything has come out.
+    reporter: Mutex<Option<Reporter>>,
     intake: Arc<Intake>,
     gate: Gate,
     process: ProcessProbe,
@@ -170,6 +177,8 @@ impl Engine {
             let topology = Arc::clone(&topology);
             Keeper::start(Arc::clone(&models), interval, move || topology.follow_models())
         });
+        let interval = Duration::from_secs(settings.log.performance_interval_s);
+        let reporter = Reporter::start(Arc::clone(&topology), Arc::clone(&models.alerts), interval)?;
         let settings = Arc::new(ArcSwap::from_pointee(settings));
         let health = Arc::new(Health::new(&settings, &topology, &models));
         health.webhook.follow(&settings.load().alert).map_err(EngineError::Alerts)?;
@@ -182,6 +191,7 @@ impl Engine {
             health,
             health_thread: Mutex::new(Some(health_thread)),
             keeper: Mutex::new(keeper),
+            reporter: Mutex::new(Some(reporter)),
             intake,
             gate: Gate::default(),
             process: ProcessProbe::default(),

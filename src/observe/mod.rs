@@ -14,4 +14,4 @@ pub use metrics::{
     ActiveAlert, CacheMetrics, Metrics, ModelMetrics, ModelPoolMetrics, Performance, Quantiles, StageMetrics,
     SystemMetrics,
 };
-pub use process::{ProcessProbe, host_name};
+pub use process::{ProcessProbe, this_process};

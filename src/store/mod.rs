@@ -19,7 +19,7 @@ pub use sqlite::SqliteStore;
 pub use tee::Tee;
 
 use crate::config::{Settings, StoreUrl};
-use crate::domain::{Outcome, SeriesKey, Timestamp};
+use crate::domain::{AlertEvent, Outcome, SeriesKey, SymbolPerformance, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,6 +64,15 @@ pub trait Store: Send {
     /// What there is to know of it beside what `write` says.
     fn gauge(&self) -> Option<Gauge> {
         None
+    }
+
+    /// Stores what the process says of itself, each of it once. Outcomes come first: it is not tried twice in one call,
+    /// and where there is no room for it, it is given back.
+    ///
+    /// # Errors
+    /// When it was not stored, or only in part: alerts may be handed in again.
+    fn report(&mut self, _: &[SymbolPerformance], _: &[AlertEvent]) -> Result<(), StoreError> {
+        Ok(())
     }
 
     /// Makes everything that was written durable; called once at the end of a run.

@@ -1,7 +1,7 @@
 //! Several stores as one.
 
 use super::{Gauge, Store, StoreError, StoreReading, Watermark};
-use crate::domain::Outcome;
+use crate::domain::{AlertEvent, Outcome, SymbolPerformance};
 
 /// Writes to every store in turn. When one fails the batch has failed: writing it again changes nothing in the
 /// stores that took it, because none of them stores an outcome twice.
@@ -22,6 +22,10 @@ impl Store for Tee {
             spool_bytes_max: a.spool_bytes_max.max(b.spool_bytes_max),
         };
         Some(Box::new(move || gauges.iter().map(|gauge| gauge()).fold(StoreReading::default(), worst)))
+    }
+
+    fn report(&mut self, performance: &[SymbolPerformance], alerts: &[AlertEvent]) -> Result<(), StoreError> {
+        self.0.iter_mut().try_for_each(|store| store.report(performance, alerts))
     }
 
     /// Finishes all of them, also behind one that fails; the first error is returned.

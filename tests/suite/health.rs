@@ -167,6 +167,10 @@ fn a_store_that_is_locked_degrades_and_its_rows_are_there_afterwards() {
     assert_eq!((report.unsaved, report.undrained), (0, 0));
     let count = "SELECT count(*) FROM inference_errors";
     assert_eq!(other.query_row(count, [], |row| row.get::<_, i64>(0)).unwrap(), 60);
+    let states = "SELECT group_concat(state || ' ' || severity || ' ' || subject) FROM
+                  (SELECT * FROM alerts WHERE code = 'store_away' ORDER BY at)";
+    let states: String = other.query_row(states, [], |row| row.get(0)).unwrap();
+    assert_eq!(states, "raised warning store,cleared warning store", "the store has the alert too");
 }
 
 #[test]
