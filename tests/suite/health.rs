@@ -449,7 +449,7 @@ fn a_worker_that_panics_is_critical_until_a_while_has_passed_without() {
     if !alone("a_worker_that_panics_is_critical_until_a_while_has_passed_without") {
         return;
     }
-    let log = tracing_subscriber::registry().with(Panicking("outcomes were not stored"));
+    let log = tracing_subscriber::registry().with(Panicking("stored"));
     tracing::subscriber::set_global_default(log).unwrap();
     let (store, mood, _) = Moody::new(Mood::Refuses);
     let engine = with_store(settings(&[(Measure::Panics, 0.0)]), store);
