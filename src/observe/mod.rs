@@ -12,6 +12,6 @@ pub use cpu::cpu_time;
 pub use disk::FileSystem;
 pub use metrics::{
     ActiveAlert, CacheMetrics, Metrics, ModelMetrics, ModelPoolMetrics, Performance, Quantiles, StageMetrics,
-    SystemMetrics,
+    SymbolMetrics, SystemMetrics,
 };
 pub use process::{ProcessProbe, this_process};

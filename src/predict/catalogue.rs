@@ -96,8 +96,6 @@ pub struct Catalogue {
     /// Of the lists of promoted versions, of every model of the folder.
     pub(super) lists: HashMap<Arc<str>, Stamp>,
     problems: Vec<Problem>,
-    /// How many of them were known before.
-    problems_known: usize,
 }
 
 impl Catalogue {
@@ -129,7 +127,6 @@ impl Catalogue {
         let concerned =
             |problem: &&Problem| problem.path.iter().any(|part| looked_at(&part.to_string_lossy()));
         next.problems = self.problems.iter().filter(|problem| !concerned(problem)).cloned().collect();
-        next.problems_known = next.problems.len();
         next.problems.extend(registry.problems);
         let mut models: Vec<Arc<CatalogueModel>> =
             self.models.iter().filter(|model| !looked_at(&model.name)).cloned().collect();
@@ -166,8 +163,7 @@ impl Catalogue {
         for number in entry.listed.iter().rev().take(VERSIONS_MAX) {
             let known = before.iter().flat_map(|model| &model.versions).filter(|v| v.number == *number);
             let known: Vec<&Arc<Version>> = known.collect();
-            let stamp = Version::stamp_of(&entry, *number);
-            if let Some(current) = known.iter().find(|version| version.stamp == stamp) {
+            if let Some(current) = known.iter().find(|version| version.stamp == version.stamp_now(&entry)) {
                 versions.push(Arc::clone(current));
                 if current.standing() != Standing::Good {
                     let others = known.iter().filter(|version| !Arc::ptr_eq(version, current));
@@ -236,11 +232,6 @@ impl Catalogue {
     /// What was passed over, and why.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
-    }
-
-    /// Those that the newest look found.
-    pub(super) fn problems_found(&self) -> &[Problem] {
-        &self.problems[self.problems_known..]
     }
 
     /// What the promoted models ask of a series, by horizon and then by name. For each horizon the models

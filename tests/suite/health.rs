@@ -1,8 +1,9 @@
 //! Health and alerts: every rule is broken for real, in a running engine, and seen mended again.
 
-use crate::models::{Folder, put_hanging};
+use crate::models_load::put_hanging;
 use crate::service_support::{Fed, MODELS, eventually, market};
 use crate::support::cluster::Cluster;
+use crate::support::serving::Folder;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
