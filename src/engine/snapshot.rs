@@ -91,6 +91,7 @@ impl Engine {
             },
             stages: stages.collect(),
             stage_order: STAGES.to_vec(),
+            controller: self.controller_metrics(),
             reasons: ledger.reasons,
             alerts: self.models.alerts.counts(),
             active_alerts: self.models.alerts.standing().into_iter().map(active).collect(),

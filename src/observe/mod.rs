@@ -11,7 +11,7 @@ pub use buckets::{BOUNDS_US, Buckets};
 pub use cpu::cpu_time;
 pub use disk::FileSystem;
 pub use metrics::{
-    ActiveAlert, CacheMetrics, Metrics, ModelMetrics, ModelPoolMetrics, Performance, Quantiles, StageMetrics,
-    SymbolMetrics, SystemMetrics,
+    ActiveAlert, CacheMetrics, ControllerMetrics, Metrics, ModelMetrics, ModelPoolMetrics, Performance,
+    Quantiles, StageMetrics, SymbolMetrics, SystemMetrics,
 };
 pub use process::{ProcessProbe, this_process};
