@@ -7,7 +7,9 @@ use super::choice::{GAPS, STABILITY};
 use super::table::{Allowed, Change, Field, Key, Section, settings};
 use super::{BarTable, CatchUp, LogLevel, PostgresUrl, SourceKind, StoreUrl};
 use crate::domain::{GapPolicy, Lane, MarketHours, Stability};
-use Allowed::{Bool, Fraction, Hours, Lanes, OneOf, PathOrEmpty, PostgresOrEmpty, SqlName, Store, Tables, Whole};
+use Allowed::{
+    Bool, Fraction, Hours, Lanes, OneOf, PathOrEmpty, PostgresOrEmpty, SqlName, Store, Tables, Whole,
+};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 

@@ -1,8 +1,8 @@
 //! From what was written to a checked value: pure functions of a row of the table and a text.
 
-use super::{PostgresUrl, StoreUrl, tables};
 use super::choice::lane_of;
 use super::table::{Allowed, Key, Value};
+use super::{PostgresUrl, StoreUrl, tables};
 use crate::domain::{Lane, MarketHours, SeriesKey, Timeframe};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

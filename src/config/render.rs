@@ -1,12 +1,12 @@
 //! The table as text: the reference file, and what is in effect.
 
-use super::{BarTable, StoreUrl};
 use super::choice::lane_word;
 use super::keys::{KEYS, SECTIONS};
 use super::load::{Loaded, OTHER_VARIABLES};
 use super::problem::SetBy;
 use super::secret::masked;
 use super::table::{Key, Value};
+use super::{BarTable, StoreUrl};
 use std::fmt::Write as _;
 
 const COLUMNS_MAX: usize = 100;

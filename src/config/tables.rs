@@ -263,7 +263,10 @@ mod tests {
             columns = { ts = "open time", closed = "" } }, { name = "x" }]"#;
         let tables = of_text(&text.replace('\n', " ")).ok().unwrap();
         assert_eq!(tables[0].parts(), ["feeds", "b.1m"]);
-        assert_eq!((tables[0].columns.ts.as_str(), tables[0].columns.closed.as_deref()), ("open time", Some("")));
+        assert_eq!(
+            (tables[0].columns.ts.as_str(), tables[0].columns.closed.as_deref()),
+            ("open time", Some(""))
+        );
         assert_eq!(tables[1], BarTable::named("x"));
         let again = format!("[{}]", tables.iter().map(BarTable::to_toml).collect::<Vec<_>>().join(", "));
         assert_eq!(of_text(&again).ok().unwrap(), tables);

@@ -6,7 +6,7 @@ use crate::link::clock;
 use crate::predict::Catalogue;
 use crate::source::{History, Poll, Source, SourceBar, SourceError};
 use crate::topology::{Topology, TopologyError, feature_rules};
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, select_biased};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -66,6 +66,7 @@ impl Intake {
     fn follow(&self, mut source: Box<dyn Source>, stop: &Receiver<()>) -> Result<(), SourceError> {
         let mut bars: Vec<SourceBar> = Vec::with_capacity(1024);
         let mut refused = 0_u64;
+        let news = source.news();
         loop {
             let poll = source.poll(&mut bars)?;
             for SourceBar { series, bar, origin } in bars.drain(..) {
@@ -78,11 +79,13 @@ impl Intake {
             }
             let pause = match poll {
                 Poll::Ready => Duration::ZERO,
-                Poll::Idle(pause) => pause,
+                Poll::Idle(pause) | Poll::Reading(pause) => pause,
                 Poll::End => return Ok(()),
             };
-            if stop.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
-                return Ok(());
+            select_biased! {
+                recv(stop) -> _ => return Ok(()),
+                recv(news) -> _ => {}
+                default(pause) => {}
             }
         }
     }

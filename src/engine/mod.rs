@@ -195,7 +195,7 @@ impl Engine {
         };
         let source = match source {
             Some(source) => Some(source),
-            None => source::open(&settings.source, history(&settings, &models.catalogue()), &watermarks)?,
+            None => source::open(&settings, history(&settings, &models.catalogue()), &watermarks)?,
         };
         let (patience, give_up) = bounded(0);
         let parts = Parts { models: Arc::clone(&models), store, refuse_future: !accept_future, give_up };

@@ -16,6 +16,7 @@ mod link;
 mod models;
 mod models_cli;
 mod pool;
+mod postgres_source;
 mod postgres_store;
 mod service;
 mod service_support;
