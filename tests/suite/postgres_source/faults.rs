@@ -3,6 +3,7 @@
 use super::scene::{Feed, Scene, real_bars, size};
 use crate::service_support::{Fed, Random, eventually};
 use crate::support::cluster::Cluster;
+use crate::support::proxy::Proxy;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -125,4 +126,48 @@ fn vela_killed_at_any_moment_loses_nothing_and_stores_nothing_twice() {
     let mut feed = scene.feed();
     scene.must_have(&mut feed, &expected);
     service.stop();
+}
+
+#[test]
+fn a_connection_that_is_cut_or_silent_is_noticed_and_holds_up_neither_bars_nor_a_stop() {
+    let Some(all) = real_bars(200) else { return };
+    let Some(scene) = Scene::new(&[]) else { return };
+    let expected = scene.replayed(&all);
+    let (history, live) = all.split_at(7 * 120);
+    let mut feed = scene.feed();
+    feed.insert(history);
+    // Only the source goes through the proxy: the store is always there.
+    let proxy = Proxy::start(scene.cluster.port);
+    let through = scene.cluster.url().replace(&scene.cluster.port.to_string(), &proxy.port.to_string());
+    scene.configure(&scene.cluster.url(), &format!("url = \"{through}\"\n"));
+    let service = scene.home.run();
+    let outcomes = "SELECT (SELECT count(*) FROM trading.agentpreds) + (SELECT count(*) FROM trading.inference_errors)";
+    let mut stored = 3 * 7 * 120;
+    eventually("the history", || (feed.count(outcomes) == stored).then_some(()));
+    for (round, part) in live.chunks(7 * 20).enumerate() {
+        let (before, after) = part.split_at(7 * 10);
+        if round % 2 == 0 { proxy.cut() } else { proxy.black_hole() }
+        before.chunks(7).for_each(|minute| feed.insert(minute));
+        if round % 2 == 1 {
+            // It is given up while it is silent, not when it speaks again: a new one is tried.
+            let begin = Instant::now();
+            eventually("it is given up", || {
+                let log = std::fs::read_to_string(scene.home.path("logs/infer_realtime.log")).unwrap();
+                (log.matches("the bar tables cannot be read; trying again").count() > round).then_some(())
+            });
+            println!("a silent connection was given up after {:?}", begin.elapsed());
+            assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", begin.elapsed());
+        }
+        proxy.pass();
+        stored += 3 * before.len() as i64;
+        eventually("what came meanwhile", || (feed.count(outcomes) == stored).then_some(()));
+        after.chunks(7).for_each(|minute| feed.insert(minute));
+        stored += 3 * after.len() as i64;
+        eventually("what came then", || (feed.count(outcomes) == stored).then_some(()));
+    }
+    proxy.black_hole();
+    let begin = Instant::now();
+    scene.must_have(&mut feed, &expected);
+    service.stop();
+    assert!(begin.elapsed() < Duration::from_secs(60), "a silent connection holds up the stop");
 }
