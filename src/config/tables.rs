@@ -123,8 +123,11 @@ fn identifier(text: &str) -> Result<&str, String> {
 /// `name`, `schema.name`, `"a.b"."c"`.
 fn name_parts(name: &str) -> Result<Vec<String>, String> {
     let (mut parts, mut part, mut quoted) = (Vec::new(), String::new(), false);
-    for c in name.chars() {
+    let mut characters = name.chars().peekable();
+    while let Some(c) = characters.next() {
         match c {
+            // Twice, it is part of the name.
+            '"' if quoted && characters.next_if_eq(&'"').is_some() => part.push('"'),
             '"' => quoted = !quoted,
             '.' if !quoted => parts.push(std::mem::take(&mut part)),
             c => part.push(c),
@@ -290,6 +293,7 @@ mod tests {
         for text in ["[", "[]\nx = 1", "[\"a\"] b"] {
             assert!(of_text(text).is_err(), "{text}");
         }
+        assert_eq!(BarTable::named("\"a\"\"b\".c").parts(), ["a\"b", "c"]);
         for name in ["", "a.b.c", ".a", "\"a", "a\0"] {
             assert!(BarTable::named(name).check().is_err(), "{name:?}");
         }

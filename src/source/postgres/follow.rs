@@ -87,18 +87,16 @@ impl Follow {
 
     /// These are all series there are: new ones start, others are read again.
     pub(super) fn listed(&mut self, all: Vec<Named>) {
-        self.asks.clear();
+        self.lost();
         for series in all {
             match self.series.get(&series) {
                 None => self.enter(series, NEVER),
-                Some(Standing::Waiting { .. }) if !self.starts.contains(&series) => {
-                    self.starts.push_back(series)
-                }
+                Some(Standing::Waiting { .. }) => self.starts.push_back(series),
                 Some(Standing::Followed { recent, .. }) => {
                     let since = recent.since().unwrap_or(Timestamp::from_millis(i64::MIN));
                     self.asks.push_back(Ask { series, since, announced: NEVER });
                 }
-                Some(_) => {}
+                Some(Standing::LeftOut) => {}
             }
         }
     }
