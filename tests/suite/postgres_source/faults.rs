@@ -141,12 +141,17 @@ fn a_connection_that_is_cut_or_silent_is_noticed_and_holds_up_neither_bars_nor_a
     let through = scene.cluster.url().replace(&scene.cluster.port.to_string(), &proxy.port.to_string());
     scene.configure(&scene.cluster.url(), &format!("url = \"{through}\"\n"));
     let service = scene.home.run();
-    let outcomes = "SELECT (SELECT count(*) FROM trading.agentpreds) + (SELECT count(*) FROM trading.inference_errors)";
+    let outcomes =
+        "SELECT (SELECT count(*) FROM trading.agentpreds) + (SELECT count(*) FROM trading.inference_errors)";
     let mut stored = 3 * 7 * 120;
     eventually("the history", || (feed.count(outcomes) == stored).then_some(()));
     for (round, part) in live.chunks(7 * 20).enumerate() {
         let (before, after) = part.split_at(7 * 10);
-        if round % 2 == 0 { proxy.cut() } else { proxy.black_hole() }
+        if round % 2 == 0 {
+            proxy.cut()
+        } else {
+            proxy.black_hole()
+        }
         before.chunks(7).for_each(|minute| feed.insert(minute));
         if round % 2 == 1 {
             // It is given up while it is silent, not when it speaks again: a new one is tried.
