@@ -253,7 +253,7 @@ impl Described {
         let of_series = |[symbol_text, timeframe_text]: [&str; 2]| {
             format!("{} AND {}{closed_only}", symbol.is(symbol_text), timeframe.is(timeframe_text))
         };
-        let after = clock.from_parameter("$4");
+        let after = clock.of_parameter("$4");
         // There are times at both ends of time, which are no bar's.
         let finite = if clock == Clock::Whole { "IS NOT NULL" } else { "NOT IN ('infinity', '-infinity')" };
         let one = of_series(["$1::text", "$2::text"]);
@@ -269,7 +269,7 @@ impl Described {
                                  ORDER BY t.{ts} LIMIT $4::bigint) AS b
              ORDER BY 1, 2",
             clock.parameter_type(),
-            clock.from_parameter("h.since"),
+            clock.of_parameter("h.since"),
         );
         let times = Mutex::new(Times::default());
         Table {
@@ -333,7 +333,7 @@ impl Clock {
     }
 
     /// A parameter of this clock's type as what the column holds.
-    fn from_parameter(self, parameter: &str) -> String {
+    fn of_parameter(self, parameter: &str) -> String {
         match self {
             Self::Instant => format!("{parameter}::timestamptz"),
             Self::Utc => format!("({parameter}::timestamptz AT TIME ZONE 'UTC')"),
