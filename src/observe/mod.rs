@@ -8,6 +8,6 @@ mod process;
 pub use buckets::{BOUNDS_US, Buckets};
 pub use metrics::{
     CacheMetrics, Metrics, ModelMetrics, ModelPoolMetrics, Performance, Quantiles, StageMetrics,
-    SystemMetrics,
+    SymbolMetrics, SystemMetrics,
 };
 pub use process::{ProcessProbe, this_process};
