@@ -103,8 +103,9 @@ impl Cluster {
             assert!(Instant::now() < deadline, "the server's processes do not end");
             std::thread::sleep(Duration::from_millis(5));
         }
-        // Where nobody asks for the ends of orphans, its number stays taken, and the next would think that it still runs.
-        std::fs::remove_file(file).unwrap();
+        // Where nobody asks for processes that ended, its number is still taken, and the next server would take that
+        // for a running one.
+        std::fs::remove_file(&file).unwrap();
     }
 
     fn command(&self, program: &str) -> Command {
