@@ -105,7 +105,10 @@ impl Cluster {
         }
         // Where nobody asks for processes that ended, its number is still taken, and the next server would take that
         // for a running one.
-        std::fs::remove_file(&file).unwrap();
+        let socket = self.home.path().join(format!(".s.PGSQL.{}.lock", self.port));
+        for lock in [&file, &socket] {
+            std::fs::remove_file(lock).unwrap();
+        }
     }
 
     fn command(&self, program: &str) -> Command {
