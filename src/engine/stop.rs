@@ -1,5 +1,6 @@
 //! The end of a run: what is on its way is stored, and what became of it is said.
 
+use super::reporter::Reporter;
 use super::{Engine, EngineError};
 use std::time::{Duration, Instant};
 
@@ -50,6 +51,7 @@ impl Engine {
             return Ok(report.clone());
         }
         drop(self.keeper.lock().take());
+        self.controller.stop();
         let source = self.source.lock().take();
         let give_up = || drop(self.patience.lock().take());
         let source_error = source.and_then(|source| source.stop(STORE_PATIENCE, give_up));
@@ -68,6 +70,7 @@ impl Engine {
         let undrained = if drained { 0 } else { self.topology.read().iter().map(|s| s.depth).sum() };
         let stopped = StopReport { undrained, unsaved: self.topology.unsaved(), source_error };
         *report = Some(stopped.clone());
+        self.reporter.lock().take().into_iter().for_each(Reporter::stop);
         self.topology.stop()?;
         Ok(stopped)
     }
