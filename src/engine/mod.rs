@@ -16,7 +16,7 @@ use crate::topology::{Parts, Topology, TopologyError};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use gate::Gate;
 pub use intake::history;
-use intake::{Intake, SourceThread, arrived};
+use intake::{Intake, SourceThread, arrived, behind};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -193,6 +193,7 @@ impl Engine {
             Some(store) => (store, watermarks),
             None => store::open(&settings)?,
         };
+        let watermarks = behind(&watermarks, settings.ingest.revision_bars);
         let source = match source {
             Some(source) => Some(source),
             None => source::open(&settings.source, history(&settings, &models.catalogue()), &watermarks)?,
