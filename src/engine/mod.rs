@@ -1,32 +1,32 @@
 //! The engine: the library's face.
 
+mod ask;
 mod gate;
 mod intake;
+mod reporter;
 mod snapshot;
+mod stop;
 
 use crate::alert::Alert;
 use crate::config::Settings;
-use crate::domain::{Ask, Bar, Origin, Outcome, Reason, Refusal, SeriesKey, SymbolError, Timeframe};
+use crate::domain::{Bar, Origin, Outcome, SeriesKey, SymbolError, Timeframe};
 use crate::observe::ProcessProbe;
 use crate::persist::Subscription;
 use crate::predict::{Catalogue, Keeper, Models};
 use crate::source::{self, Source, SourceError};
 use crate::store::{self, Store, StoreError, Watermark};
 use crate::topology::{Parts, Topology, TopologyError};
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+pub use ask::Pending;
+use crossbeam::channel::{RecvTimeoutError, Sender, bounded};
 use gate::Gate;
 pub use intake::history;
-use intake::{Intake, SourceThread, arrived, behind};
+use intake::{Intake, SourceThread, behind};
 use parking_lot::Mutex;
+use reporter::Reporter;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-
-/// How long a stop waits for what is on its way, before it says what was left.
-pub const DRAIN_MAX: Duration = Duration::from_secs(30);
-
-/// How long a stop waits for a store that is away.
-const STORE_PATIENCE: Duration = Duration::from_secs(5);
+pub use stop::{DRAIN_MAX, StopReport};
 
 /// Why an engine does not start or does not take something.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +49,9 @@ pub enum EngineError {
     /// What was handed in has a symbol that cannot be taken.
     #[error("{0}")]
     Symbol(#[from] SymbolError),
+    /// The system gives no more threads.
+    #[error("no thread for what is reported ({0}): raise the thread limit")]
+    Thread(std::io::Error),
     /// It was stopped before.
     #[error("the engine has stopped: it takes no more bars")]
     Stopped,
@@ -67,35 +70,6 @@ pub struct Overrides {
     pub models: Option<Models>,
     /// Take bars that close in the future: a replay's and a simulation's clock is their own.
     pub accept_future: bool,
-}
-
-/// What became of a run.
-#[derive(Clone, Debug)]
-pub struct StopReport {
-    /// Items that were still on their way when the drain's time was up; none is the rule. Their bars are
-    /// predicted at the next start, because the watermarks stand before them.
-    pub undrained: usize,
-    /// Outcomes that the store did not take.
-    pub unsaved: u64,
-    /// Why the source ended, where that was an error.
-    pub source_error: Option<String>,
-}
-
-impl StopReport {
-    /// What went wrong, for a program to end with: `None` where everything that was taken in came out.
-    pub fn failure(&self) -> Option<String> {
-        let Self { undrained, unsaved, source_error } = self;
-        let again = "the next start predicts their bars again";
-        source_error
-            .clone()
-            .or_else(|| {
-                (*unsaved > 0)
-                    .then(|| format!("{unsaved} outcomes were not stored (the log says why): {again}"))
-            })
-            .or_else(|| {
-                (*undrained > 0).then(|| format!("{undrained} items were still on their way: {again}"))
-            })
-    }
 }
 
 /// A running pipeline: bars in, stored predictions out.
@@ -131,6 +105,8 @@ pub struct Engine {
     models: Arc<Models>,
     /// Ends with the engine's stop.
     keeper: Mutex<Option<Keeper>>,
+    /// Ends when everything has come out.
+    reporter: Mutex<Option<Reporter>>,
     intake: Arc<Intake>,
     gate: Gate,
     process: ProcessProbe,
@@ -140,24 +116,6 @@ pub struct Engine {
     patience: Mutex<Option<Sender<()>>>,
     /// Set once it has stopped.
     report: Mutex<Option<StopReport>>,
-}
-
-/// A prediction that was asked for.
-#[derive(Clone, Debug)]
-pub struct Pending {
-    receiver: Receiver<Outcome>,
-}
-
-impl Pending {
-    /// Waits for the answer: a prediction, or the reason why there is none; `None` after `timeout`.
-    pub fn wait(&self, timeout: Duration) -> Option<Outcome> {
-        self.receiver.recv_timeout(timeout).ok()
-    }
-
-    /// The answer, if it is there already.
-    pub fn try_wait(&self) -> Option<Outcome> {
-        self.receiver.try_recv().ok()
-    }
 }
 
 impl Engine {
@@ -211,12 +169,15 @@ impl Engine {
             let topology = Arc::clone(&topology);
             Keeper::start(Arc::clone(&models), interval, move || topology.follow_models())
         });
+        let interval = Duration::from_secs(settings.log.performance_interval_s);
+        let reporter = Reporter::start(Arc::clone(&topology), Arc::clone(&models.alerts), interval)?;
         let source = source.map(|source| SourceThread::start(source, Arc::clone(&intake)));
         Ok(Self {
             settings,
             topology,
             models,
             keeper: Mutex::new(keeper),
+            reporter: Mutex::new(Some(reporter)),
             intake,
             gate: Gate::default(),
             process: ProcessProbe::default(),
@@ -244,49 +205,6 @@ impl Engine {
     pub fn ingest_series(&self, series: &Arc<SeriesKey>, bar: Bar) -> Result<(), EngineError> {
         let _inside = self.gate.enter().ok_or(EngineError::Stopped)?;
         Ok(self.intake.take(series, bar, Origin::Live)?)
-    }
-
-    /// Asks for the newest closed bar's prediction, `horizon` bars ahead. It is computed behind the bars of
-    /// that series that were taken before, stored like any other, and ahead of other work.
-    pub fn predict(&self, symbol: &str, timeframe: Timeframe, horizon: u32) -> Pending {
-        self.ask(symbol, timeframe, horizon, None)
-    }
-
-    /// Asks what would be predicted if a bar that has not closed yet closed as it is now. Nothing changes and
-    /// nothing is stored. The bar must be newer than the newest closed one of its series.
-    pub fn peek(&self, symbol: &str, timeframe: Timeframe, horizon: u32, bar: Bar) -> Pending {
-        self.ask(symbol, timeframe, horizon, Some(bar))
-    }
-
-    fn ask(&self, symbol: &str, timeframe: Timeframe, horizon: u32, provisional: Option<Bar>) -> Pending {
-        let (sender, receiver) = bounded(1);
-        let answer = move |outcome: &Outcome| {
-            // Nobody may be waiting any more.
-            let _ = sender.try_send(Outcome { reply: None, ..outcome.clone() });
-        };
-        let series = SeriesKey::new(symbol, timeframe);
-        let ask = Ask { horizon: Some(horizon), provisional, reply: Arc::new(answer) };
-        let reply = Arc::clone(&ask.reply);
-        let inside = self.gate.enter();
-        let known = inside.is_some()
-            && series.as_ref().is_ok_and(|series| self.topology.put_ask(series, ask, arrived()));
-        if !known {
-            let refusal = match &series {
-                _ if inside.is_none() => Refusal::new(Reason::Stopping, "the engine has stopped"),
-                Ok(series) => Refusal::new(Reason::NoBar, format!("no bar of {series} has been taken yet")),
-                Err(error) => Refusal::new(Reason::NoBar, error.to_string()),
-            };
-            reply(&unanswerable(symbol, timeframe, horizon, refusal));
-        }
-        Pending { receiver }
-    }
-
-    /// [`Engine::predict`] for many at once, answered independently.
-    pub fn predict_many(&self, requests: &[(&str, Timeframe, u32)]) -> Vec<Pending> {
-        requests
-            .iter()
-            .map(|(symbol, timeframe, horizon)| self.predict(symbol, *timeframe, *horizon))
-            .collect()
     }
 
     /// Every outcome from now on, once it is stored. A subscriber that leaves `capacity` outcomes unread
@@ -341,61 +259,5 @@ impl Engine {
     /// Waits until everything that was taken in has come out; false when `timeout` passed first.
     pub fn drain(&self, timeout: Duration) -> bool {
         self.topology.drain(Instant::now() + timeout)
-    }
-
-    /// Stops: no more bars from the source, what is on its way is predicted and stored, then the workers
-    /// end. Nothing that was taken in is lost.
-    ///
-    /// # Errors
-    /// When the store cannot be made durable.
-    pub fn stop(&self) -> Result<StopReport, EngineError> {
-        let mut report = self.report.lock();
-        if let Some(report) = &*report {
-            return Ok(report.clone());
-        }
-        drop(self.keeper.lock().take());
-        let source = self.source.lock().take();
-        let give_up = || drop(self.patience.lock().take());
-        let source_error = source.and_then(|source| source.stop(STORE_PATIENCE, give_up));
-        self.gate.close();
-        let drain = |deadline| self.gate.empties(deadline) && self.topology.drain(deadline);
-        let deadline = Instant::now() + DRAIN_MAX;
-        let drained = drain(Instant::now() + STORE_PATIENCE) || {
-            // A store that is away is asked once more and then left: the watermarks stand before what it
-            // did not take, so that the next start predicts it again.
-            give_up();
-            // The same for a model that cannot be loaded: what waits for it is answered with that reason.
-            self.models.pool.give_up();
-            drain(deadline)
-        };
-        give_up();
-        let undrained = if drained { 0 } else { self.topology.read().iter().map(|s| s.depth).sum() };
-        let stopped = StopReport { undrained, unsaved: self.topology.unsaved(), source_error };
-        *report = Some(stopped.clone());
-        self.topology.stop()?;
-        Ok(stopped)
-    }
-}
-
-impl Drop for Engine {
-    /// An engine that goes away unstopped still ends its threads; what is on its way is drained.
-    fn drop(&mut self) {
-        if let Err(error) = self.stop() {
-            tracing::error!(%error, "the engine did not stop cleanly");
-        }
-    }
-}
-
-fn unanswerable(symbol: &str, timeframe: Timeframe, horizon: u32, refusal: Refusal) -> Outcome {
-    Outcome {
-        series: Arc::new(SeriesKey { symbol: Arc::from(symbol), timeframe }),
-        horizon,
-        ts: crate::domain::Timestamp::default(),
-        revision: 0,
-        place: crate::domain::Place::default(),
-        origin: Origin::Asked,
-        stamps: arrived(),
-        result: Err(refusal),
-        reply: None,
     }
 }

@@ -1,7 +1,14 @@
 //! What the process uses: memory and processor time.
 
+use crate::domain::Process;
 use parking_lot::Mutex;
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
+
+/// This process, as rows name it.
+pub fn this_process() -> Process {
+    let host = System::host_name().unwrap_or_default();
+    Process { host: host.into(), pid: std::process::id() }
+}
 
 /// Looks at this process, and at nothing else: refreshing everything can take minutes on a busy host.
 pub struct ProcessProbe {

@@ -1,7 +1,7 @@
 //! The SQLite store: the contract, and what only a file shared with others can do.
 
 use super::*;
-use crate::domain::{Origin, Reason, Refusal, Stamps};
+use crate::domain::{Origin, Process, Reason, Refusal, Stamps};
 use crate::store::testing::{Stored, contract, predicted, refused, series};
 use std::time::Instant;
 use tempfile::TempDir;
@@ -83,6 +83,36 @@ fn a_caught_up_bar_is_not_predicted_again_by_a_newer_version() {
 }
 
 #[test]
+fn revisions_go_on_where_an_earlier_run_left_them() {
+    let (_folder, mut store) = open();
+    let mut write = |revision, value, version, origin| {
+        let outcome = by(Outcome { revision, ..predicted(1, 1, value) }, "m", version, origin);
+        // Whatever is written is written again, as after an answer that was lost.
+        (0..2).for_each(|_| store.write(std::slice::from_ref(&outcome), &[]).unwrap());
+        let mut statement = store
+            .connection
+            .prepare("SELECT revision, value FROM trading.agentpreds ORDER BY revision")
+            .unwrap();
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        rows.collect::<Result<Vec<(u32, f64)>, _>>().unwrap()
+    };
+    for (revision, value) in [(0, 1.0), (1, 2.0), (2, 3.0)] {
+        let rows = write(revision, value, 3, Origin::Live);
+        assert_eq!(rows.last(), Some(&(revision, value)));
+    }
+    // A second run counts from 0 again: the highest revision is the last word all the same.
+    for (revision, value, stored) in [(1, 4.0, 3), (2, 5.0, 5), (3, 6.0, 8)] {
+        let rows = write(revision, value, 3, Origin::Live);
+        assert_eq!(rows.last(), Some(&(stored, value)), "{rows:?}");
+    }
+    // What is caught up with after a kill: said already, said before a change, said by nobody, by another version.
+    assert_eq!(write(0, 6.0 * (1.0 + 1e-15), 3, Origin::CatchUp).len(), 6);
+    assert_eq!(write(0, 1.0, 3, Origin::CatchUp).len(), 6);
+    assert_eq!(write(0, 7.0, 3, Origin::CatchUp).last(), Some(&(9, 7.0)));
+    assert_eq!(write(0, 8.0, 4, Origin::CatchUp).len(), 7);
+}
+
+#[test]
 fn duplicates_are_not_stored_and_nan_becomes_a_refusal() {
     let (_folder, mut store) = open();
     let duplicate = Err(Refusal::new(Reason::Duplicate, "taken before"));
@@ -134,6 +164,46 @@ fn every_column_is_filled() {
         )
         .unwrap();
     assert!(empty);
+}
+
+#[test]
+fn performance_and_alerts_are_stored_once_each() {
+    let (_folder, mut store) = open();
+    let process = Arc::new(Process { host: "h".into(), pid: 7 });
+    let performance = SymbolPerformance {
+        at: Timestamp::from_secs(60),
+        process: Arc::clone(&process),
+        symbol: "A".into(),
+        predictions: u64::MAX,
+        errors: 2,
+        latency_avg_ms: 0.5,
+        latency_max_ms: 1.5,
+    };
+    let alert = AlertEvent {
+        at: Timestamp::from_millis(1),
+        process,
+        code: "c".into(),
+        subject: "s".into(),
+        severity: "info".into(),
+        state: "raised".into(),
+        detail: "d".into(),
+        count: 3,
+    };
+    let cleared = AlertEvent { state: "cleared".into(), ..alert.clone() };
+    for _ in 0..2 {
+        store.report(std::slice::from_ref(&performance), &[alert.clone(), cleared.clone()]).unwrap();
+    }
+    let text = |sql: &str| -> String {
+        let mut statement = store.connection.prepare(sql).unwrap();
+        let rows = statement.query_map([], |row| row.get::<_, String>(0)).unwrap().map(Result::unwrap);
+        rows.collect::<Vec<_>>().join(";")
+    };
+    let sql = "SELECT concat_ws(' ', symbol, measured_at, predictions, errors, latency_avg_ms, latency_max_ms, host, pid) \
+               FROM inference_metrics";
+    assert_eq!(text(sql), format!("A 1970-01-01T00:01:00Z {} 2 0.5 1.5 h 7", i64::MAX));
+    let sql = "SELECT concat_ws(' ', at, code, subject, severity, state, detail, count, host, pid) FROM alerts ORDER BY state";
+    let row = |state| format!("1970-01-01T00:00:00.001Z c s info {state} d 3 h 7");
+    assert_eq!(text(sql), format!("{};{}", row("cleared"), row("raised")));
 }
 
 #[test]
