@@ -341,7 +341,7 @@ fn after_a_fall(bars: &[Bar]) {
         }),
     ];
     println!("\nrelative error, {half} bars after a price of 1e9 has fallen to 1: exact to 1e-9, or not\n");
-    let mut row = |what: &str, exact: f64, contestants: &mut [Contestant<'_>]| {
+    let row = |what: &str, exact: f64, contestants: &mut [Contestant<'_>]| {
         print!("{what:<16}");
         for (who, run) in contestants {
             print!("   {who} {:.0e}", ((run(&fallen) - exact) / exact).abs());

@@ -11,8 +11,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// The channel on which stored predictions are announced, where `store.notify` asks for it.
 pub const CHANNEL: &str = "vela_predictions";
 
-// When a prediction is stored and under which revision: see `Row`. A watermark never goes backwards: another process may be further. Rows are sorted by series where they could lock
-// each other out.
+// When a prediction is stored and under which revision: see `Row`. A watermark never goes backwards: another process
+// may be further. Rows are sorted by series where they could lock each other out.
 const WRITE: &str = "
 WITH predictions AS (
     INSERT INTO trading.agentpreds AS a
