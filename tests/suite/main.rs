@@ -16,6 +16,7 @@ mod link;
 mod models;
 mod models_cli;
 mod pool;
+mod postgres_faults;
 mod postgres_store;
 mod reports;
 mod service;

@@ -6,6 +6,7 @@ use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// Whom a server runs as where the tests run as root, which PostgreSQL refuses: `nobody`.
@@ -86,6 +87,27 @@ impl Cluster {
         self.must("pg_ctl", ["-s", "-D", &data].iter().chain(arguments));
     }
 
+    /// Kills the server with SIGKILL, as a power cut would, and waits until nothing of it is left.
+    pub fn kill(&self) {
+        let file = Path::new(&self.data()).join("postmaster.pid");
+        let text = std::fs::read_to_string(&file).unwrap();
+        let pid: u32 = text.lines().next().unwrap().trim().parse().unwrap();
+        let children: Vec<u32> = children_of(pid);
+        for pid in std::iter::once(pid).chain(children.iter().copied()) {
+            let script = format!("kill -KILL {pid}");
+            // A child may have ended by itself.
+            let _ = Command::new("sh").args(["-c", &script]).stderr(Stdio::null()).status();
+        }
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while std::iter::once(&pid).chain(&children).any(|pid| is_alive(*pid)) {
+            assert!(Instant::now() < deadline, "the server's processes do not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // Where nobody asks for processes that ended, its number is still taken, and the next server would take that
+        // for a running one.
+        std::fs::remove_file(&file).unwrap();
+    }
+
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.programs.join(program));
         command.current_dir(self.home.path()).stdin(Stdio::null());
@@ -124,6 +146,26 @@ impl Drop for Cluster {
         let _ =
             stop.args(["-s", "-w", "-m", "immediate", "-D", &data, "stop"]).stdout(Stdio::null()).status();
     }
+}
+
+/// The processes whose parent is `pid`.
+fn children_of(pid: u32) -> Vec<u32> {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let all = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    all.filter(|child| stat_of(*child).is_some_and(|(_, parent)| parent == pid)).collect()
+}
+
+/// Whether a process runs; one that has ended and was not asked for does not.
+fn is_alive(pid: u32) -> bool {
+    stat_of(pid).is_some_and(|(state, _)| state != 'Z')
+}
+
+/// The state and the parent of a process.
+fn stat_of(pid: u32) -> Option<(char, u32)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // Behind the name, which may have anything in it.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
 }
 
 fn free_port() -> u16 {
