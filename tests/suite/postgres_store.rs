@@ -158,6 +158,70 @@ fn rows_are_what_was_said_bit_for_bit_and_stored_once() {
 }
 
 #[test]
+fn a_new_prediction_is_announced_once_where_that_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some((cluster, mut settings)) = ready(folder.path(), &[]) else { return };
+    let mut listener = postgres::Client::connect(&cluster.url(), postgres::NoTls).unwrap();
+    listener.batch_execute(&format!("LISTEN {}", store::CHANNEL)).unwrap();
+    let value = f64::from_bits(0x3fb9_9999_9999_999b);
+    for (notify, minutes) in [(false, [1, 2]), (true, [2, 3])] {
+        settings.store.notify = notify;
+        let (mut store, _) = store::open(&settings).unwrap();
+        let batch = minutes.map(|minute| outcome(minute, Origin::Live, Ok(answer(1, value))));
+        for _ in 0..2 {
+            store.write(&batch, &[]).unwrap();
+        }
+        store.write(&[outcome(9, Origin::Live, Err(Refusal::new(Reason::Late, "")))], &[]).unwrap();
+        drop(store);
+        // What is announced last is announced by the listener itself.
+        listener.batch_execute(&format!("NOTIFY {}, 'end'", store::CHANNEL)).unwrap();
+        let mut heard = Vec::new();
+        while heard.last().is_none_or(|text| text != "end") {
+            let next = next_of(&mut listener);
+            heard.push(next.expect("an announcement"));
+        }
+        let predictions: Vec<serde_json::Value> =
+            heard[..heard.len() - 1].iter().map(|text| serde_json::from_str(text).unwrap()).collect();
+        if !notify {
+            assert!(predictions.is_empty(), "{predictions:?}");
+            continue;
+        }
+        let [one] = &predictions[..] else { panic!("only what is new: {predictions:?}") };
+        assert_eq!((&one["symbol"], &one["timeframe"]), (&"BTC/USDT".into(), &"1m".into()));
+        assert_eq!((one["horizon"].as_i64(), one["version"].as_i64()), (Some(5), Some(1)));
+        assert_eq!(one["value"].as_f64().unwrap().to_bits(), value.to_bits());
+        assert!(one["ts"].as_str().unwrap().starts_with("1970-01-01T00:03:00"), "{one}");
+    }
+}
+
+/// The next announcement.
+fn next_of(listener: &mut postgres::Client) -> Option<String> {
+    use postgres::fallible_iterator::FallibleIterator as _;
+    let mut notifications = listener.notifications();
+    let next = notifications.timeout_iter(DEADLINE).next().unwrap();
+    next.map(|notification| notification.payload().to_owned())
+}
+
+#[test]
+fn times_that_no_column_holds_are_the_nearest_that_it_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some((_cluster, settings)) = ready(folder.path(), &[]) else { return };
+    let (mut store, _) = store::open(&settings).unwrap();
+    let at = |ms| Outcome {
+        ts: Timestamp::from_millis(ms),
+        ..outcome(1, Origin::Live, Err(Refusal::new(Reason::Future, "")))
+    };
+    store.write(&[at(i64::MIN), at(i64::MAX), at(-1)], &[]).unwrap();
+    let sql = "SELECT count(DISTINCT extract(year FROM ts)) FROM trading.inference_errors \
+               WHERE extract(year FROM ts) IN (-4714, 1969, 294276)";
+    assert_eq!(count(&mut session(&settings), sql), 3);
+    assert!(
+        std::fs::read_dir(folder.path().join("spool")).unwrap().count() == 1,
+        "nothing went into the spool"
+    );
+}
+
+#[test]
 fn a_batch_is_one_round_trip_and_nothing_is_prepared_twice() {
     let folder = tempfile::tempdir().unwrap();
     let Some((cluster, settings)) = ready(folder.path(), &["log_min_duration_statement=0"]) else { return };

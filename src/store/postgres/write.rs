@@ -230,8 +230,12 @@ pub(super) fn text(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 
-/// What the driver takes for a time.
+/// The times that a `timestamptz` holds, in ms since 1970: 4713 BC to the year 294276.
+const TIMES_MS: std::ops::RangeInclusive<i64> = -210_866_803_200_000..=9_224_318_015_999_000;
+
+/// What the driver takes for a time; what no column holds is the nearest that it holds.
 pub(super) fn system_time(ts: Timestamp) -> SystemTime {
-    let since = Duration::from_millis(ts.as_millis().unsigned_abs());
-    if ts.as_millis() < 0 { UNIX_EPOCH - since } else { UNIX_EPOCH + since }
+    let ms = ts.as_millis().clamp(*TIMES_MS.start(), *TIMES_MS.end());
+    let since = Duration::from_millis(ms.unsigned_abs());
+    if ms < 0 { UNIX_EPOCH - since } else { UNIX_EPOCH + since }
 }

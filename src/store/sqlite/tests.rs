@@ -239,6 +239,45 @@ fn two_stores_share_a_file_also_while_it_is_created() {
 }
 
 #[test]
+fn a_file_that_is_removed_or_replaced_is_noticed_and_the_rows_go_to_the_new_one() {
+    let (folder, mut store) = open();
+    let path = store.path.clone();
+    let at = |minute: i64| [(series(), Timestamp::from_secs(minute * 60))];
+    let there = || stored(&SqliteStore::open(&path).unwrap());
+    store.write(&[predicted(1, 1, 0.5)], &at(1)).unwrap();
+    // Removed, with its log.
+    std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    store.write(&[predicted(2, 1, 0.5), refused(2, 2)], &at(2)).unwrap();
+    assert_eq!(there(), ["2 1 0.5", "2 2 undefined_feature"]);
+    store.write(&[predicted(3, 1, 0.5)], &at(3)).unwrap();
+    assert_eq!(there().len(), 3);
+    // Only the file itself, whose log stays behind.
+    std::fs::remove_file(&path).unwrap();
+    store.write(&[predicted(4, 1, 0.5)], &at(4)).unwrap();
+    assert_eq!(there(), ["4 1 0.5"]);
+    // Replaced by the database of somebody else.
+    let other = folder.path().join("other.db");
+    Connection::open(&other).unwrap().execute_batch("CREATE TABLE mine (x)").unwrap();
+    std::fs::rename(&other, &path).unwrap();
+    store.write(&[predicted(5, 1, 0.5)], &at(5)).unwrap();
+    assert_eq!(there(), ["5 1 0.5"]);
+    assert_eq!(
+        Connection::open(&path).unwrap().query_row("SELECT count(*) FROM mine", [], |row| row.get(0)),
+        Ok(0)
+    );
+    // By what is no database: rows wait until somebody puts that right.
+    std::fs::write(&other, "no database, but text of some length".repeat(50)).unwrap();
+    std::fs::rename(&other, &path).unwrap();
+    for _ in 0..2 {
+        let error = store.write(&[predicted(6, 1, 0.5)], &at(6)).unwrap_err();
+        assert!(error.retryable && error.problem.contains("not a database"), "{error}");
+    }
+    std::fs::remove_file(&path).unwrap();
+    store.write(&[predicted(6, 1, 0.5)], &at(6)).unwrap();
+    assert_eq!(there(), ["6 1 0.5"]);
+}
+
+#[test]
 #[ignore = "a measurement"]
 fn write_rates() {
     for batch in [1, 10, 100, 1000] {
