@@ -5,6 +5,7 @@ use crate::domain::{Bar, Incoming, Origin, SeriesKey, Stamps};
 use crate::link::clock;
 use crate::predict::Catalogue;
 use crate::source::{History, Poll, Source, SourceBar, SourceError};
+use crate::store::Watermark;
 use crate::topology::{Topology, TopologyError, feature_rules};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, select_biased};
 use std::sync::Arc;
@@ -37,6 +38,17 @@ pub fn history(settings: &Settings, catalogue: &Arc<Catalogue>) -> History {
         let bars = demands.iter().map(|demand| rules.warm_up_bars(series.timeframe, demand));
         bars.max().unwrap_or(0).try_into().unwrap_or(usize::MAX)
     })
+}
+
+/// From where the source's bars are answered: the newest that can change are once more, because a kill may have come
+/// between a change and the answers it led to. What is stored of them stays where it says the same.
+pub(super) fn behind(watermarks: &[Watermark], revision_bars: usize) -> Vec<Watermark> {
+    let bars = i64::try_from(revision_bars).unwrap_or(i64::MAX);
+    let back = |(series, ts): &Watermark| {
+        let ms = series.timeframe.as_millis().saturating_mul(bars);
+        (Arc::clone(series), ts.plus_millis(ms.saturating_neg()))
+    };
+    watermarks.iter().map(back).collect()
 }
 
 /// The stamps of what comes in now.

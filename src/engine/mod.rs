@@ -22,7 +22,7 @@ pub use ask::Pending;
 use crossbeam::channel::{RecvTimeoutError, Sender, bounded};
 use gate::Gate;
 pub use intake::history;
-use intake::{Intake, SourceThread};
+use intake::{Intake, SourceThread, behind};
 use parking_lot::Mutex;
 use reporter::Reporter;
 use std::sync::Arc;
@@ -154,6 +154,7 @@ impl Engine {
             Some(store) => (store, watermarks),
             None => store::open(&settings)?,
         };
+        let watermarks = behind(&watermarks, settings.ingest.revision_bars);
         let source = match source {
             Some(source) => Some(source),
             None => source::open(&settings, history(&settings, &models.catalogue()), &watermarks)?,

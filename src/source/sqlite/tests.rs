@@ -223,6 +223,22 @@ fn integer_times_are_read_and_mixed_ones_refused() {
 }
 
 #[test]
+fn decimals_that_are_kept_as_text_are_numbers() {
+    let feed = Feed::new(TABLE);
+    feed.connection
+        .execute(
+            "INSERT INTO bars VALUES ('A', '1m', '2024-06-01T00:00:00Z', '0.1', '0.30000000000000004', '1e-8', '0.2', '3')",
+            [],
+        )
+        .unwrap();
+    let mut bars = Vec::new();
+    assert_eq!(feed.follow(ALL, &[]).poll(&mut bars).unwrap(), Poll::Ready);
+    let bar = bars[0].bar;
+    // As the compiler reads them: to the nearest number.
+    assert_eq!([bar.open, bar.high, bar.low, bar.close, bar.volume], [0.1, 0.1 + 0.2, 1e-8, 0.2, 3.0]);
+}
+
+#[test]
 fn unreadable_rows_are_counted_and_bad_prices_passed_on() {
     let feed = Feed::new(TABLE);
     feed.add_at("A", "1m", "soon".to_owned());

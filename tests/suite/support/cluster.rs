@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::net::TcpListener;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -43,6 +43,11 @@ fn programs() -> Option<PathBuf> {
 impl Cluster {
     /// Starts one, with further `settings` (`name=value`); says so and returns `None` where PostgreSQL is not there.
     pub fn start(settings: &[&str]) -> Option<Self> {
+        Self::start_with(settings, &[])
+    }
+
+    /// Starts one that has files (name, text) of its own, which nobody else may read, in the folder of its data.
+    pub fn start_with(settings: &[&str], files: &[(&str, &str)]) -> Option<Self> {
         let Some(programs) = programs() else {
             eprintln!("skipped: PostgreSQL's programs (initdb, postgres, pg_ctl) are not on this machine");
             return None;
@@ -63,6 +68,12 @@ impl Cluster {
         settings.iter().for_each(|setting| conf += &format!("{setting}\n"));
         let file = Path::new(&data).join("postgresql.auto.conf");
         std::fs::write(file, conf).unwrap();
+        for (name, text) in files {
+            let path = Path::new(&data).join(name);
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+            chown(&path, user, user).unwrap();
+        }
         cluster.ctl(&["start", "-w", "-l", &cluster.log()]);
         Some(cluster)
     }
