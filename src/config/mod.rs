@@ -19,6 +19,7 @@ mod read;
 mod render;
 mod rules;
 mod secret;
+mod tables;
 mod watch;
 
 pub use choice::{CatchUp, LogLevel, PostgresUrl, SourceKind, StoreUrl};
@@ -32,4 +33,5 @@ pub use problem::{ConfigError, Problem, SetBy};
 pub use render::{render_effective, render_reference};
 pub use secret::masked;
 pub use table::{Allowed, Change, Key, Value};
+pub use tables::{BarColumns, BarTable};
 pub use watch::{Measure, Rule, Rules};
