@@ -21,6 +21,7 @@ mod models_load;
 mod models_ugly;
 mod pool;
 mod postgres_faults;
+mod postgres_load;
 mod postgres_store;
 mod reports;
 mod secrets;
