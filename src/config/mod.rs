@@ -19,6 +19,7 @@ mod read;
 mod render;
 mod rules;
 mod secret;
+mod tables;
 
 pub use choice::{CatchUp, LogLevel, PostgresUrl, SourceKind, StoreUrl};
 pub use keys::{
@@ -30,3 +31,4 @@ pub use problem::{ConfigError, Problem, SetBy};
 pub use render::{render_effective, render_reference};
 pub use secret::masked;
 pub use table::{Allowed, Change, Key, Value};
+pub use tables::{BarColumns, BarTable};

@@ -1,12 +1,12 @@
 //! The table as text: the reference file, and what is in effect.
 
-use super::StoreUrl;
 use super::choice::lane_word;
 use super::keys::{KEYS, SECTIONS};
 use super::load::{Loaded, OTHER_VARIABLES};
 use super::problem::SetBy;
 use super::secret::masked;
 use super::table::{Key, Value};
+use super::{BarTable, StoreUrl};
 use std::fmt::Write as _;
 
 const COLUMNS_MAX: usize = 100;
@@ -80,6 +80,11 @@ pub(super) fn toml_of(value: &Value) -> String {
         Value::Text(text) => toml_string(text),
         Value::Path(path) => toml_string(&path.to_string_lossy()),
         Value::Store(url) => toml_string(&url.to_string()),
+        Value::Postgres(url) => toml_string(&url.as_ref().map_or_else(String::new, ToString::to_string)),
+        Value::Tables(tables) => {
+            let tables: Vec<String> = tables.iter().map(BarTable::to_toml).collect();
+            format!("[{}]", tables.join(", "))
+        }
         Value::Lanes(lanes) if lanes.is_empty() => "{}".to_owned(),
         Value::Lanes(lanes) => {
             let entries: Vec<String> = lanes
@@ -96,7 +101,7 @@ fn toml_key(name: &str) -> String {
     if bare { name.to_owned() } else { toml_string(name) }
 }
 
-fn toml_string(text: &str) -> String {
+pub(super) fn toml_string(text: &str) -> String {
     let mut out = String::from("\"");
     for c in text.chars() {
         match c {

@@ -6,21 +6,23 @@ mod intake;
 mod reporter;
 mod snapshot;
 mod stop;
+mod tuning;
 
 use crate::alert::Alert;
 use crate::config::Settings;
+use crate::control::Controller;
 use crate::domain::{Bar, Origin, Outcome, SeriesKey, SymbolError, Timeframe};
 use crate::observe::ProcessProbe;
 use crate::persist::Subscription;
 use crate::predict::{Catalogue, Keeper, Models};
 use crate::source::{self, Source, SourceError};
 use crate::store::{self, Store, StoreError, Watermark};
-use crate::topology::{Parts, Topology, TopologyError};
+use crate::topology::{self, Parts, Topology, TopologyError};
 pub use ask::Pending;
 use crossbeam::channel::{RecvTimeoutError, Sender, bounded};
 use gate::Gate;
 pub use intake::history;
-use intake::{Intake, SourceThread};
+use intake::{Intake, SourceThread, behind};
 use parking_lot::Mutex;
 use reporter::Reporter;
 use std::sync::Arc;
@@ -105,6 +107,7 @@ pub struct Engine {
     models: Arc<Models>,
     /// Ends with the engine's stop.
     keeper: Mutex<Option<Keeper>>,
+    controller: Controller,
     /// Ends when everything has come out.
     reporter: Mutex<Option<Reporter>>,
     intake: Arc<Intake>,
@@ -151,9 +154,10 @@ impl Engine {
             Some(store) => (store, watermarks),
             None => store::open(&settings)?,
         };
+        let watermarks = behind(&watermarks, settings.ingest.revision_bars);
         let source = match source {
             Some(source) => Some(source),
-            None => source::open(&settings.source, history(&settings, &models.catalogue()), &watermarks)?,
+            None => source::open(&settings, history(&settings, &models.catalogue()), &watermarks)?,
         };
         let (patience, give_up) = bounded(0);
         let parts = Parts { models: Arc::clone(&models), store, refuse_future: !accept_future, give_up };
@@ -169,6 +173,7 @@ impl Engine {
             let wall_ms = || crate::domain::Timestamp::now().as_millis();
             Keeper::start(Arc::clone(&models), interval, wall_ms, move || topology.follow_models())
         });
+        let controller = topology::control(&topology, &settings);
         let interval = Duration::from_secs(settings.log.performance_interval_s);
         let reporter = Reporter::start(Arc::clone(&topology), Arc::clone(&models.alerts), interval)?;
         let source = source.map(|source| SourceThread::start(source, Arc::clone(&intake)));
@@ -177,6 +182,7 @@ impl Engine {
             topology,
             models,
             keeper: Mutex::new(keeper),
+            controller,
             reporter: Mutex::new(Some(reporter)),
             intake,
             gate: Gate::default(),
@@ -216,12 +222,6 @@ impl Engine {
     /// Calls `callback` with every outcome from now on, on the persist worker: it must return soon.
     pub fn subscribe_with(&self, callback: impl Fn(&Outcome) + Send + Sync + 'static) {
         self.topology.outlets().subscribe_with(Box::new(callback));
-    }
-
-    /// Changes how many workers a stage (`ingest`, `feature`, `predict`, `persist`) has, now, to between 1
-    /// and `workers_max`; returns the number it has then, `None` for an unknown stage.
-    pub fn set_workers(&self, stage: &str, workers: usize) -> Option<usize> {
-        self.topology.set_width(stage, workers)
     }
 
     /// The settings it runs with.

@@ -51,6 +51,7 @@ impl Engine {
             return Ok(report.clone());
         }
         drop(self.keeper.lock().take());
+        self.controller.stop();
         let source = self.source.lock().take();
         let give_up = || drop(self.patience.lock().take());
         let source_error = source.and_then(|source| source.stop(STORE_PATIENCE, give_up));

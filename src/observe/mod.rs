@@ -7,7 +7,7 @@ mod process;
 
 pub use buckets::{BOUNDS_US, Buckets};
 pub use metrics::{
-    CacheMetrics, Metrics, ModelMetrics, ModelPoolMetrics, Performance, Quantiles, StageMetrics,
-    SymbolMetrics, SystemMetrics,
+    CacheMetrics, ControllerMetrics, Metrics, ModelMetrics, ModelPoolMetrics, Performance, Quantiles,
+    StageMetrics, SymbolMetrics, SystemMetrics,
 };
 pub use process::{ProcessProbe, this_process};

@@ -17,6 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("predict", &["domain", "link", "config", "alert"]),
     ("persist", &["domain", "link", "store"]),
     ("observe", &["domain"]),
+    ("control", &["domain", "link", "config", "observe"]),
     ("export", &["domain", "source", "ingest", "feature"]),
 ];
 
