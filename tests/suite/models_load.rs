@@ -104,7 +104,7 @@ fn a_model_that_is_slower_than_its_bars_come_answers_the_newest_and_holds_up_nob
 }
 
 /// A pinned model whose session takes seconds to create.
-fn put_hanging(folder: &Folder, model: &str, salt: f32, symbol: &str) {
+pub fn put_hanging(folder: &Folder, model: &str, salt: f32, symbol: &str) {
     let toml = format!(
         "symbol = \"{symbol}\"\ntimeframe = \"1m\"\nhorizon = 1\nfeatures = [\"ret_1\"]\npinned = true\n"
     );
