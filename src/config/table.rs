@@ -1,6 +1,7 @@
 //! What a row of the table of keys is, and the macro that turns the rows into `Settings` and `KEYS`.
 
 use super::keys::Settings;
+use super::watch::Rules;
 use super::{BarTable, PostgresUrl, StoreUrl, choice};
 use crate::domain::Lane;
 use std::collections::BTreeMap;
@@ -44,6 +45,10 @@ pub enum Allowed {
     Hours,
     /// A table from symbols to lanes.
     Lanes,
+    /// The empty text, or the URL of an HTTP endpoint.
+    HttpUrlOrEmpty,
+    /// A table of alert rules.
+    Rules,
 }
 
 /// A value of any key.
@@ -67,6 +72,8 @@ pub enum Value {
     Tables(Vec<BarTable>),
     /// Symbols and their lanes.
     Lanes(BTreeMap<String, Lane>),
+    /// Alert rules by name.
+    Rules(Rules),
 }
 
 /// A key: one row of the table.
@@ -146,6 +153,7 @@ impl Allowed {
             Self::Fraction(_) => "a number",
             Self::Bool => "true or false",
             Self::Lanes => "a table of symbols",
+            Self::Rules => "a table of rules",
             Self::Tables => "an array of tables",
             Self::OneOf(_)
             | Self::Path
@@ -153,6 +161,7 @@ impl Allowed {
             | Self::SqlName
             | Self::Store
             | Self::PostgresOrEmpty
+            | Self::HttpUrlOrEmpty
             | Self::Hours => "a string",
         }
     }
@@ -179,6 +188,10 @@ impl fmt::Display for Allowed {
             ),
             Self::Hours => f.write_str("\"always\", or stretches of the week such as \"sun 22:00-fri 22:00\""),
             Self::Lanes => write!(f, "SYMBOL = \"{}\" entries", choice::LANES.join("\" or \"")),
+            Self::HttpUrlOrEmpty => f.write_str("\"\", or a URL that begins with http:// or https://"),
+            Self::Rules => f.write_str(
+                "NAME = { measure = \"...\", over = NUMBER, for_s = SECONDS, severity = \"...\" } entries",
+            ),
         }
     }
 }
@@ -214,6 +227,7 @@ fields! {
     Option<PostgresUrl>, Postgres;
     Vec<BarTable>, Tables;
     BTreeMap<String, Lane>, Lanes;
+    Rules, Rules;
     u64, Whole;
 }
 
