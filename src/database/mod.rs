@@ -12,7 +12,7 @@ mod tls;
 
 pub use pool::{Connections, Pooled};
 pub use server::Server;
-pub use session::{Client, Session};
+pub use session::{Begun, Client, Session};
 
 /// Something that a server did not do.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -19,15 +19,48 @@ use std::time::Duration;
 /// How long a write waits for another process's transaction before it is given back as retryable.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 
-// ?14 and ?9 are `Row::unless_answered`.
-const INSERT_PREDICTION: &str = "
-INSERT INTO trading.agentpreds (symbol, timeframe, horizon, ts, model, version, value, outputs,
-                                latency_us, ingest_us, feature_us, predict_us, created_at, revision)
-SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?15
-WHERE NOT ?14 OR NOT EXISTS (SELECT 1 FROM trading.agentpreds
-    WHERE symbol = ?1 AND timeframe = ?2 AND horizon = ?3 AND ts = ?4 AND model = ?5)
-ON CONFLICT DO NOTHING";
+/// What the model said of the bar.
+macro_rules! said {
+    ($what:literal, $further:literal) => {
+        concat!(
+            "(SELECT ",
+            $what,
+            " FROM trading.agentpreds
+              WHERE symbol = ?1 AND timeframe = ?2 AND horizon = ?3 AND ts = ?4 AND model = ?5 ",
+            $further,
+            ")"
+        )
+    };
+}
 
+// ?14 is `Row::unless_answered`, ?15 the revision: see `Row` for the rules. The cheap case comes last: a bar that just
+// closed looks nothing up.
+const INSERT_PREDICTION: &str = concat!(
+    "INSERT INTO trading.agentpreds (symbol, timeframe, horizon, ts, model, version, value, outputs,
+                                     latency_us, ingest_us, feature_us, predict_us, created_at, revision)
+     SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, CASE
+         WHEN ?14 THEN ",
+    said!("coalesce(max(revision) + 1, 0)", ""),
+    " WHEN ?15 > 0 AND EXISTS ",
+    said!("1", "AND version = ?6 AND revision = ?15"),
+    " THEN ?15 + ",
+    said!("max(revision)", ""),
+    " ELSE ?15 END
+     WHERE CASE
+         WHEN ?14 THEN NOT EXISTS ",
+    said!("1", ""),
+    " OR (EXISTS ",
+    said!("1", "AND version = ?6"),
+    " AND NOT EXISTS ",
+    said!("1", "AND version = ?6 AND abs(value - ?7) <= 1e-9 * max(abs(value), abs(?7))"),
+    ")
+         WHEN ?15 > 0 THEN NOT EXISTS ",
+    said!("1", "AND revision >= ?15 AND version = ?6 AND abs(value - ?7) <= 1e-9 * max(abs(value), abs(?7))"),
+    " ELSE 1 END
+     ON CONFLICT DO NOTHING"
+);
+
+// ?9 is `Row::unless_answered`.
 const INSERT_ERROR: &str = "
 INSERT INTO trading.inference_errors (symbol, timeframe, horizon, ts, reason, model, detail, created_at, revision)
 SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?10

@@ -83,6 +83,36 @@ fn a_caught_up_bar_is_not_predicted_again_by_a_newer_version() {
 }
 
 #[test]
+fn revisions_go_on_where_an_earlier_run_left_them() {
+    let (_folder, mut store) = open();
+    let mut write = |revision, value, version, origin| {
+        let outcome = by(Outcome { revision, ..predicted(1, 1, value) }, "m", version, origin);
+        // Whatever is written is written again, as after an answer that was lost.
+        (0..2).for_each(|_| store.write(std::slice::from_ref(&outcome), &[]).unwrap());
+        let mut statement = store
+            .connection
+            .prepare("SELECT revision, value FROM trading.agentpreds ORDER BY revision")
+            .unwrap();
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        rows.collect::<Result<Vec<(u32, f64)>, _>>().unwrap()
+    };
+    for (revision, value) in [(0, 1.0), (1, 2.0), (2, 3.0)] {
+        let rows = write(revision, value, 3, Origin::Live);
+        assert_eq!(rows.last(), Some(&(revision, value)));
+    }
+    // A second run counts from 0 again: the highest revision is the last word all the same.
+    for (revision, value, stored) in [(1, 4.0, 3), (2, 5.0, 5), (3, 6.0, 8)] {
+        let rows = write(revision, value, 3, Origin::Live);
+        assert_eq!(rows.last(), Some(&(stored, value)), "{rows:?}");
+    }
+    // What is caught up with after a kill: said already, said before a change, said by nobody, by another version.
+    assert_eq!(write(0, 6.0 * (1.0 + 1e-15), 3, Origin::CatchUp).len(), 6);
+    assert_eq!(write(0, 1.0, 3, Origin::CatchUp).len(), 6);
+    assert_eq!(write(0, 7.0, 3, Origin::CatchUp).last(), Some(&(9, 7.0)));
+    assert_eq!(write(0, 8.0, 4, Origin::CatchUp).len(), 7);
+}
+
+#[test]
 fn duplicates_are_not_stored_and_nan_becomes_a_refusal() {
     let (_folder, mut store) = open();
     let duplicate = Err(Refusal::new(Reason::Duplicate, "taken before"));
