@@ -50,8 +50,18 @@ impl PredictStage {
         Self { models, batch_max, overdue_ns, loading, deliver }
     }
 
+    /// Keeps the outcome of `task` until the turn ends: who announces a key carries it, and all outcomes have one, the
+    /// store's. Handed on at once it would wait for the rest of a slow model's turn, and everybody's with it.
     fn deliver(&self, task: &Task, result: Result<Prediction, Refusal>) {
-        (self.deliver)(task.outcome(clock::now_ns(), result));
+        OUTCOMES.with_borrow_mut(|outcomes| outcomes.push(task.outcome(clock::now_ns(), result)));
+    }
+
+    /// Hands on what the turn came to.
+    fn hand_over(&self) {
+        // Taken out: a full store is waited for here.
+        let mut outcomes = OUTCOMES.take();
+        outcomes.drain(..).for_each(|outcome| (self.deliver)(outcome));
+        OUTCOMES.set(outcomes);
     }
 
     /// Answers `tasks`, each by the version that was chosen for it; all have the same content.
@@ -292,6 +302,8 @@ fn failure(error: &RunError) -> Failure {
 thread_local! {
     /// Where a worker's runs leave their values.
     static VALUES: RefCell<Vec<f64>> = const { RefCell::new(Vec::new()) };
+    /// What a worker's turn has come to so far.
+    static OUTCOMES: RefCell<Vec<Outcome>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Stage for PredictStage {
@@ -312,6 +324,8 @@ impl Stage for PredictStage {
     }
 
     fn step(&self, key: &PredictKey, tasks: &[Task]) {
+        // A turn that panicked is repeated from its beginning.
+        OUTCOMES.with_borrow_mut(Vec::clear);
         // What is promoted at this moment decides, not what was when the bar came.
         let catalogue = self.models.catalogue.load();
         let mut chosen: Vec<Chosen<'_>> = Vec::with_capacity(tasks.len());
@@ -341,6 +355,7 @@ impl Stage for PredictStage {
             }
             rest = later;
         }
+        self.hand_over();
     }
 
     fn turned(&self, key: &PredictKey, rows: usize, service_ns: u64) {
@@ -350,6 +365,8 @@ impl Stage for PredictStage {
     fn panicked(&self, _: &PredictKey, task: &Task, message: &str) {
         let catalogue = self.models.catalogue.load();
         let model = catalogue.model(task.model).map(|model| &**model);
+        OUTCOMES.with_borrow_mut(Vec::clear);
         self.refuse(task, model, Reason::Panicked, format!("in predict: {message}"));
+        self.hand_over();
     }
 }
