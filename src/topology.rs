@@ -128,9 +128,12 @@ impl Topology {
         let store_key = persist.link.key(PersistKey, KeyOptions::default()).map_err(|error| {
             TopologyError::Full { what: "the store".into(), error, setting: "fixed at one" }
         })?;
+        // Where time is not this machine's, nothing is late.
+        let overdue = Some(settings.predict.overdue_ms).filter(|limit_ms| *limit_ms > 0 && refuse_future);
+        let overdue = overdue.map(Duration::from_millis);
         let predict_stage = |loading| {
             let deliver = Box::new(sender_to(&store_key));
-            PredictStage::new(Arc::clone(&models), settings.batch_size_max, loading, deliver)
+            PredictStage::new(Arc::clone(&models), (settings.batch_size_max, overdue), loading, deliver)
         };
         let rows_max = settings.predict.queue_rows_max;
         let loaders = LinkOptions { items_max: rows_max, keys_max: CONTENTS_MAX, workers_max: LOADERS };

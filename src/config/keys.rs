@@ -221,6 +221,11 @@ settings! {
         /// ended, so one that hangs keeps a thread until the process ends.
         load_deadline_ms: u64 = 10_000, Whole(100..=600_000), "ms", Restart;
 
+        /// How long a live bar may have been on its way when a model's turn comes to run it. Older ones are recorded as
+        /// overdue: a model that is slower than its bars come answers the newest, instead of filling the queue that
+        /// it shares with the others. 0: all are run, however late. Replays run all.
+        overdue_ms: u64 = 60_000, Whole(0..=86_400_000), "ms", Restart;
+
         /// How much memory one run of a model may take for tensors at a time. A run that wants more fails, before it
         /// has it, and its rows go to the version promoted before. So many runs at once as there are workers.
         run_memory_max_mb: usize = 256, Whole(1..=1_048_576), "MiB", Restart;

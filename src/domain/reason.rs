@@ -53,6 +53,8 @@ reasons! {
     ModelUnavailable = "model_unavailable",
     /// The model's run took longer than `predict.deadline_ms` and was ended.
     ModelTimeout = "model_timeout",
+    /// The model was so far behind that the bar was not worth running any more (`predict.overdue_ms`).
+    Overdue = "overdue",
     /// The model's run ended in an error.
     ModelFailed = "model_failed",
     /// The model answered NaN or infinity.

@@ -22,6 +22,7 @@ mod models_load;
 mod models_ugly;
 mod pool;
 mod postgres_faults;
+mod postgres_load;
 mod postgres_source;
 mod postgres_store;
 mod reports;
