@@ -292,21 +292,16 @@ settings! {
 
     /// HTTP: the API, metrics, the stream of predictions.
     serve: ServeSettings {
-        /// Where `vela run` and `vela demo` listen; "": nowhere. 127.0.0.1 is this machine alone; any other address
-        /// needs a token (see token_file). TLS is a reverse proxy's. Port 0 takes a free one.
+        /// Where `vela run` and `vela demo` listen; "": nowhere. Any address but 127.0.0.1 needs a token.
         listen: String = "127.0.0.1:8080".to_owned(), Listen, "", Restart;
 
-        /// The file whose first line is the token that every request must carry, as `Authorization: Bearer TOKEN`.
-        /// The environment variable VELA_TOKEN holds the token itself, and goes before the file. "": no token is
-        /// asked for, which is refused where other machines can connect.
+        /// The file whose first line is the token that requests must carry: `Authorization: Bearer TOKEN`.
         token_file: PathBuf = PathBuf::new(), PathOrEmpty, "", Restart;
 
-        /// Whether other machines may connect without a token.
+        /// Whether other machines may connect although there is no token. Otherwise that is refused at start.
         allow_public: bool = false, Bool, "", Restart;
 
-        /// Further names under which browsers and proxies reach it: "vela.example.com". A request that names
-        /// another host is refused where only this machine can connect, so that no page of the web gets in by a
-        /// name of its own; changes, and the stream, are taken from pages of these hosts and of its own address.
+        /// Further names that it is reached by. Pages of other hosts neither change anything nor open the stream.
         hosts: String = String::new(), Hosts, "", Restart;
 
         /// The most connections at a time, streams not counted. Each has a thread. Further ones get 503.
@@ -330,16 +325,13 @@ settings! {
         /// How long a connection without a request is kept.
         idle_s: u64 = 60, Whole(1..=86_400), "s", Restart;
 
-        /// Requests a second of one client's address; more get 429. 0: no bound where only this machine can
-        /// connect, 1000 elsewhere.
+        /// Requests a second of one client's address; more get 429. 0: no bound at 127.0.0.1, 1000 elsewhere.
         requests_per_s_max: u64 = 0, Whole(0..=10_000_000), "requests a second", Restart;
 
-        /// How many of the newest outcomes are kept in memory: for /api/predictions, and for clients of the
-        /// stream that come back.
+        /// How many of the newest outcomes are kept in memory, for /api/predictions and clients that come back.
         recent_max: usize = 20_000, Whole(1..=10_000_000), "outcomes", Restart;
 
-        /// How many series a client of the stream that is behind may have waiting: of each only its newest
-        /// prediction waits. Beyond it the one that waits longest is left out. Both are counted.
+        /// How many keys may have their newest prediction waiting for a client of the stream that is behind.
         stream_queue_max: usize = 4096, Whole(1..=1_000_000), "predictions", Restart;
 
         /// How often the stream says that it is alive, and how much a client missed.
