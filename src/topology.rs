@@ -32,7 +32,7 @@ use crate::predict::{Loading, Models, PredictStage};
 use crate::store::{Store, StoreError, StoreReading};
 pub use control::{control, place_of};
 use crossbeam::channel::Receiver;
-pub use line::TopologyError;
+pub use line::{Asked, TopologyError};
 use line::{Control, Line, line};
 use parking_lot::RwLock;
 use routes::Routes;
@@ -80,17 +80,6 @@ pub struct Topology {
     ledger: Arc<Ledger>,
     outlets: Arc<Outlets>,
     models: Arc<Models>,
-}
-
-/// What became of a question.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
-    /// It is on its way.
-    Taken,
-    /// No bar of that series ever came.
-    NoSeries,
-    /// Ingest is full, and it was not to be waited for.
-    Full,
 }
 
 /// The keys of one series.
