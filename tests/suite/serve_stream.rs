@@ -13,10 +13,15 @@ struct Socket(WebSocket<TcpStream>);
 
 impl Socket {
     fn open(served: &Served) -> Self {
+        Self::try_open(served).unwrap()
+    }
+
+    /// `None` where it is turned away.
+    fn try_open(served: &Served) -> Option<Self> {
         let stream = TcpStream::connect(served.address()).unwrap();
         stream.set_read_timeout(Some(SOON)).unwrap();
         let request = format!("ws://{}/api/stream", served.address()).into_client_request().unwrap();
-        Self(tungstenite::client(request, stream).unwrap().0)
+        tungstenite::client(request, stream).ok().map(|(socket, _)| Self(socket))
     }
 
     fn say(&mut self, value: &Value) {
@@ -203,29 +208,31 @@ fn settled_up_to(served: &Served) {
 fn server_sent_events_say_the_same_and_resume() {
     let (served, _) = Served::fed(2, 70);
     settled(&served);
-    let events = |query: &str, headers: &str, count: usize| {
+    let events = |query: &str, headers: &str, enough: &dyn Fn(&str) -> bool| {
         let mut client = served.connect();
         let reply = client.ask("GET", &format!("/api/stream{query}"), headers, b"");
         assert_eq!((reply.status, reply.header("content-type")), (200, Some("text/event-stream")));
-        let text = client
-            .text_until(|text| text.matches("event: prediction").count() >= count && text.ends_with("\n\n"));
+        let text = client.text_until(|text| text.ends_with("\n\n") && enough(text));
         text.split("\n\n")
             .filter(|one| one.contains("event: prediction"))
             .map(str::to_owned)
             .collect::<Vec<_>>()
     };
-    let all = events("?symbols=*&horizons=1,5", "", 4);
+    let four = |text: &str| text.matches("event: prediction").count() >= 4;
+    let all = events("?symbols=*&horizons=1,5", "", &four);
     assert_eq!(all.len(), 4);
     let id = all[1].lines().find_map(|line| line.strip_prefix("id: ")).unwrap();
     let data: Value =
         serde_json::from_str(all[3].lines().find_map(|line| line.strip_prefix("data: ")).unwrap()).unwrap();
     assert_eq!(data["type"], "prediction");
-    let rest = events("?horizons=1,5", &format!("Last-Event-ID: {id}\r\n"), 2);
-    assert_eq!(rest[0], all[2], "what came right behind that one, and not only the latest");
+    let newest = |text: &str| text.contains(&all[3]);
+    let rest = events("?horizons=1,5", &format!("Last-Event-ID: {id}\r\n"), &newest);
+    assert!(rest.contains(&all[2]) && rest.contains(&all[3]), "{rest:?}");
     let number = |event: &str| -> u64 {
         let id = event.lines().find_map(|line| line.strip_prefix("id: ")).unwrap();
         id.rsplit_once('-').unwrap().1.parse().unwrap()
     };
+    assert!(number(&rest[0]) > number(&all[1]), "only what came behind that one");
     assert!(rest.windows(2).all(|pair| number(&pair[0]) < number(&pair[1])), "{rest:?}");
     for (query, status) in [("?horizons=x", 400), ("?symbol=A", 400), ("?refusals=maybe", 400)] {
         assert_eq!(served.get(&format!("/api/stream{query}")).status, status, "{query}");
@@ -246,10 +253,13 @@ fn streams_have_a_bound_of_their_own_and_hearts_beat() {
     settings.serve.stream_heartbeat_s = 1;
     let served = Served::with(settings);
     let mut first = Socket::open(&served);
-    let second = Socket::open(&served);
-    let reply = served.get("/api/stream");
+    // A stream is a connection until it has been handed over.
+    let second = eventually("the first is no connection any more", || Socket::try_open(&served));
+    let reply = eventually("the second neither", || {
+        let reply = served.get("/api/stream");
+        reply.text().contains("serve.streams_max").then_some(reply)
+    });
     assert_eq!((reply.status, reply.header("retry-after")), (503, Some("1")), "{}", reply.text());
-    assert!(reply.text().contains("serve.streams_max"));
     let beat = first.hear();
     assert_eq!((beat["type"].as_str(), beat["conflated"].as_u64()), (Some("heartbeat"), Some(0)));
     drop(second);
