@@ -22,7 +22,7 @@ settings! {
         /// Predictions that take longer are stored all the same, and counted as late.
         max_latency_ms: u64 = 5000, Whole(1..=3_600_000), "ms", Restart;
 
-        /// How often the system examines itself by the rules of [alert]: what is wrong makes its health
+        /// How often the system examines itself by the rules of `alert`: what is wrong makes its health
         /// degraded or critical, and alerts somebody.
         health_check_interval: u64 = 60, Whole(1..=86_400), "s", Restart;
 
