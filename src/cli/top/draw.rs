@@ -21,7 +21,7 @@ pub(super) fn frame(view: &View, frame: &mut ratatui::Frame<'_>) {
 /// The same as lines of text, as many as there is something to show.
 pub(super) fn text(view: &View, width: u16) -> String {
     let rows = u16::try_from(view.rows().len()).unwrap_or(u16::MAX).min(400);
-    let height = FIXED + 2 + troubles(view).len() as u16 + rows;
+    let height = FIXED + 3 + troubles(view).len() as u16 + rows;
     let area = Rect::new(0, 0, width, height);
     let mut buffer = Buffer::empty(area);
     everything(view, area, &mut buffer);

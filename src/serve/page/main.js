@@ -93,6 +93,13 @@ function drawList(name, entries, draw, none) {
   byId(name).replaceChildren(...(entries.length ? entries.map(draw) : [make("li", { text: none })]));
 }
 
+function drawController(controller) {
+  if (!controller) return;
+  put(byId("decisions-note"), controller.enabled ? `${short(controller.decisions)} changes so far; the log says why` : "off");
+  const limits = Object.entries(controller.batch_rows ?? {}).slice(0, 50);
+  drawList("decisions", limits, ([model, rows]) => make("li", { text: `${model}: batches up to ${rows}` }), "no model serves");
+}
+
 function drawStatus(metrics, health, found) {
   const status = health?.status ?? (found.some(({ level }) => level === "bad") ? "critical" : "healthy");
   const pill = byId("status");
@@ -189,9 +196,8 @@ function draw(metrics, health, at) {
   drawResources(metrics);
   symbols.update(rows(metrics.symbols));
   models.update(rows(metrics.model_pool.models));
-  drawList("alerts", metrics.recent_alerts ?? [], (alert) => item(alert.at, alert.severity, alert.code, `${alert.subject}: ${alert.detail}`), "none");
-  const decisions = metrics.controller?.decisions ?? [];
-  drawList("decisions", decisions.slice(-30).reverse(), (decision) => item(decision.at, "info", `${decision.subject} ${decision.from} → ${decision.to}`, decision.why), "no change so far");
+  drawList("alerts", metrics.active_alerts ?? [], (alert) => item(alert.since, alert.severity, alert.code, alert.subject), "none stands");
+  drawController(metrics.controller);
   grid.draw();
   drawFeed();
   put(byId("version"), metrics.version ?? "");

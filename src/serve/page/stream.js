@@ -31,6 +31,11 @@ export class Stream {
   }
 
   receive(message) {
+    if (message.type === "subscribed") {
+      // Another process numbers anew.
+      if (message.epoch !== this.epoch) this.seen = {};
+      this.epoch = message.epoch;
+    }
     if (message.type === "prediction") {
       this.seen[message.key] = message.seq;
       this.take(message);
