@@ -14,6 +14,7 @@
 pub mod alert;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod database;
 pub mod domain;
 pub mod engine;

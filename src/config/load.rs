@@ -25,7 +25,9 @@ const QUOTED_CHARS_MAX: usize = 80;
 pub const OTHER_VARIABLES: &[(&str, &str)] = &[
     ("VELA_CACHE_DIR", "folder for what is fetched, such as ONNX Runtime"),
     ("VELA_CONFIG", "the configuration file, where --config does not name one"),
+    ("VELA_INHERIT", "set by vela for itself, when it replaces itself"),
     ("VELA_LOG", "filter of the log by module, in place of log.level"),
+    ("VELA_REEXEC", "set by vela for itself, when it replaces itself"),
 ];
 
 /// A configuration that passed every check, and who set what.

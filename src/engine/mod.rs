@@ -3,9 +3,12 @@
 mod gate;
 mod intake;
 mod snapshot;
+mod stop;
+mod watch;
 
 use crate::alert::Alert;
 use crate::config::Settings;
+use crate::control::Watchdog;
 use crate::domain::{Ask, Bar, Origin, Outcome, Reason, Refusal, SeriesKey, SymbolError, Timeframe};
 use crate::observe::ProcessProbe;
 use crate::persist::Subscription;
@@ -21,12 +24,7 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-
-/// How long a stop waits for what is on its way, before it says what was left.
-pub const DRAIN_MAX: Duration = Duration::from_secs(30);
-
-/// How long a stop waits for a store that is away.
-const STORE_PATIENCE: Duration = Duration::from_secs(5);
+pub use stop::{DRAIN_MAX, StopReport};
 
 /// Why an engine does not start or does not take something.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +47,9 @@ pub enum EngineError {
     /// What was handed in has a symbol that cannot be taken.
     #[error("{0}")]
     Symbol(#[from] SymbolError),
+    /// The system gives no thread for the watchdog.
+    #[error("the watchdog cannot be started: {0}")]
+    Watchdog(std::io::Error),
     /// It was stopped before.
     #[error("the engine has stopped: it takes no more bars")]
     Stopped,
@@ -67,35 +68,6 @@ pub struct Overrides {
     pub models: Option<Models>,
     /// Take bars that close in the future: a replay's and a simulation's clock is their own.
     pub accept_future: bool,
-}
-
-/// What became of a run.
-#[derive(Clone, Debug)]
-pub struct StopReport {
-    /// Items that were still on their way when the drain's time was up; none is the rule. Their bars are
-    /// predicted at the next start, because the watermarks stand before them.
-    pub undrained: usize,
-    /// Outcomes that the store did not take.
-    pub unsaved: u64,
-    /// Why the source ended, where that was an error.
-    pub source_error: Option<String>,
-}
-
-impl StopReport {
-    /// What went wrong, for a program to end with: `None` where everything that was taken in came out.
-    pub fn failure(&self) -> Option<String> {
-        let Self { undrained, unsaved, source_error } = self;
-        let again = "the next start predicts their bars again";
-        source_error
-            .clone()
-            .or_else(|| {
-                (*unsaved > 0)
-                    .then(|| format!("{unsaved} outcomes were not stored (the log says why): {again}"))
-            })
-            .or_else(|| {
-                (*undrained > 0).then(|| format!("{undrained} items were still on their way: {again}"))
-            })
-    }
 }
 
 /// A running pipeline: bars in, stored predictions out.
@@ -133,7 +105,9 @@ pub struct Engine {
     keeper: Mutex<Option<Keeper>>,
     intake: Arc<Intake>,
     gate: Gate,
-    process: ProcessProbe,
+    process: Arc<ProcessProbe>,
+    /// Ends with the engine's stop.
+    watchdog: Mutex<Option<Watchdog>>,
     started: Instant,
     source: Mutex<Option<SourceThread>>,
     /// Dropped when the store is not to be waited for any longer.
@@ -210,6 +184,12 @@ impl Engine {
             let topology = Arc::clone(&topology);
             Keeper::start(Arc::clone(&models), interval, move || topology.follow_models())
         });
+        let process = Arc::new(ProcessProbe::default());
+        let watched = watch::Parts { topology: Arc::clone(&topology), pool: Arc::clone(&models.pool) };
+        let watchdog = watch::start(watched, &process, &models.alerts, &settings)?;
+        if source.is_none() {
+            intake.takes_bars();
+        }
         let source = source.map(|source| SourceThread::start(source, Arc::clone(&intake)));
         Ok(Self {
             settings,
@@ -218,7 +198,8 @@ impl Engine {
             keeper: Mutex::new(keeper),
             intake,
             gate: Gate::default(),
-            process: ProcessProbe::default(),
+            process,
+            watchdog: Mutex::new(Some(watchdog)),
             started: Instant::now(),
             source: Mutex::new(source),
             patience: Mutex::new(Some(patience)),
@@ -340,48 +321,6 @@ impl Engine {
     /// Waits until everything that was taken in has come out; false when `timeout` passed first.
     pub fn drain(&self, timeout: Duration) -> bool {
         self.topology.drain(Instant::now() + timeout)
-    }
-
-    /// Stops: no more bars from the source, what is on its way is predicted and stored, then the workers
-    /// end. Nothing that was taken in is lost.
-    ///
-    /// # Errors
-    /// When the store cannot be made durable.
-    pub fn stop(&self) -> Result<StopReport, EngineError> {
-        let mut report = self.report.lock();
-        if let Some(report) = &*report {
-            return Ok(report.clone());
-        }
-        drop(self.keeper.lock().take());
-        let source = self.source.lock().take();
-        let give_up = || drop(self.patience.lock().take());
-        let source_error = source.and_then(|source| source.stop(STORE_PATIENCE, give_up));
-        self.gate.close();
-        let drain = |deadline| self.gate.empties(deadline) && self.topology.drain(deadline);
-        let deadline = Instant::now() + DRAIN_MAX;
-        let drained = drain(Instant::now() + STORE_PATIENCE) || {
-            // A store that is away is asked once more and then left: the watermarks stand before what it
-            // did not take, so that the next start predicts it again.
-            give_up();
-            // The same for a model that cannot be loaded: what waits for it is answered with that reason.
-            self.models.pool.give_up();
-            drain(deadline)
-        };
-        give_up();
-        let undrained = if drained { 0 } else { self.topology.read().iter().map(|s| s.depth).sum() };
-        let stopped = StopReport { undrained, unsaved: self.topology.unsaved(), source_error };
-        *report = Some(stopped.clone());
-        self.topology.stop()?;
-        Ok(stopped)
-    }
-}
-
-impl Drop for Engine {
-    /// An engine that goes away unstopped still ends its threads; what is on its way is drained.
-    fn drop(&mut self) {
-        if let Err(error) = self.stop() {
-            tracing::error!(%error, "the engine did not stop cleanly");
-        }
     }
 }
 

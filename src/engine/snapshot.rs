@@ -1,9 +1,11 @@
 //! The engine's metrics: what every part reads, put together.
 
 use super::Engine;
+use crate::control::reexec::{Generation, generation};
+use crate::domain::Timestamp;
 use crate::observe::{
-    CacheMetrics, Metrics, ModelMetrics, ModelPoolMetrics, Performance, Quantiles, StageMetrics,
-    SystemMetrics,
+    CacheMetrics, CgroupMetrics, CgroupUsage, LastRestart, Metrics, ModelMetrics, ModelPoolMetrics,
+    Performance, Quantiles, StageMetrics, SystemMetrics,
 };
 use crate::persist::Tally;
 use crate::topology::STAGES;
@@ -18,7 +20,7 @@ impl Engine {
         let latency = self.topology.ledger().latency().read().queue_wait;
         let cache = self.topology.cache().read();
         let pool = self.models.pool.read();
-        let (memory_usage_mb, cpu_usage_percent) = self.process.look();
+        let usage = self.process.look();
         let share = |part: u64, whole: u64| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
         let hit_rate = share(cache.hits, cache.hits + cache.misses);
         let stages = self.topology.read().into_iter().map(|stage| {
@@ -49,8 +51,13 @@ impl Engine {
                 uptime_s: self.started.elapsed().as_secs_f64(),
             },
             system: SystemMetrics {
-                memory_usage_mb,
-                cpu_usage_percent,
+                memory_usage_mb: usage.memory_mb,
+                cpu_usage_percent: usage.cpu_percent,
+                threads: usage.threads,
+                descriptors: usage.descriptors,
+                cgroup: usage.cgroup.map(cgroup),
+                generation: generation().number,
+                last_restart: last_restart(generation()),
                 models_loaded: pool.loaded,
                 last_health_check: None,
             },
@@ -80,6 +87,21 @@ impl Engine {
             symbols: by_name(&ledger.symbols),
         }
     }
+}
+
+fn cgroup(usage: CgroupUsage) -> CgroupMetrics {
+    let CgroupUsage { memory_mb, memory_max_mb, cpu_s, cpus_max, throttled } = usage;
+    CgroupMetrics { memory_usage_mb: memory_mb, memory_max_mb, cpu_s, cpus_max, throttled }
+}
+
+fn last_restart(generation: &Generation) -> Option<LastRestart> {
+    let last = generation.last.as_ref()?;
+    Some(LastRestart {
+        cause: last.cause.clone(),
+        detail: last.detail.clone(),
+        at: Timestamp::from_millis(i64::try_from(last.at_ms).unwrap_or(i64::MAX)).to_string(),
+        pause_ms: generation.pause_ms(),
+    })
 }
 
 fn by_name(tallies: &BTreeMap<Arc<str>, Tally>) -> BTreeMap<String, ModelMetrics> {

@@ -1,11 +1,13 @@
 //! What one can see from outside: metrics, and the log.
 
+mod cgroup;
 pub mod log;
 mod metrics;
 mod process;
 
+pub use cgroup::CgroupUsage;
 pub use metrics::{
-    CacheMetrics, Metrics, ModelMetrics, ModelPoolMetrics, Performance, Quantiles, StageMetrics,
-    SystemMetrics,
+    CacheMetrics, CgroupMetrics, LastRestart, Metrics, ModelMetrics, ModelPoolMetrics, Performance,
+    Quantiles, StageMetrics, SystemMetrics,
 };
-pub use process::ProcessProbe;
+pub use process::{ProcessProbe, ProcessUsage};

@@ -25,6 +25,7 @@ pub struct PersistStage {
     /// Ends when the run must end: a store that is away is not waited for any longer.
     give_up: Receiver<()>,
     unsaved: AtomicU64,
+    retries: AtomicU64,
     /// What came out.
     pub ledger: Arc<Ledger>,
     /// Who is told.
@@ -56,12 +57,24 @@ impl PersistStage {
             watermarks: HashMap::new(),
             behind: HashSet::new(),
         };
-        Self { state: Mutex::new(state), give_up, unsaved: AtomicU64::new(0), ledger, outlets }
+        Self {
+            state: Mutex::new(state),
+            give_up,
+            unsaved: AtomicU64::new(0),
+            retries: AtomicU64::new(0),
+            ledger,
+            outlets,
+        }
     }
 
     /// Outcomes that no store took: they were logged, and their bars are predicted again at the next start.
     pub fn unsaved(&self) -> u64 {
         self.unsaved.load(Ordering::Relaxed)
+    }
+
+    /// How often a store that failed was asked again: it is what is away, not this stage that stands still.
+    pub fn retries(&self) -> u64 {
+        self.retries.load(Ordering::Relaxed)
     }
 
     /// Makes everything durable and ends every subscription.
@@ -95,6 +108,7 @@ impl PersistStage {
             if !error.retryable {
                 return Err(error);
             }
+            self.retries.fetch_add(1, Ordering::Relaxed);
             let pause = Duration::from_millis(pause_ms(attempt, clock::now_ns()));
             tracing::warn!(%error, attempt, pause_ms = pause.as_millis() as u64, "store failed; will try again");
             if self.give_up.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {

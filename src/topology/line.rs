@@ -16,6 +16,7 @@ pub(super) trait Control: Send + Sync {
     fn width(&self) -> usize;
     fn set_width(&self, width: usize) -> usize;
     fn read(&self) -> MeterReading;
+    fn items(&self) -> u64;
     fn stop(&self);
 }
 
@@ -31,6 +32,9 @@ impl<S: Stage> Control for Line<S> {
     }
     fn read(&self) -> MeterReading {
         self.link.meter().read()
+    }
+    fn items(&self) -> u64 {
+        self.link.meter().items()
     }
     fn stop(&self) {
         self.workers.stop();

@@ -16,6 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("alert.rs", &[]),
     ("predict", &["domain", "link", "config", "alert"]),
     ("persist", &["domain", "link", "store"]),
+    ("control", &["domain", "alert", "observe"]),
     ("observe", &["domain"]),
     ("export", &["domain", "source", "ingest", "feature"]),
 ];
@@ -29,6 +30,7 @@ const HEAVY: &[(&str, &[&str])] = &[
     ("indicatif", &["cli"]),
     ("parquet", &["source", "export"]),
     ("sysinfo", &["observe"]),
+    ("libc", &["control"]),
     ("signal_hook", &["cli"]),
 ];
 
