@@ -23,7 +23,7 @@ mod secret;
 pub use choice::{CatchUp, LogLevel, PostgresUrl, SourceKind, StoreUrl};
 pub use keys::{
     DatabaseSettings, FeatureSettings, IngestSettings, KEYS, LogSettings, ModelsSettings, PersistSettings,
-    PredictSettings, PrioritySettings, RuntimeSettings, Settings, SourceSettings, StoreSettings,
+    PredictSettings, PrioritySettings, RuntimeSettings, Settings, SourceSettings, StoreSettings, WatchdogSettings,
 };
 pub use load::{Loaded, OTHER_VARIABLES, environment};
 pub use problem::{ConfigError, Problem, SetBy};

@@ -20,6 +20,16 @@ pub struct Bar {
 }
 
 impl Bar {
+    /// Stands where no bar is known: of no time and no price.
+    pub const UNKNOWN: Self = Self {
+        ts: Timestamp::from_millis(0),
+        open: f64::NAN,
+        high: f64::NAN,
+        low: f64::NAN,
+        close: f64::NAN,
+        volume: f64::NAN,
+    };
+
     /// Traded value: `close * volume`.
     pub fn quote_volume(&self) -> f64 {
         self.close * self.volume

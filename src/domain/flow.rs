@@ -160,6 +160,8 @@ pub struct Task {
     pub horizon: u32,
     /// The bar's open time.
     pub ts: Timestamp,
+    /// The bar's close.
+    pub close: f64,
     /// How often the bar has been answered anew.
     pub revision: u32,
     /// The inputs; all defined where there are no others.
@@ -183,6 +185,7 @@ impl Task {
             series: Arc::clone(&self.series),
             horizon: self.horizon,
             ts: self.ts,
+            close: self.close,
             revision: self.revision,
             place: self.place,
             origin: self.origin,

@@ -35,6 +35,8 @@ pub struct Outcome {
     pub horizon: u32,
     /// The bar's open time.
     pub ts: Timestamp,
+    /// The bar's close, which the prediction speaks from; NaN where no bar is known.
+    pub close: f64,
     /// 0 for the first answer about a bar; one more each time it is answered anew because it, or a bar
     /// shortly before it, changed or came after it had closed. The highest one is what a replay of the bars as they
     /// stand gives.

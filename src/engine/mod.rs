@@ -1,5 +1,6 @@
 //! The engine: the library's face.
 
+mod ask;
 mod gate;
 mod intake;
 mod snapshot;
@@ -9,17 +10,18 @@ mod watch;
 use crate::alert::Alert;
 use crate::config::Settings;
 use crate::control::Watchdog;
-use crate::domain::{Ask, Bar, Origin, Outcome, Reason, Refusal, SeriesKey, SymbolError, Timeframe};
+use crate::domain::{Bar, Origin, Outcome, SeriesKey, SymbolError, Timeframe};
 use crate::observe::ProcessProbe;
 use crate::persist::Subscription;
 use crate::predict::{Catalogue, Keeper, Models};
 use crate::source::{self, Source, SourceError};
 use crate::store::{self, Store, StoreError, Watermark};
 use crate::topology::{Parts, Topology, TopologyError};
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+pub use ask::Pending;
+use crossbeam::channel::{RecvTimeoutError, Sender, bounded};
 use gate::Gate;
 pub use intake::history;
-use intake::{Intake, SourceThread, arrived};
+use intake::{Intake, SourceThread};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -116,24 +118,6 @@ pub struct Engine {
     report: Mutex<Option<StopReport>>,
 }
 
-/// A prediction that was asked for.
-#[derive(Clone, Debug)]
-pub struct Pending {
-    receiver: Receiver<Outcome>,
-}
-
-impl Pending {
-    /// Waits for the answer: a prediction, or the reason why there is none; `None` after `timeout`.
-    pub fn wait(&self, timeout: Duration) -> Option<Outcome> {
-        self.receiver.recv_timeout(timeout).ok()
-    }
-
-    /// The answer, if it is there already.
-    pub fn try_wait(&self) -> Option<Outcome> {
-        self.receiver.try_recv().ok()
-    }
-}
-
 impl Engine {
     /// Starts an engine as `settings` say: store, models, workers, then the source.
     ///
@@ -226,49 +210,6 @@ impl Engine {
         Ok(self.intake.take(series, bar, Origin::Live)?)
     }
 
-    /// Asks for the newest closed bar's prediction, `horizon` bars ahead. It is computed behind the bars of
-    /// that series that were taken before, stored like any other, and ahead of other work.
-    pub fn predict(&self, symbol: &str, timeframe: Timeframe, horizon: u32) -> Pending {
-        self.ask(symbol, timeframe, horizon, None)
-    }
-
-    /// Asks what would be predicted if a bar that has not closed yet closed as it is now. Nothing changes and
-    /// nothing is stored. The bar must be newer than the newest closed one of its series.
-    pub fn peek(&self, symbol: &str, timeframe: Timeframe, horizon: u32, bar: Bar) -> Pending {
-        self.ask(symbol, timeframe, horizon, Some(bar))
-    }
-
-    fn ask(&self, symbol: &str, timeframe: Timeframe, horizon: u32, provisional: Option<Bar>) -> Pending {
-        let (sender, receiver) = bounded(1);
-        let answer = move |outcome: &Outcome| {
-            // Nobody may be waiting any more.
-            let _ = sender.try_send(Outcome { reply: None, ..outcome.clone() });
-        };
-        let series = SeriesKey::new(symbol, timeframe);
-        let ask = Ask { horizon: Some(horizon), provisional, reply: Arc::new(answer) };
-        let reply = Arc::clone(&ask.reply);
-        let inside = self.gate.enter();
-        let known = inside.is_some()
-            && series.as_ref().is_ok_and(|series| self.topology.put_ask(series, ask, arrived()));
-        if !known {
-            let refusal = match &series {
-                _ if inside.is_none() => Refusal::new(Reason::Stopping, "the engine has stopped"),
-                Ok(series) => Refusal::new(Reason::NoBar, format!("no bar of {series} has been taken yet")),
-                Err(error) => Refusal::new(Reason::NoBar, error.to_string()),
-            };
-            reply(&unanswerable(symbol, timeframe, horizon, refusal));
-        }
-        Pending { receiver }
-    }
-
-    /// [`Engine::predict`] for many at once, answered independently.
-    pub fn predict_many(&self, requests: &[(&str, Timeframe, u32)]) -> Vec<Pending> {
-        requests
-            .iter()
-            .map(|(symbol, timeframe, horizon)| self.predict(symbol, *timeframe, *horizon))
-            .collect()
-    }
-
     /// Every outcome from now on, once it is stored. A subscriber that leaves `capacity` outcomes unread
     /// misses the next ones (counted), and slows nobody.
     pub fn subscribe(&self, capacity: usize) -> Subscription {
@@ -321,19 +262,5 @@ impl Engine {
     /// Waits until everything that was taken in has come out; false when `timeout` passed first.
     pub fn drain(&self, timeout: Duration) -> bool {
         self.topology.drain(Instant::now() + timeout)
-    }
-}
-
-fn unanswerable(symbol: &str, timeframe: Timeframe, horizon: u32, refusal: Refusal) -> Outcome {
-    Outcome {
-        series: Arc::new(SeriesKey { symbol: Arc::from(symbol), timeframe }),
-        horizon,
-        ts: crate::domain::Timestamp::default(),
-        revision: 0,
-        place: crate::domain::Place::default(),
-        origin: Origin::Asked,
-        stamps: arrived(),
-        result: Err(refusal),
-        reply: None,
     }
 }

@@ -1,4 +1,4 @@
-//! How an engine ends: nothing that was taken in is lost.
+//! The end of a run: what is on its way is stored, and what became of it is said.
 
 use super::{Engine, EngineError};
 use std::time::{Duration, Instant};

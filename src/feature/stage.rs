@@ -6,7 +6,7 @@ use super::cache::{CacheKey, FeatureCache};
 use super::plan::Plan;
 use crate::domain::{
     Admission, Admitted, Ask, Bar, Demand, GapPolicy, Grid, MarketHours, Origin, Outcome, Place, Reason,
-    Refusal, Reply, SeriesId, SeriesKey, Stability, Stamps, Task, Timeframe, Timestamp,
+    Refusal, Reply, SeriesId, SeriesKey, Stability, Stamps, Task, Timeframe,
 };
 use crate::link::{Stage, clock};
 use demands::{Demanded, SeriesState};
@@ -65,7 +65,7 @@ pub struct FeatureKey {
 
 /// What is common to everything that one bar or question leads to.
 struct Item {
-    ts: Timestamp,
+    bar: Bar,
     revision: u32,
     origin: Origin,
     place: Place,
@@ -78,7 +78,8 @@ impl FeatureKey {
         Outcome {
             series: Arc::clone(&self.series),
             horizon,
-            ts: item.ts,
+            ts: item.bar.ts,
+            close: item.bar.close,
             revision: item.revision,
             place: item.place,
             origin: item.origin,
@@ -136,7 +137,7 @@ impl FeatureStage {
             if provisional {
                 return Arc::new(collect());
             }
-            let (series, ts, revision) = (key.id, item.ts, item.revision);
+            let (series, ts, revision) = (key.id, item.bar.ts, item.revision);
             let key = CacheKey { series, ts, revision, features: reading.set, window: reading.window };
             self.cache.get_or_compute(key, collect)
         };
@@ -156,7 +157,8 @@ impl FeatureStage {
             series_id: key.id,
             model: demand.model,
             horizon: demand.horizon,
-            ts: item.ts,
+            ts: item.bar.ts,
+            close: item.bar.close,
             revision: item.revision,
             vector: first,
             others,
@@ -186,7 +188,7 @@ impl FeatureStage {
         let origin = item.origin;
         item.place.of = anew as u32 * state.outcomes_per_bar();
         for behind in (0..anew).rev() {
-            (item.ts, item.revision) = state.retake(behind);
+            (item.bar, item.revision) = state.retake(behind);
             // The newest bar is what callers wait for: the others go after it.
             item.origin = if behind > 0 && origin == Origin::Live { Origin::CatchUp } else { origin };
             self.predict(key, &state, &mut item);
@@ -209,9 +211,10 @@ impl FeatureStage {
     fn answer(&self, key: &FeatureKey, ask: &Ask, stamps: Stamps) {
         let mut state = key.state.lock();
         let provisional = ask.provisional.as_ref();
+        let (bar, revision) = provisional.map_or_else(|| state.stands(0), |bar| (*bar, 0));
         let mut item = Item {
-            ts: provisional.map(|bar| bar.ts).or(state.newest()).unwrap_or_default(),
-            revision: if provisional.is_some() { 0 } else { state.revision() },
+            bar,
+            revision,
             origin: ask.origin(),
             place: Place { of: 1, ..Place::default() },
             stamps,
@@ -274,7 +277,7 @@ impl Stage for FeatureStage {
         about.place.of = 1;
         let mut horizon = 0;
         if let Admitted::Ask { ask, .. } = item {
-            about.ts = state.newest().unwrap_or_default();
+            about.bar = state.stands(0).0;
             horizon = ask.horizon.unwrap_or(0);
         }
         if about.origin != Origin::WarmUp {
@@ -286,13 +289,13 @@ impl Stage for FeatureStage {
 
 impl Item {
     fn of(item: &Admitted) -> Self {
-        let (ts, origin, place, stamps, reply) = match item {
-            Admitted::Bar { bar, origin, place, stamps, .. } => (bar.ts, *origin, *place, *stamps, None),
+        let (bar, origin, place, stamps, reply) = match item {
+            Admitted::Bar { bar, origin, place, stamps, .. } => (*bar, *origin, *place, *stamps, None),
             Admitted::Ask { ask, stamps } => {
                 let reply = Some(Arc::clone(&ask.reply));
-                (Timestamp::default(), ask.origin(), Place::default(), *stamps, reply)
+                (Bar::UNKNOWN, ask.origin(), Place::default(), *stamps, reply)
             }
         };
-        Self { ts, revision: 0, origin, place, stamps, reply }
+        Self { bar, revision: 0, origin, place, stamps, reply }
     }
 }

@@ -116,6 +116,7 @@ mod tests {
             series: Arc::clone(&series),
             horizon: 1,
             ts: Timestamp::from_secs(n),
+            close: 1.0,
             revision: 0,
             place: Place::default(),
             origin: Origin::Live,

@@ -100,6 +100,7 @@ mod tests {
             series: Arc::new(SeriesKey::new("BTC", Timeframe::MINUTE).unwrap()),
             horizon: 1,
             ts: Timestamp::from_secs(series_seq as i64 * 60),
+            close: 1.0,
             revision: 0,
             place: Place { seq: 0, series_seq, ordinal, of },
             origin: Origin::Live,

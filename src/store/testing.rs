@@ -16,6 +16,7 @@ pub(super) fn predicted(minute: i64, horizon: u32, value: f64) -> Outcome {
         series: series(),
         horizon,
         ts: Timestamp::from_secs(minute * 60),
+        close: 1.0,
         revision: 0,
         place: Place::default(),
         origin: Origin::Live,

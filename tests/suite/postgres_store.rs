@@ -43,6 +43,7 @@ fn outcome(minute: i64, origin: Origin, result: Result<Prediction, Refusal>) -> 
         series: Arc::new(SeriesKey::new("BTC/USDT", Timeframe::MINUTE).unwrap()),
         horizon: 5,
         ts: Timestamp::from_secs(minute * 60),
+        close: 1.0,
         revision: 0,
         place: Place::default(),
         origin,

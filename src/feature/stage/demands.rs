@@ -167,15 +167,15 @@ impl SeriesState {
 
     /// Takes the bar anew that has `behind` newer ones, and says which it is; after a rewind each is taken, the oldest
     /// first. What is collected then is what a replay gives at this bar.
-    pub(super) fn retake(&mut self, behind: usize) -> (Timestamp, u32) {
+    pub(super) fn retake(&mut self, behind: usize) -> (Bar, u32) {
         self.parts.iter_mut().for_each(|part| part.features.retake(behind));
         self.stands(behind)
     }
 
-    /// The open time of the bar that has `behind` newer ones, and how often it has been answered anew.
-    fn stands(&self, behind: usize) -> (Timestamp, u32) {
+    /// The bar that has `behind` newer ones, and how often it has been answered anew.
+    pub(super) fn stands(&self, behind: usize) -> (Bar, u32) {
         let known = self.bars.iter().rev().nth(behind);
-        known.map_or_else(Default::default, |known| (known.bar.ts, known.revision))
+        known.map_or_else(|| (Bar::UNKNOWN, 0), |known| (known.bar, known.revision))
     }
 
     /// How many outcomes a bar that is predicted has.
@@ -186,11 +186,6 @@ impl SeriesState {
     /// The open time of the newest bar.
     pub(super) fn newest(&self) -> Option<Timestamp> {
         self.parts[0].features.newest()
-    }
-
-    /// How often the newest bar has been answered anew.
-    pub(super) fn revision(&self) -> u32 {
-        self.stands(0).1
     }
 
     /// Sets the newest bar's answers aside for what would be, if `bar` closed as it is now.
