@@ -23,7 +23,8 @@ mod secret;
 pub use choice::{CatchUp, LogLevel, PostgresUrl, SourceKind, StoreUrl};
 pub use keys::{
     DatabaseSettings, FeatureSettings, IngestSettings, KEYS, LogSettings, ModelsSettings, PersistSettings,
-    PredictSettings, PrioritySettings, RuntimeSettings, Settings, SourceSettings, StoreSettings, WatchdogSettings,
+    PredictSettings, PrioritySettings, RuntimeSettings, Settings, SourceSettings, StoreSettings,
+    WatchdogSettings,
 };
 pub use load::{Loaded, OTHER_VARIABLES, environment};
 pub use problem::{ConfigError, Problem, SetBy};

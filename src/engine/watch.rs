@@ -69,6 +69,11 @@ impl Engine {
         self.watchdog.lock().as_ref().map_or_else(never, Watchdog::restart_wanted)
     }
 
+    /// Items on their way: taken in, and not stored yet.
+    pub fn in_flight(&self) -> usize {
+        self.topology.progress().iter().map(|(_, depth, _)| depth).sum()
+    }
+
     /// Whether every stage gets on, as far as the watchdog saw within `patience`.
     pub fn is_well(&self, patience: Duration) -> bool {
         self.watchdog.lock().as_ref().is_some_and(|watchdog| watchdog.is_well(patience))

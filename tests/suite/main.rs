@@ -17,6 +17,7 @@ mod models;
 mod models_cli;
 mod pool;
 mod postgres_store;
+mod reexec;
 mod service;
 mod service_support;
 mod support;
