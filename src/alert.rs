@@ -20,9 +20,22 @@ pub enum Severity {
     Error,
 }
 
+impl Severity {
+    /// The word for it in tables.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+}
+
 /// One alert.
 #[derive(Clone, Debug)]
 pub struct Alert {
+    /// Its number, from 0 on in the order in which they are raised.
+    pub number: u64,
     /// When.
     pub at: SystemTime,
     /// How grave.
@@ -44,6 +57,7 @@ pub struct Alerts {
 #[derive(Default)]
 struct Inner {
     counts: BTreeMap<&'static str, u64>,
+    next: u64,
     recent: VecDeque<Alert>,
 }
 
@@ -55,8 +69,10 @@ impl Alerts {
             Severity::Warning => tracing::warn!(alert = code, subject, "{detail}"),
             Severity::Error => tracing::error!(alert = code, subject, "{detail}"),
         }
-        let alert = Alert { at: SystemTime::now(), severity, code, subject: subject.to_owned(), detail };
+        let (at, subject) = (SystemTime::now(), subject.to_owned());
         let mut inner = self.inner.lock();
+        let alert = Alert { number: inner.next, at, severity, code, subject, detail };
+        inner.next += 1;
         *inner.counts.entry(code).or_default() += 1;
         if inner.recent.len() == RECENT_MAX {
             inner.recent.pop_front();
@@ -71,6 +87,11 @@ impl Alerts {
 
     /// The newest, oldest of them first.
     pub fn recent(&self) -> Vec<Alert> {
-        self.inner.lock().recent.iter().cloned().collect()
+        self.since(0)
+    }
+
+    /// Those with `number` and above, as far as they are kept, oldest first.
+    pub fn since(&self, number: u64) -> Vec<Alert> {
+        self.inner.lock().recent.iter().filter(|alert| alert.number >= number).cloned().collect()
     }
 }

@@ -19,7 +19,10 @@ mod routes;
 
 use crate::alert::Severity;
 use crate::config::{FeatureSettings, Settings};
-use crate::domain::{Ask, Incoming, Lane, Origin, Outcome, Reason, Refusal, SeriesId, SeriesKey, Task};
+use crate::domain::{
+    AlertEvent, Ask, Incoming, Lane, Origin, Outcome, Reason, Refusal, SeriesId, SeriesKey,
+    SymbolPerformance, Task,
+};
 use crate::feature::{FeatureCache, FeatureRules, FeatureStage};
 use crate::ingest::{IngestKey, IngestStage, Ranking, RankingOptions};
 use crate::link::{Key, KeyOptions, LinkOptions};
@@ -281,6 +284,7 @@ impl Topology {
         let read = |(name, line): &(&'static str, &dyn Control)| StageReading {
             name,
             depth: line.depth(),
+            items_max: line.items_max(),
             workers: line.width(),
             meter: line.read(),
         };
@@ -335,6 +339,16 @@ impl Topology {
     /// Outcomes that the store did not take.
     pub fn unsaved(&self) -> u64 {
         self.persist.link.stage().unsaved()
+    }
+
+    /// Stores what the process says of itself; `None` where the store was busy for `patience`.
+    pub fn report(
+        &self,
+        performance: &[SymbolPerformance],
+        alerts: &[AlertEvent],
+        patience: Duration,
+    ) -> Option<Result<(), StoreError>> {
+        self.persist.link.stage().report(performance, alerts, patience)
     }
 
     /// The subscribers.

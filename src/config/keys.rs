@@ -291,7 +291,7 @@ settings! {
         /// How many files that were put aside are kept.
         files_max: usize = 5, Whole(1..=1000), "files", Restart;
 
-        /// How often the performance of each symbol is logged.
+        /// How often the performance of each symbol is logged and stored (table inference_metrics).
         performance_interval_s: u64 = 60, Whole(1..=86_400), "s", Restart;
     }
 }

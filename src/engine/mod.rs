@@ -3,6 +3,7 @@
 mod ask;
 mod gate;
 mod intake;
+mod reporter;
 mod snapshot;
 mod stop;
 mod watch;
@@ -23,6 +24,7 @@ use gate::Gate;
 pub use intake::history;
 use intake::{Intake, SourceThread};
 use parking_lot::Mutex;
+use reporter::Reporter;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -49,9 +51,9 @@ pub enum EngineError {
     /// What was handed in has a symbol that cannot be taken.
     #[error("{0}")]
     Symbol(#[from] SymbolError),
-    /// The system gives no thread for the watchdog.
-    #[error("the watchdog cannot be started: {0}")]
-    Watchdog(std::io::Error),
+    /// The system gives no more threads.
+    #[error("no thread for the watchdog, or for what is reported ({0}): raise the thread limit")]
+    Thread(std::io::Error),
     /// It was stopped before.
     #[error("the engine has stopped: it takes no more bars")]
     Stopped,
@@ -105,6 +107,8 @@ pub struct Engine {
     models: Arc<Models>,
     /// Ends with the engine's stop.
     keeper: Mutex<Option<Keeper>>,
+    /// Ends when everything has come out.
+    reporter: Mutex<Option<Reporter>>,
     intake: Arc<Intake>,
     gate: Gate,
     process: Arc<ProcessProbe>,
@@ -174,12 +178,15 @@ impl Engine {
         if source.is_none() {
             intake.takes_bars();
         }
+        let interval = Duration::from_secs(settings.log.performance_interval_s);
+        let reporter = Reporter::start(Arc::clone(&topology), Arc::clone(&models.alerts), interval)?;
         let source = source.map(|source| SourceThread::start(source, Arc::clone(&intake)));
         Ok(Self {
             settings,
             topology,
             models,
             keeper: Mutex::new(keeper),
+            reporter: Mutex::new(Some(reporter)),
             intake,
             gate: Gate::default(),
             process,

@@ -4,8 +4,8 @@ use super::Engine;
 use crate::control::reexec::{Generation, generation};
 use crate::domain::Timestamp;
 use crate::observe::{
-    CacheMetrics, CgroupMetrics, CgroupUsage, LastRestart, Metrics, ModelMetrics, ModelPoolMetrics,
-    Performance, Quantiles, StageMetrics, SystemMetrics,
+    BOUNDS_US, Buckets, CacheMetrics, CgroupMetrics, CgroupUsage, LastRestart, Metrics, ModelMetrics,
+    ModelPoolMetrics, Performance, Quantiles, StageMetrics, SystemMetrics,
 };
 use crate::persist::Tally;
 use crate::topology::STAGES;
@@ -28,8 +28,12 @@ impl Engine {
             let metrics = StageMetrics {
                 queue_wait: Quantiles::of(&meter.queue_wait),
                 service: Quantiles::of(&meter.service),
+                queue_wait_buckets: Buckets::of(&meter.queue_wait),
+                service_buckets: Buckets::of(&meter.service),
                 workers: stage.workers,
+                workers_max: self.settings.workers_max,
                 depth: stage.depth,
+                items_max: stage.items_max,
                 items: meter.items,
                 batch_avg: share(meter.items, meter.turns),
                 panics: meter.panics,
@@ -38,12 +42,16 @@ impl Engine {
         });
         let total = ledger.total;
         Metrics {
+            version: env!("CARGO_PKG_VERSION"),
+            bucket_bounds_us: &BOUNDS_US,
             performance: Performance {
                 total_predictions: total.predictions,
                 total_bars: self.intake.bars.load(Ordering::Relaxed),
                 avg_latency_ms: total.latency_avg_ms(),
                 max_latency_ms: total.latency_max_ns as f64 / 1e6,
                 latency: Quantiles::of(&latency),
+                latency_buckets: Buckets::of(&latency),
+                budget_ms: self.settings.max_latency_ms,
                 late_predictions: ledger.late,
                 error_rate: share(total.refusals, total.predictions + total.refusals),
                 cache_hit_rate: hit_rate,
@@ -52,7 +60,9 @@ impl Engine {
             },
             system: SystemMetrics {
                 memory_usage_mb: usage.memory_mb,
+                memory_limit_mb: self.settings.max_memory_mb,
                 cpu_usage_percent: usage.cpu_percent,
+                cores: std::thread::available_parallelism().map_or(1, usize::from),
                 threads: usage.threads,
                 descriptors: usage.descriptors,
                 cgroup: usage.cgroup.map(cgroup),

@@ -1,5 +1,6 @@
 //! The end of a run: what is on its way is stored, and what became of it is said.
 
+use super::reporter::Reporter;
 use super::{Engine, EngineError};
 use std::time::{Duration, Instant};
 
@@ -69,6 +70,7 @@ impl Engine {
         let undrained = if drained { 0 } else { self.topology.read().iter().map(|s| s.depth).sum() };
         let stopped = StopReport { undrained, unsaved: self.topology.unsaved(), source_error };
         *report = Some(stopped.clone());
+        self.reporter.lock().take().into_iter().for_each(Reporter::stop);
         self.topology.stop()?;
         Ok(stopped)
     }

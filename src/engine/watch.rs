@@ -57,8 +57,7 @@ pub(super) fn start(
 ) -> Result<Watchdog, EngineError> {
     let interval = Duration::from_millis(settings.watchdog.interval_ms);
     let (process, alerts) = (Arc::clone(process), Arc::clone(alerts));
-    Watchdog::start(Arc::new(parts), process, alerts, limits(settings), interval)
-        .map_err(EngineError::Watchdog)
+    Watchdog::start(Arc::new(parts), process, alerts, limits(settings), interval).map_err(EngineError::Thread)
 }
 
 impl Engine {

@@ -181,7 +181,9 @@ mod tests {
     #[test]
     fn a_cleared_cache_goes_on() {
         let cache = FeatureCache::with_clock(100, 300, now_ns);
-        (0..150).for_each(|minute| drop(value(&cache, key(minute, i64::from(minute)), 1.0)));
+        for minute in 0..150 {
+            value(&cache, key(minute, i64::from(minute)), 1.0);
+        }
         let entries = cache.read().entries;
         assert!(entries > 0 && cache.clear() == entries && cache.clear() == 0);
         assert_eq!((value(&cache, key(0, 1), 2.0), value(&cache, key(0, 1), 3.0)), (2.0, 2.0));

@@ -149,6 +149,11 @@ impl<S: Stage> Link<S> {
         self.room.0.len()
     }
 
+    /// How many may; at that `put` waits.
+    pub fn items_max(&self) -> usize {
+        self.room.0.capacity().unwrap_or(usize::MAX)
+    }
+
     /// How many workers run now.
     pub fn width(&self) -> usize {
         self.width.load(Ordering::Relaxed)

@@ -1,5 +1,6 @@
 //! The metrics structure: one snapshot of everything, with the names of the HTTP interface's JSON.
 
+use super::Buckets;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -7,6 +8,10 @@ use std::collections::BTreeMap;
 /// Everything at one moment; counts run from the start of the engine.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Metrics {
+    /// The program's version.
+    pub version: &'static str,
+    /// The upper bounds of all `…_buckets`, in µs; each has one count more, for what was longer.
+    pub bucket_bounds_us: &'static [f64],
     /// What came out.
     pub performance: Performance,
     /// What the process uses.
@@ -40,6 +45,10 @@ pub struct Performance {
     pub max_latency_ms: f64,
     /// Its distribution.
     pub latency: Quantiles,
+    /// The same, counted in buckets.
+    pub latency_buckets: Buckets,
+    /// The configured `max_latency_ms`.
+    pub budget_ms: u64,
     /// Predictions that took longer than the configured `max_latency_ms`.
     pub late_predictions: u64,
     /// Outcomes without a prediction, over all outcomes: 0 to 1.
@@ -57,6 +66,8 @@ pub struct Performance {
 pub struct SystemMetrics {
     /// Resident memory, in MiB.
     pub memory_usage_mb: f64,
+    /// The configured `max_memory_mb`, in MiB.
+    pub memory_limit_mb: u64,
     /// Processor use since the last snapshot, in percent of one core.
     pub cpu_usage_percent: f64,
     /// Threads of the process.
@@ -69,6 +80,8 @@ pub struct SystemMetrics {
     pub generation: u32,
     /// The last time it did so.
     pub last_restart: Option<LastRestart>,
+    /// Processor cores that the process may use.
+    pub cores: usize,
     /// Sessions in memory.
     pub models_loaded: usize,
     /// When health was last checked, RFC 3339; absent where it never was.
@@ -163,10 +176,18 @@ pub struct StageMetrics {
     pub queue_wait: Quantiles,
     /// How long the turn took that handled it.
     pub service: Quantiles,
+    /// `queue_wait`, counted in buckets.
+    pub queue_wait_buckets: Buckets,
+    /// `service`, counted in buckets.
+    pub service_buckets: Buckets,
     /// Workers running.
     pub workers: usize,
+    /// The most that may run.
+    pub workers_max: usize,
     /// Items waiting or in work.
     pub depth: usize,
+    /// The most that may; at that the stage before it waits.
+    pub items_max: usize,
     /// Items handled.
     pub items: u64,
     /// Items a turn handled, on average.

@@ -1,13 +1,15 @@
 //! What one can see from outside: metrics, and the log.
 
+mod buckets;
 mod cgroup;
 pub mod log;
 mod metrics;
 mod process;
 
+pub use buckets::{BOUNDS_US, Buckets};
 pub use cgroup::CgroupUsage;
 pub use metrics::{
     CacheMetrics, CgroupMetrics, LastRestart, Metrics, ModelMetrics, ModelPoolMetrics, Performance,
     Quantiles, StageMetrics, SystemMetrics,
 };
-pub use process::{ProcessProbe, ProcessUsage};
+pub use process::{ProcessProbe, ProcessUsage, this_process};

@@ -1,10 +1,17 @@
 //! What the process and its cgroup use: memory, processor time, threads, descriptors.
 
 use super::cgroup::{Cgroup, CgroupUsage};
+use crate::domain::Process;
 use parking_lot::Mutex;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
+
+/// This process, as rows name it.
+pub fn this_process() -> Process {
+    let host = System::host_name().unwrap_or_default();
+    Process { host: host.into(), pid: std::process::id() }
+}
 
 /// Looks closer together than this see the same: processor use over a shorter time says nothing.
 const FRESH: Duration = Duration::from_millis(200);

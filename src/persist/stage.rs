@@ -1,7 +1,7 @@
 //! The persist stage: one key, so that one worker at a time writes whatever has piled up.
 
 use super::{Ledger, Outlets, Progress};
-use crate::domain::{Outcome, SeriesKey, Timestamp, pause_ms};
+use crate::domain::{AlertEvent, Outcome, SeriesKey, SymbolPerformance, Timestamp, pause_ms};
 use crate::link::{Stage, clock};
 use crate::store::{Store, StoreError};
 use crossbeam::channel::{Receiver, RecvTimeoutError};
@@ -20,7 +20,7 @@ const PANICS_MAX: u32 = 3;
 
 /// Stage 4.
 pub struct PersistStage {
-    /// Never contended: there is one key.
+    /// There is one key: whoever reports comes between two batches now and then, nobody else.
     state: Mutex<State>,
     /// Ends when the run must end: a store that is away is not waited for any longer.
     give_up: Receiver<()>,
@@ -77,6 +77,18 @@ impl PersistStage {
         self.retries.load(Ordering::Relaxed)
     }
 
+    /// Stores what the process says of itself, between two batches; `None` where one was in work for `patience`.
+    pub fn report(
+        &self,
+        performance: &[SymbolPerformance],
+        alerts: &[AlertEvent],
+        patience: Duration,
+    ) -> Option<Result<(), StoreError>> {
+        let mut state = self.state.try_lock_for(patience)?;
+        let report = AssertUnwindSafe(|| state.store.report(performance, alerts));
+        Some(catch_unwind(report).unwrap_or_else(|_| Err(panicked(false))))
+    }
+
     /// Makes everything durable and ends every subscription.
     ///
     /// # Errors
@@ -99,11 +111,7 @@ impl PersistStage {
             let error = match written {
                 Ok(Ok(())) => return Ok(()),
                 Ok(Err(error)) => error,
-                Err(_) => StoreError {
-                    store: "store".to_owned(),
-                    problem: "it panicked".to_owned(),
-                    retryable: attempt < PANICS_MAX,
-                },
+                Err(_) => panicked(attempt < PANICS_MAX),
             };
             if !error.retryable {
                 return Err(error);
@@ -117,6 +125,10 @@ impl PersistStage {
         }
         unreachable!("attempts do not run out")
     }
+}
+
+fn panicked(retryable: bool) -> StoreError {
+    StoreError { store: "store".to_owned(), problem: "it panicked".to_owned(), retryable }
 }
 
 impl Stage for PersistStage {

@@ -19,7 +19,7 @@ pub use sqlite::SqliteStore;
 pub use tee::Tee;
 
 use crate::config::{Settings, StoreUrl};
-use crate::domain::{Outcome, SeriesKey, Timestamp};
+use crate::domain::{AlertEvent, Outcome, SeriesKey, SymbolPerformance, Timestamp};
 use std::sync::Arc;
 
 /// Up to which bar, inclusive, every outcome of a series is stored.
@@ -45,6 +45,15 @@ pub trait Store: Send {
     /// # Errors
     /// When nothing of the batch was written.
     fn write(&mut self, outcomes: &[Outcome], watermarks: &[Watermark]) -> Result<(), StoreError>;
+
+    /// Stores what the process says of itself, each of it once. Outcomes come first: it is not tried twice in one call,
+    /// and where there is no room for it, it is given back.
+    ///
+    /// # Errors
+    /// When it was not stored, or only in part: alerts may be handed in again.
+    fn report(&mut self, _: &[SymbolPerformance], _: &[AlertEvent]) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// Makes everything that was written durable; called once at the end of a run.
     ///

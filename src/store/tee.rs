@@ -1,7 +1,7 @@
 //! Several stores as one.
 
 use super::{Store, StoreError, Watermark};
-use crate::domain::Outcome;
+use crate::domain::{AlertEvent, Outcome, SymbolPerformance};
 
 /// Writes to every store in turn. When one fails the batch has failed: writing it again changes nothing in the
 /// stores that took it, because none of them stores an outcome twice.
@@ -11,6 +11,10 @@ pub struct Tee(pub Vec<Box<dyn Store>>);
 impl Store for Tee {
     fn write(&mut self, outcomes: &[Outcome], watermarks: &[Watermark]) -> Result<(), StoreError> {
         self.0.iter_mut().try_for_each(|store| store.write(outcomes, watermarks))
+    }
+
+    fn report(&mut self, performance: &[SymbolPerformance], alerts: &[AlertEvent]) -> Result<(), StoreError> {
+        self.0.iter_mut().try_for_each(|store| store.report(performance, alerts))
     }
 
     /// Finishes all of them, also behind one that fails; the first error is returned.

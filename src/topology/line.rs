@@ -13,6 +13,7 @@ pub(super) struct Line<S: Stage> {
 /// What a line tells and takes, whatever its stage.
 pub(super) trait Control: Send + Sync {
     fn depth(&self) -> usize;
+    fn items_max(&self) -> usize;
     fn width(&self) -> usize;
     fn set_width(&self, width: usize) -> usize;
     fn read(&self) -> MeterReading;
@@ -23,6 +24,9 @@ pub(super) trait Control: Send + Sync {
 impl<S: Stage> Control for Line<S> {
     fn depth(&self) -> usize {
         self.link.depth()
+    }
+    fn items_max(&self) -> usize {
+        self.link.items_max()
     }
     fn width(&self) -> usize {
         self.link.width()
@@ -48,6 +52,8 @@ pub struct StageReading {
     pub name: &'static str,
     /// Items waiting or in work.
     pub depth: usize,
+    /// The most that may.
+    pub items_max: usize,
     /// Workers running.
     pub workers: usize,
     /// What it did so far.

@@ -18,6 +18,7 @@ mod models_cli;
 mod pool;
 mod postgres_store;
 mod reexec;
+mod reports;
 mod service;
 mod service_support;
 mod support;

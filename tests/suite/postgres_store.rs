@@ -1,42 +1,14 @@
 //! The PostgreSQL store on a real server: rows are there once, whatever becomes of the server meanwhile.
 
 use crate::support::cluster::Cluster;
-use std::path::Path;
+use crate::support::postgres::{DEADLINE, count, ready, session, settings};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use vela::config::{Settings, StoreUrl};
-use vela::database::{Server, Session, schema};
 use vela::domain::{
     Origin, Outcome, Place, Prediction, Reason, Refusal, SeriesKey, Stamps, Timeframe, Timestamp,
 };
 use vela::store::{self, Store};
-
-const DEADLINE: Duration = Duration::from_secs(20);
-
-fn settings(cluster: &Cluster, folder: &Path) -> Settings {
-    let mut settings = Settings::default();
-    settings.store.url = cluster.url().parse().unwrap();
-    settings.store.spool_path = folder.join("spool");
-    settings
-}
-
-fn session(settings: &Settings) -> Session {
-    let StoreUrl::Postgres(url) = &settings.store.url else { unreachable!("set so above") };
-    Server::new(url, &settings.database).unwrap().connect().unwrap()
-}
-
-/// A server with the tables, and settings that store in it.
-fn ready(folder: &Path, conf: &[&str]) -> Option<(Cluster, Settings)> {
-    let cluster = Cluster::start(conf)?;
-    let settings = settings(&cluster, folder);
-    schema::init(&mut session(&settings), Vec::new()).unwrap();
-    Some((cluster, settings))
-}
-
-fn count(session: &mut Session, sql: &'static str) -> i64 {
-    session.run("count", DEADLINE, move |client| Ok(client.driver().query_one(sql, &[])?.get(0))).unwrap()
-}
 
 fn outcome(minute: i64, origin: Origin, result: Result<Prediction, Refusal>) -> Outcome {
     Outcome {

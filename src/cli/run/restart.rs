@@ -114,7 +114,7 @@ fn drained(engine: &Arc<Engine>, deadline: Duration) -> Result<Option<StopReport
         let _ = done.send(engine.stop());
     };
     std::thread::Builder::new()
-        .name("vela-drain".into())
+        .name("vela-end".into())
         .spawn(drain)
         .map_err(|error| CliError::GaveUp(format!("no thread to stop the engine: {error}")))?;
     match drained.recv_timeout(deadline) {

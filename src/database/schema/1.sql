@@ -72,14 +72,16 @@ CREATE TABLE trading.inference_metrics (
 COMMENT ON TABLE trading.inference_metrics IS 'The performance of each symbol since its process started, entered now and then.';
 
 CREATE TABLE trading.alerts (
-    id         bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    raised_at  timestamptz NOT NULL,
-    severity   text        NOT NULL,
-    code       text        NOT NULL,
-    subject    text        NOT NULL,
-    detail     text        NOT NULL,
-    host       text        NOT NULL,
-    pid        bigint      NOT NULL
+    at       timestamptz NOT NULL,
+    code     text        NOT NULL,
+    subject  text        NOT NULL,
+    severity text        NOT NULL CHECK (severity IN ('info', 'warning', 'error')),
+    state    text        NOT NULL CHECK (state IN ('raised', 'repeated', 'cleared')),
+    detail   text        NOT NULL,
+    count    bigint      NOT NULL,
+    host     text        NOT NULL,
+    pid      bigint      NOT NULL,
+    PRIMARY KEY (at, code, subject, state, host, pid)
 );
-CREATE INDEX alerts_by_time ON trading.alerts (raised_at);
-COMMENT ON TABLE trading.alerts IS 'What needed somebody''s attention, as it was raised.';
+COMMENT ON TABLE trading.alerts IS 'What needed somebody''s attention: a row when it was raised, repeated, and cleared.';
+COMMENT ON COLUMN trading.alerts.count IS 'How often it was seen since it was raised.';

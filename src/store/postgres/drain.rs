@@ -1,12 +1,12 @@
 //! Brings the rows of the spool to the database once it is back, and new connections to the store.
 
 use super::PATIENT;
-use super::write::write;
+use super::{report, write::write};
 use crate::database::{Connections, DatabaseError, Pooled, Trouble};
-use crate::domain::{Timestamp, pause_ms};
+use crate::domain::{AlertEvent, Timestamp, pause_ms};
 use crate::store::Watermark;
 use crate::store::row::Row;
-use crate::store::spool::{Spool, line_of};
+use crate::store::spool::{Entry, Spool, line_of};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -107,6 +107,7 @@ impl Drain {
         }
         // After all of their rows.
         self.write(session, &Arc::from([]), &watermarks)?;
+        self.report(session, std::mem::take(&mut batch.alerts), &mut aside)?;
         self.spool.lock().done(&batch, &aside)?;
         tracing::info!(rows = count, "rows went from the spool to the database");
         Ok(true)
@@ -122,6 +123,31 @@ impl Drain {
         session.run("store what waited", PATIENT, move |client| write(client, &statement, &rows, &marks))
     }
 
+    /// Stores alerts; those that cannot be stored do not keep back rows behind them.
+    fn report(
+        &self,
+        session: &mut Pooled,
+        alerts: Vec<AlertEvent>,
+        aside: &mut Vec<u8>,
+    ) -> Result<(), DatabaseError> {
+        if alerts.is_empty() {
+            return Ok(());
+        }
+        let shared = Arc::new(alerts);
+        let batch = Arc::clone(&shared);
+        let stored = session
+            .run("store alerts that waited", PATIENT, move |client| report::write(client, &[], &batch));
+        match stored {
+            Err(error) if !error.is_away() => {
+                tracing::error!(%error, alerts = shared.len(),
+                    "alerts of the spool cannot be stored: they are kept in a .bad file");
+                shared.iter().for_each(|alert| aside.extend(line_of(&Entry::Alert(alert.clone()))));
+                Ok(())
+            }
+            stored => stored,
+        }
+    }
+
     /// What can never be stored must not keep back what can.
     fn one_by_one(
         &self,
@@ -133,7 +159,7 @@ impl Drain {
             match self.write(session, &Arc::from([row.clone()]), &[]) {
                 Err(error) if error.trouble == Trouble::Data => {
                     tracing::error!(%error, ?row, "a row of the spool cannot be stored: it is kept in a .bad file");
-                    aside.extend(line_of(row));
+                    aside.extend(line_of(&Entry::Row(row.clone())));
                 }
                 written => written?,
             }

@@ -1,6 +1,7 @@
 //! The PostgreSQL store: rows go to the database within a deadline, or into the spool until it is back.
 
 mod drain;
+mod report;
 mod write;
 
 pub use write::CHANNEL;
@@ -10,7 +11,7 @@ use super::spool::Spool;
 use super::{Store, StoreError, Watermark};
 use crate::config::{PostgresUrl, Settings};
 use crate::database::{Connections, DatabaseError, Pooled, Server, Trouble, schema};
-use crate::domain::{Outcome, SeriesKey, Timestamp};
+use crate::domain::{AlertEvent, Outcome, SeriesKey, SymbolPerformance, Timestamp};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use drain::Drain;
 use parking_lot::Mutex;
@@ -114,6 +115,13 @@ impl PostgresStore {
         Some(session)
     }
 
+    /// The connection is of no use any more.
+    fn lost(&mut self, error: &DatabaseError) {
+        tracing::error!(%error, spool = %self.spool.lock().folder().display(),
+            "the database takes no rows: they go into the spool until it does");
+        self.session = None;
+    }
+
     /// Has the drain look after what waits.
     fn wake(&self) {
         if let Some(running) = &self.drain {
@@ -141,15 +149,33 @@ impl Store for PostgresStore {
             match written {
                 Ok(()) => return Ok(()),
                 Err(error) if error.trouble == Trouble::Data => return Err(failed(error)),
-                Err(error) => {
-                    tracing::error!(%error, spool = %self.spool.lock().folder().display(),
-                        "the database takes no rows: they go into the spool until it does");
-                    self.session = None;
-                }
+                Err(error) => self.lost(&error),
             }
         }
         // Written or not, as the database may have done it unheard: it takes a row once.
         let taken = self.spool.lock().append(&shared.0, &shared.1);
+        self.wake();
+        taken
+    }
+
+    /// Alerts wait in the spool while the database is away; the performance does not: the next one says as much.
+    fn report(&mut self, performance: &[SymbolPerformance], alerts: &[AlertEvent]) -> Result<(), StoreError> {
+        if performance.is_empty() && alerts.is_empty() {
+            return Ok(());
+        }
+        let deadline = self.deadline;
+        if let Some(session) = self.session() {
+            let batch = (performance.to_vec(), alerts.to_vec());
+            let stored = session.run("store performance and alerts", deadline, move |client| {
+                report::write(client, &batch.0, &batch.1)
+            });
+            match stored {
+                Ok(()) => return Ok(()),
+                Err(error) if !error.is_away() => return Err(failed(error)),
+                Err(error) => self.lost(&error),
+            }
+        }
+        let taken = if alerts.is_empty() { Ok(()) } else { self.spool.lock().append_alerts(alerts) };
         self.wake();
         taken
     }

@@ -178,8 +178,7 @@ impl<'a> Errors<'a> {
         let Said::Error { reason, detail } = &row.said else { return };
         self.keys.push(row);
         self.reason.push(reason);
-        // PostgreSQL's texts hold every character but this one.
-        self.detail.push(detail.replace('\0', "\u{fffd}"));
+        self.detail.push(text(detail));
     }
 
     fn parameters(&self) -> [&(dyn ToSql + Sync); 10] {
@@ -200,8 +199,13 @@ impl<'a> Errors<'a> {
     }
 }
 
+/// PostgreSQL's texts hold every character but this one.
+pub(super) fn text(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
 /// What the driver takes for a time.
-fn system_time(ts: Timestamp) -> SystemTime {
+pub(super) fn system_time(ts: Timestamp) -> SystemTime {
     let since = Duration::from_millis(ts.as_millis().unsigned_abs());
     if ts.as_millis() < 0 { UNIX_EPOCH - since } else { UNIX_EPOCH + since }
 }

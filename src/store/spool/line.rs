@@ -1,10 +1,10 @@
-//! One line of a spool file: a checksum, and a row or a watermark as JSON.
+//! One line of a spool file: a checksum, and a row, a watermark or an alert as JSON.
 //!
 //! ```text
 //! 5f2a91c3 {"watermark":["BTCUSDT","1m",1717245240000]}
 //! ```
 
-use crate::domain::{SeriesKey, Timestamp};
+use crate::domain::{AlertEvent, Process, SeriesKey, Timestamp};
 use crate::store::Watermark;
 use crate::store::row::{Row, Said};
 use serde::{Deserialize, Serialize};
@@ -12,11 +12,12 @@ use std::sync::Arc;
 
 /// What a line holds.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Entry {
+pub(in crate::store) enum Entry {
     /// Whose rows these are: the first line of a file.
     Store(String),
     Row(Row),
     Watermark(Watermark),
+    Alert(AlertEvent),
 }
 
 /// The same as it is written.
@@ -38,6 +39,17 @@ enum Text {
         key: Key,
         reason: String,
         detail: String,
+    },
+    Alert {
+        at_ms: i64,
+        code: String,
+        subject: String,
+        severity: String,
+        state: String,
+        detail: String,
+        count: u64,
+        host: String,
+        pid: u32,
     },
 }
 
@@ -87,6 +99,7 @@ impl From<&Entry> for Text {
                     ts.as_millis(),
                 );
             }
+            Entry::Alert(alert) => return Self::from(alert),
             Entry::Row(row) => row,
         };
         let key = Key {
@@ -107,6 +120,23 @@ impl From<&Entry> for Text {
             Said::Error { reason, detail } => {
                 Self::Error { key, reason: reason.into_owned(), detail: detail.into_owned() }
             }
+        }
+    }
+}
+
+impl From<&AlertEvent> for Text {
+    fn from(alert: &AlertEvent) -> Self {
+        let AlertEvent { at, process, code, subject, severity, state, detail, count } = alert.clone();
+        Self::Alert {
+            at_ms: at.as_millis(),
+            code: code.into_owned(),
+            subject,
+            severity: severity.into_owned(),
+            state: state.into_owned(),
+            detail,
+            count,
+            host: process.host.to_string(),
+            pid: process.pid,
         }
     }
 }
@@ -132,6 +162,18 @@ impl TryFrom<Text> for Entry {
                     predict_us,
                 };
                 (key, said)
+            }
+            Text::Alert { at_ms, code, subject, severity, state, detail, count, host, pid } => {
+                return Ok(Self::Alert(AlertEvent {
+                    at: Timestamp::from_millis(at_ms),
+                    process: Arc::new(Process { host: host.into(), pid }),
+                    code: code.into(),
+                    subject,
+                    severity: severity.into(),
+                    state: state.into(),
+                    detail,
+                    count,
+                }));
             }
             Text::Error { key, reason, detail } => {
                 (key, Said::Error { reason: reason.into(), detail: detail.into() })

@@ -10,7 +10,8 @@ mod tests;
 use super::StoreError;
 use super::Watermark;
 use super::row::Row;
-use line::Entry;
+use crate::domain::AlertEvent;
+pub(super) use line::Entry;
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
@@ -44,6 +45,7 @@ struct OpenFile {
 pub(super) struct Batch {
     pub rows: Vec<Row>,
     pub watermarks: Vec<Watermark>,
+    pub alerts: Vec<AlertEvent>,
     /// Lines that were put aside, with what is wrong with each.
     pub bad: Vec<String>,
     number: u64,
@@ -131,6 +133,23 @@ impl Spool {
         for watermark in watermarks {
             line::put(&mut self.line, &Entry::Watermark(watermark.clone()));
         }
+        self.take()
+    }
+
+    /// Takes alerts, as [`Self::append`] takes rows.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn append_alerts(&mut self, alerts: &[AlertEvent]) -> Result<(), StoreError> {
+        self.line.clear();
+        for alert in alerts {
+            line::put(&mut self.line, &Entry::Alert(alert.clone()));
+        }
+        self.take()
+    }
+
+    /// Takes the lines.
+    fn take(&mut self) -> Result<(), StoreError> {
         let (waiting, more) = (self.bytes(), self.line.len() as u64);
         let name = format!("the spool {}", self.folder.display());
         let failed = |problem: String| StoreError { store: name, problem, retryable: true };
@@ -140,10 +159,10 @@ impl Spool {
                 self.bytes_max >> 20
             )));
         }
-        self.append_line().map_err(|error| failed(format!("write: {error}")))
+        self.write_lines().map_err(|error| failed(format!("write: {error}")))
     }
 
-    fn append_line(&mut self) -> io::Result<()> {
+    fn write_lines(&mut self) -> io::Result<()> {
         let mut open = match self.open.take() {
             Some(open) => open,
             None => self.begin()?,
@@ -236,6 +255,7 @@ impl Oldest {
             match entry {
                 Ok(Entry::Store(_)) => {}
                 Ok(Entry::Row(row)) => batch.rows.push(row),
+                Ok(Entry::Alert(alert)) => batch.alerts.push(alert),
                 Ok(Entry::Watermark((series, ts))) => {
                     match batch.watermarks.iter_mut().find(|(s, _)| *s == series) {
                         Some(found) => found.1 = found.1.max(ts),
@@ -252,10 +272,10 @@ impl Oldest {
     }
 }
 
-/// `row` as a line, to be kept aside.
-pub(super) fn line_of(row: &Row) -> Vec<u8> {
+/// `entry` as a line, to be kept aside.
+pub(super) fn line_of(entry: &Entry) -> Vec<u8> {
     let mut line = Vec::new();
-    line::put(&mut line, &Entry::Row(row.clone()));
+    line::put(&mut line, entry);
     line
 }
 

@@ -1,7 +1,7 @@
 //! What went into a spool comes out, whatever was done to its files between.
 
 use super::*;
-use crate::domain::{SeriesKey, Timestamp};
+use crate::domain::{Process, SeriesKey, Timestamp};
 use crate::store::row::Said;
 use std::sync::Arc;
 
@@ -104,6 +104,26 @@ fn a_file_cut_at_any_byte_gives_every_whole_row_and_reports_the_torn_one() {
         assert_eq!(path.with_extension("bad").exists(), torn);
         drop(std::fs::remove_file(path.with_extension("bad")));
     }
+}
+
+#[test]
+fn alerts_come_back_as_they_were() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut spool = open(folder.path());
+    let alert = AlertEvent {
+        at: Timestamp::from_millis(-1),
+        process: Arc::new(Process { host: "h\"\n".into(), pid: u32::MAX }),
+        code: "c".into(),
+        subject: "\0é".into(),
+        severity: "error".into(),
+        state: "cleared".into(),
+        detail: "\r\n".into(),
+        count: u64::MAX,
+    };
+    spool.append(&rows(0, 1), &[]).unwrap();
+    spool.append_alerts(&[alert.clone(), alert.clone()]).unwrap();
+    let (batch, aside) = spool.oldest().unwrap().read().unwrap();
+    assert_eq!((batch.rows, batch.alerts, aside), (rows(0, 1), vec![alert.clone(), alert], vec![]));
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! The embedded store: a SQLite file, attached as schema `trading`.
 
+mod report;
 mod schema;
 #[cfg(test)]
 mod tests;
 
 use super::row::{Row, Said};
 use super::{Store, StoreError, Watermark};
-use crate::domain::{Outcome, SeriesKey, Timestamp};
+use crate::domain::{AlertEvent, Outcome, SeriesKey, SymbolPerformance, Timestamp};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior, params};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -145,6 +146,11 @@ impl Store for SqliteStore {
             return Ok(());
         }
         self.write_all(outcomes, watermarks).map_err(|error| failed(&self.path, "write", &error))
+    }
+
+    fn report(&mut self, performance: &[SymbolPerformance], alerts: &[AlertEvent]) -> Result<(), StoreError> {
+        report::write(&self.connection, performance, alerts)
+            .map_err(|error| failed(&self.path, "write the performance and alerts", &error))
     }
 
     fn finish(&mut self) -> Result<(), StoreError> {

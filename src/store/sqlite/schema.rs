@@ -3,9 +3,10 @@
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 /// What `PRAGMA user_version` says of a file with the tables below.
-pub(super) const VERSION: i64 = 3;
+pub(super) const VERSION: i64 = 4;
 
-/// The predictions, what has none and why, the bars a feed may write, and how far each series is done.
+/// The predictions, what has none and why, the bars a feed may write, how far each series is done, and what the
+/// process says of itself.
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS trading.agentpreds (
     symbol     TEXT    NOT NULL,
@@ -52,6 +53,29 @@ CREATE TABLE IF NOT EXISTS trading.inference_state (
     timeframe TEXT NOT NULL,
     watermark TEXT NOT NULL, -- every outcome up to the bar that opened then is stored
     PRIMARY KEY (symbol, timeframe)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS trading.inference_metrics (
+    symbol         TEXT    NOT NULL,
+    measured_at    TEXT    NOT NULL,
+    predictions    INTEGER NOT NULL, -- since the process started, as are the errors
+    errors         INTEGER NOT NULL,
+    latency_avg_ms REAL    NOT NULL,
+    latency_max_ms REAL    NOT NULL,
+    host           TEXT    NOT NULL,
+    pid            INTEGER NOT NULL,
+    PRIMARY KEY (symbol, measured_at, host, pid)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS trading.alerts (
+    at       TEXT    NOT NULL,
+    code     TEXT    NOT NULL,
+    subject  TEXT    NOT NULL,
+    severity TEXT    NOT NULL, -- info, warning, error
+    state    TEXT    NOT NULL, -- raised, repeated, cleared
+    detail   TEXT    NOT NULL,
+    count    INTEGER NOT NULL, -- how often it was seen since it was raised
+    host     TEXT    NOT NULL,
+    pid      INTEGER NOT NULL,
+    PRIMARY KEY (at, code, subject, state, host, pid)
 ) WITHOUT ROWID;
 ";
 

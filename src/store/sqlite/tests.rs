@@ -1,7 +1,7 @@
 //! The SQLite store: the contract, and what only a file shared with others can do.
 
 use super::*;
-use crate::domain::{Origin, Reason, Refusal, Stamps};
+use crate::domain::{Origin, Process, Reason, Refusal, Stamps};
 use crate::store::testing::{Stored, contract, predicted, refused, series};
 use std::time::Instant;
 use tempfile::TempDir;
@@ -134,6 +134,46 @@ fn every_column_is_filled() {
         )
         .unwrap();
     assert!(empty);
+}
+
+#[test]
+fn performance_and_alerts_are_stored_once_each() {
+    let (_folder, mut store) = open();
+    let process = Arc::new(Process { host: "h".into(), pid: 7 });
+    let performance = SymbolPerformance {
+        at: Timestamp::from_secs(60),
+        process: Arc::clone(&process),
+        symbol: "A".into(),
+        predictions: u64::MAX,
+        errors: 2,
+        latency_avg_ms: 0.5,
+        latency_max_ms: 1.5,
+    };
+    let alert = AlertEvent {
+        at: Timestamp::from_millis(1),
+        process,
+        code: "c".into(),
+        subject: "s".into(),
+        severity: "info".into(),
+        state: "raised".into(),
+        detail: "d".into(),
+        count: 3,
+    };
+    let cleared = AlertEvent { state: "cleared".into(), ..alert.clone() };
+    for _ in 0..2 {
+        store.report(std::slice::from_ref(&performance), &[alert.clone(), cleared.clone()]).unwrap();
+    }
+    let text = |sql: &str| -> String {
+        let mut statement = store.connection.prepare(sql).unwrap();
+        let rows = statement.query_map([], |row| row.get::<_, String>(0)).unwrap().map(Result::unwrap);
+        rows.collect::<Vec<_>>().join(";")
+    };
+    let sql = "SELECT concat_ws(' ', symbol, measured_at, predictions, errors, latency_avg_ms, latency_max_ms, host, pid) \
+               FROM inference_metrics";
+    assert_eq!(text(sql), format!("A 1970-01-01T00:01:00Z {} 2 0.5 1.5 h 7", i64::MAX));
+    let sql = "SELECT concat_ws(' ', at, code, subject, severity, state, detail, count, host, pid) FROM alerts ORDER BY state";
+    let row = |state| format!("1970-01-01T00:00:00.001Z c s info {state} d 3 h 7");
+    assert_eq!(text(sql), format!("{};{}", row("cleared"), row("raised")));
 }
 
 #[test]

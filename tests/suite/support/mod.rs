@@ -2,6 +2,8 @@
 
 pub mod cluster;
 pub mod onnx;
+pub mod postgres;
+pub mod proxy;
 pub mod zoo;
 
 use std::fmt::Write as _;

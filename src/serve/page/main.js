@@ -1,0 +1,235 @@
+// The live page: asks for the metrics once a second, takes the stream of predictions, and draws both once a second.
+import { Refused, get, keep } from "./access.js";
+import { latencyOverTime, spread } from "./charts.js";
+import { Snapshots, difference, quantile, rate, total } from "./interval.js";
+import { Pipeline } from "./pipeline.js";
+import { SeriesGrid } from "./series.js";
+import { Stream } from "./stream.js";
+import { Table } from "./tables.js";
+import { ago, byId, clock, duration, figure, make, percent, put, short } from "./words.js";
+
+const SPAN_S = 300;
+const FEED_ROWS = 30;
+
+const snapshots = new Snapshots(70);
+const history = [];
+const pipeline = new Pipeline();
+const grid = new SeriesGrid();
+let feed = [];
+let feedChanged = false;
+let stream = null;
+let streamState = "connecting";
+
+const count = { number: true, show: (value) => short(value) };
+const ms = { number: true, show: (value) => duration(value * 1000) };
+const symbols = new Table(byId("symbols"), "Symbols", [
+  { name: "symbol", of: (row) => row.name },
+  { name: "predictions", of: (row) => row.predictions_count, ...count },
+  { name: "without", of: (row) => row.errors_count, ...count },
+  { name: "mean latency", of: (row) => row.avg_latency_ms, ...ms },
+  { name: "longest", of: (row) => row.max_latency_ms, ...ms },
+]);
+const models = new Table(byId("models"), "Models", [
+  { name: "model", of: (row) => row.name },
+  { name: "predictions", of: (row) => row.predictions_count, ...count },
+  { name: "without", of: (row) => row.errors_count, ...count },
+  { name: "mean latency", of: (row) => row.avg_latency_ms, ...ms },
+  { name: "longest", of: (row) => row.max_latency_ms, ...ms },
+]);
+
+function rows(named) {
+  return Object.entries(named ?? {}).map(([name, row]) => ({ name, ...row }));
+}
+
+function gauge(name, value, share) {
+  const level = share >= 0.95 ? "bad" : share >= 0.8 ? "warn" : "";
+  return { name, value, share, level };
+}
+
+const gauges = new Map();
+
+function drawGauges(list) {
+  for (const { name, value, share, level } of list) {
+    let one = gauges.get(name);
+    if (!one) {
+      const fill = make("div", { class: "fill" });
+      const text = make("span", { class: "value" });
+      const node = make("div", { class: "gauge" }, make("span", { class: "name", text: name }), text, make("div", { class: "track" }, fill));
+      one = { node, text, fill };
+      gauges.set(name, one);
+      byId("resources").append(node);
+    }
+    put(one.text, value);
+    one.node.className = `gauge ${level}`;
+    one.fill.style.width = Number.isFinite(share) ? `${Math.min(100, Math.max(0, share * 100)).toFixed(1)}%` : "0";
+  }
+}
+
+function drawResources(metrics) {
+  const { system, model_pool: pool, feature_cache: cache, performance } = metrics;
+  const cores = navigator.hardwareConcurrency || 1;
+  const limit = system.memory_limit_mb;
+  drawGauges([
+    gauge("memory", limit ? `${short(system.memory_usage_mb)} of ${short(limit)} MiB` : `${short(system.memory_usage_mb)} MiB`, system.memory_usage_mb / limit),
+    gauge("CPU", `${short(system.cpu_usage_percent)} % of a core`, system.cpu_usage_percent / 100 / (system.cores ?? cores)),
+    { ...gauge("sessions in memory", `${pool.loaded} of ${pool.max_size}`, pool.loaded / pool.max_size), level: "" },
+    { ...gauge("feature cache hits", `${short(cache.hit_rate_percent)} %, ${short(cache.total_entries)} kept`, cache.hit_rate_percent / 100), level: "" },
+    gauge("late predictions", short(performance.late_predictions), performance.total_predictions ? performance.late_predictions / performance.total_predictions : 0),
+    gauge("not stored", short(performance.unsaved), performance.unsaved > 0 ? 1 : 0),
+  ]);
+}
+
+function item(at, level, code, text) {
+  return make("li", {}, make("span", { class: "when", text: clock(at) }), make("span", { class: `tag ${level}`, text: code }), ` ${text}`);
+}
+
+let lists = {};
+
+// Lists are made anew only when what they show has changed.
+function drawList(name, entries, draw, none) {
+  const stamp = JSON.stringify(entries);
+  if (lists[name] === stamp) return;
+  lists[name] = stamp;
+  byId(name).replaceChildren(...(entries.length ? entries.map(draw) : [make("li", { text: none })]));
+}
+
+function drawStatus(metrics, health, found) {
+  const status = health?.status ?? (found.some(({ level }) => level === "bad") ? "critical" : "healthy");
+  const pill = byId("status");
+  pill.className = `pill ${streamState === "away" ? "away" : status}`;
+  put(pill, streamState === "away" ? "stream away" : status);
+  document.title = status === "healthy" ? "vela" : `${status} · vela`;
+  const reasons = (health?.reasons ?? []).map((reason) => `${reason.subject ? `${reason.subject}: ` : ""}${reason.detail}`);
+  const all = [...reasons, ...found.map(({ text }) => text)];
+  byId("trouble").hidden = all.length === 0;
+  drawList("reasons", all, (text) => make("li", { text }), "");
+}
+
+function drawHeadline(metrics, before, seconds) {
+  const { performance } = metrics;
+  const old = before?.metrics.performance;
+  put(byId("bars-rate"), short(rate(performance.total_bars, old?.total_bars, seconds)));
+  put(byId("predictions-rate"), short(rate(performance.total_predictions, old?.total_predictions, seconds)));
+  put(byId("error-rate"), percent(performance.error_rate));
+  put(byId("uptime"), ago(performance.uptime_s));
+}
+
+function drawLatency(metrics, at) {
+  const bounds = metrics.bucket_bounds_us;
+  const last = snapshots.back(1);
+  const recent = difference(metrics.performance.latency_buckets, last?.metrics.performance.latency_buckets);
+  const point = { at, p50: quantile(bounds, recent, 0.5), p99: quantile(bounds, recent, 0.99) };
+  history.push(point);
+  while (history.length && at - history[0].at > SPAN_S * 1000) history.shift();
+  const minute = difference(metrics.performance.latency_buckets, snapshots.back(60)?.metrics.performance.latency_buckets);
+  const [p50, p99] = [quantile(bounds, minute, 0.5), quantile(bounds, minute, 0.99)];
+  put(byId("latency-p50"), duration(p50));
+  put(byId("latency-p99"), duration(p99));
+  latencyOverTime(byId("latency-chart"), history, SPAN_S, metrics.performance.budget_ms * 1000);
+  spread(byId("spread-chart"), bounds, minute, [
+    { us: p50, colour: "accent", name: "p50" },
+    { us: p99, colour: "second", name: "p99" },
+  ]);
+  put(byId("spread-note"), total(minute) ? `${short(total(minute))} predictions · p50 ${duration(p50)} · p99 ${duration(p99)}` : "no live prediction in the last minute");
+}
+
+function drawFeed() {
+  if (!feedChanged || byId("feed-pause").getAttribute("aria-pressed") === "true") return;
+  feedChanged = false;
+  const body = byId("feed");
+  while (body.rows.length < feed.length) {
+    body.append(make("tr", {}, ...[0, 0, 0, 1, 0, 1, 1, 1].map((number) => make("td", { class: number ? "n" : "" }))));
+  }
+  feed.forEach((event, index) => {
+    const texts = [event.ts.replace("T", " ").replace("Z", ""), event.symbol, event.timeframe, String(event.horizon), `${event.model} ${event.version}`, figure(event.close), figure(event.value), duration(event.latency_us)];
+    texts.forEach((text, at) => put(body.rows[index].cells[at], text));
+  });
+}
+
+function take(event) {
+  grid.take(event);
+  feed.unshift(event);
+  if (feed.length > FEED_ROWS) feed.pop();
+  feedChanged = true;
+}
+
+async function look() {
+  let wait_ms = document.hidden ? 5000 : 1000;
+  try {
+    const [metrics, health] = await Promise.all([get("/api/metrics"), get("/api/health").catch(() => null)]);
+    const at = Date.now();
+    byId("sign-in").hidden = true;
+    snapshots.add(metrics, at);
+    if (!stream) {
+      stream = new Stream(take, (state) => (streamState = state));
+      stream.open();
+    }
+    if (!document.hidden) draw(metrics, health, at);
+  } catch (error) {
+    if (error instanceof Refused) {
+      byId("sign-in").hidden = false;
+      put(byId("status"), "token needed");
+    } else {
+      byId("status").className = "pill away";
+      put(byId("status"), "vela does not answer");
+      document.title = "away · vela";
+    }
+    wait_ms = 1000;
+  }
+  setTimeout(look, wait_ms);
+}
+
+function draw(metrics, health, at) {
+  const before = snapshots.back(3);
+  const seconds = before ? (at - before.at) / 1000 : 0;
+  const found = pipeline.update(metrics, before?.metrics, seconds, metrics.performance.budget_ms);
+  drawHeadline(metrics, before, seconds);
+  drawStatus(metrics, health, found);
+  drawLatency(metrics, at);
+  drawResources(metrics);
+  symbols.update(rows(metrics.symbols));
+  models.update(rows(metrics.model_pool.models));
+  drawList("alerts", metrics.recent_alerts ?? [], (alert) => item(alert.at, alert.severity, alert.code, `${alert.subject}: ${alert.detail}`), "none");
+  const decisions = metrics.controller?.decisions ?? [];
+  drawList("decisions", decisions.slice(-30).reverse(), (decision) => item(decision.at, "info", `${decision.subject} ${decision.from} → ${decision.to}`, decision.why), "no change so far");
+  grid.draw();
+  drawFeed();
+  put(byId("version"), metrics.version ?? "");
+}
+
+function themes() {
+  const names = ["auto", "light", "dark"];
+  const button = byId("theme");
+  const show = (name) => {
+    if (name === "auto") delete document.documentElement.dataset.theme;
+    else document.documentElement.dataset.theme = name;
+    put(button, `Theme: ${name}`);
+    grid.redraw();
+  };
+  let name = localStorage.getItem("vela-theme") ?? "auto";
+  show(name);
+  button.addEventListener("click", () => {
+    name = names[(names.indexOf(name) + 1) % names.length];
+    localStorage.setItem("vela-theme", name);
+    show(name);
+  });
+}
+
+byId("sign-in").addEventListener("submit", async (submit) => {
+  submit.preventDefault();
+  keep(byId("token").value);
+  try {
+    await get("/api/metrics");
+    byId("sign-in").hidden = true;
+  } catch {
+    put(byId("sign-in-problem"), "vela refused this token");
+  }
+});
+byId("feed-pause").addEventListener("click", (click) => {
+  const pressed = click.currentTarget.getAttribute("aria-pressed") !== "true";
+  click.currentTarget.setAttribute("aria-pressed", String(pressed));
+  put(click.currentTarget, pressed ? "Go on" : "Pause");
+});
+document.addEventListener("visibilitychange", () => grid.redraw());
+themes();
+look();
