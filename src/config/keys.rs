@@ -185,6 +185,10 @@ settings! {
         /// ended, so one that hangs keeps a thread until the process ends.
         load_deadline_ms: u64 = 10_000, Whole(100..=600_000), "ms", Restart;
 
+        /// How much memory one run of a model may take for tensors at a time. A run that wants more fails, before it
+        /// has it, and its rows go to the version promoted before. So many runs at once as there are workers.
+        run_memory_max_mb: usize = 256, Whole(1..=1_048_576), "MiB", Restart;
+
         /// The most rows that wait for this stage. When it is full, the stage before it waits.
         queue_rows_max: usize = 20_000, Whole(1..=10_000_000), "rows", Restart;
 

@@ -170,7 +170,8 @@ impl Engine {
         let keeper = (settings.models.look_interval_ms > 0).then(|| {
             let interval = Duration::from_millis(settings.models.look_interval_ms);
             let topology = Arc::clone(&topology);
-            Keeper::start(Arc::clone(&models), interval, move || topology.follow_models())
+            let wall_ms = || crate::domain::Timestamp::now().as_millis();
+            Keeper::start(Arc::clone(&models), interval, wall_ms, move || topology.follow_models())
         });
         let process = Arc::new(ProcessProbe::default());
         let watched = watch::Parts { topology: Arc::clone(&topology), pool: Arc::clone(&models.pool) };

@@ -5,9 +5,10 @@ use crate::control::reexec::{Generation, generation};
 use crate::domain::Timestamp;
 use crate::observe::{
     BOUNDS_US, Buckets, CacheMetrics, CgroupMetrics, CgroupUsage, LastRestart, Metrics, ModelMetrics,
-    ModelPoolMetrics, Performance, Quantiles, StageMetrics, SystemMetrics,
+    ModelPoolMetrics, Performance, Quantiles, StageMetrics, SymbolMetrics, SystemMetrics,
 };
 use crate::persist::Tally;
+use crate::predict::Catalogue;
 use crate::topology::STAGES;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -82,8 +83,9 @@ impl Engine {
                 loaded: pool.loaded,
                 loaded_peak: pool.loaded_peak,
                 loaded_file_bytes: pool.file_bytes,
+                loaded_kept_bytes: pool.kept_bytes,
                 rows_loading: self.topology.rows_loading(),
-                models: by_name(&ledger.models),
+                models: by_model(&self.models.catalogue(), &ledger.models),
             },
             feature_cache: CacheMetrics {
                 total_entries: cache.entries,
@@ -94,7 +96,7 @@ impl Engine {
             stage_order: STAGES.to_vec(),
             reasons: ledger.reasons,
             alerts: self.models.alerts.counts(),
-            symbols: by_name(&ledger.symbols),
+            symbols: by_symbol(&ledger.symbols),
         }
     }
 }
@@ -114,12 +116,39 @@ fn last_restart(generation: &Generation) -> Option<LastRestart> {
     })
 }
 
-fn by_name(tallies: &BTreeMap<Arc<str>, Tally>) -> BTreeMap<String, ModelMetrics> {
-    let metrics = |tally: &Tally| ModelMetrics {
+fn by_symbol(tallies: &BTreeMap<Arc<str>, Tally>) -> BTreeMap<String, SymbolMetrics> {
+    let metrics = |tally: &Tally| SymbolMetrics {
         predictions_count: tally.predictions,
         errors_count: tally.refusals,
         avg_latency_ms: tally.latency_avg_ms(),
         max_latency_ms: tally.latency_max_ns as f64 / 1e6,
     };
     tallies.iter().map(|(name, tally)| (name.to_string(), metrics(tally))).collect()
+}
+
+/// What came of every model, and what those that serve are now.
+fn by_model(catalogue: &Catalogue, tallies: &BTreeMap<Arc<str>, Tally>) -> BTreeMap<String, ModelMetrics> {
+    let counted = |tally: &Tally| ModelMetrics {
+        predictions_count: tally.predictions,
+        errors_count: tally.refusals,
+        avg_latency_ms: tally.latency_avg_ms(),
+        max_latency_ms: tally.latency_max_ns as f64 / 1e6,
+        ..ModelMetrics::default()
+    };
+    let mut models: BTreeMap<String, ModelMetrics> =
+        tallies.iter().map(|(name, tally)| (name.to_string(), counted(tally))).collect();
+    for model in catalogue.models() {
+        let version = model.version();
+        let metrics = models.entry(model.name.to_string()).or_default();
+        metrics.version = Some(version.number);
+        metrics.standing = Some(version.standing().name());
+        metrics.failure = model.versions[0].failure().map(|failure| failure.to_string());
+        if let Ok(content) = version.content() {
+            metrics.loaded = Some(content.slot.is_loaded());
+            let batching = content.slot.batching();
+            metrics.batch_rows_max = batching.and_then(|batching| batching.sizes.last().copied());
+            metrics.batching = batching.map(|batching| batching.reason.clone());
+        }
+    }
+    models
 }

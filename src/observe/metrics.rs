@@ -29,7 +29,7 @@ pub struct Metrics {
     /// Alerts so far, by their kind.
     pub alerts: BTreeMap<&'static str, u64>,
     /// By symbol.
-    pub symbols: BTreeMap<String, ModelMetrics>,
+    pub symbols: BTreeMap<String, SymbolMetrics>,
 }
 
 /// What came out.
@@ -139,15 +139,48 @@ pub struct ModelPoolMetrics {
     pub loaded_peak: usize,
     /// The size of the files that the sessions in memory came from, in bytes. They take more than that.
     pub loaded_file_bytes: u64,
+    /// What they keep for weights and constants, in bytes; what graphs take beside that is not counted.
+    pub loaded_kept_bytes: u64,
     /// Rows that wait for a session to be loaded.
     pub rows_loading: usize,
     /// By model.
     pub models: BTreeMap<String, ModelMetrics>,
 }
 
-/// One model, or one symbol.
+/// One model. What it is now is absent where it does not serve any more.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct ModelMetrics {
+    /// Predictions stored.
+    pub predictions_count: u64,
+    /// Outcomes without a prediction.
+    pub errors_count: u64,
+    /// Mean time from arrival to stored, in ms.
+    pub avg_latency_ms: f64,
+    /// The longest such time, in ms.
+    pub max_latency_ms: f64,
+    /// The version that answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
+    /// How it stands: `good`, `untried`, `unsteady` (a run failed) or `failed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub standing: Option<&'static str>,
+    /// Why the newest promoted version does not stand good, where it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+    /// Whether a session of it is in memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loaded: Option<bool>,
+    /// The most rows of a run; absent until its first session was loaded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch_rows_max: Option<usize>,
+    /// Why so many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batching: Option<String>,
+}
+
+/// One symbol.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct SymbolMetrics {
     /// Predictions stored.
     pub predictions_count: u64,
     /// Outcomes without a prediction.

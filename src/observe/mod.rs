@@ -10,6 +10,6 @@ pub use buckets::{BOUNDS_US, Buckets};
 pub use cgroup::CgroupUsage;
 pub use metrics::{
     CacheMetrics, CgroupMetrics, LastRestart, Metrics, ModelMetrics, ModelPoolMetrics, Performance,
-    Quantiles, StageMetrics, SystemMetrics,
+    Quantiles, StageMetrics, SymbolMetrics, SystemMetrics,
 };
 pub use process::{ProcessProbe, ProcessUsage, this_process};

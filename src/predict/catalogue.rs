@@ -160,8 +160,7 @@ impl Catalogue {
         for number in entry.listed.iter().rev().take(VERSIONS_MAX) {
             let known = before.iter().flat_map(|model| &model.versions).filter(|v| v.number == *number);
             let known: Vec<&Arc<Version>> = known.collect();
-            let stamp = Version::stamp_of(&entry, *number);
-            if let Some(current) = known.iter().find(|version| version.stamp == stamp) {
+            if let Some(current) = known.iter().find(|version| version.stamp == version.stamp_now(&entry)) {
                 versions.push(Arc::clone(current));
                 if current.standing() != Standing::Good {
                     let others = known.iter().filter(|version| !Arc::ptr_eq(version, current));

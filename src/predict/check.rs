@@ -5,7 +5,7 @@ use super::golden::{self, GoldenReport};
 use super::manifest::Manifest;
 use super::probe::probe;
 use super::runtime::Runtime;
-use super::session::{Artefact, ModelError, Row, Session, ports_of};
+use super::session::{Artefact, Described, ModelError, Row, RunLimits, Session, describe};
 use super::signature::{Element, Port, Shape};
 use serde::Serialize;
 use std::path::Path;
@@ -33,6 +33,8 @@ pub struct CheckReport {
     pub inputs: Vec<String>,
     /// The outputs as the graph declares them.
     pub outputs: Vec<String>,
+    /// What its exporter wrote about it: name and value.
+    pub metadata: Vec<(String, String)>,
     /// The names of a row's values; the prediction alone where there is one.
     pub values: Vec<String>,
     /// Which of them is the prediction.
@@ -49,15 +51,17 @@ pub struct CheckReport {
     pub load_ms: f64,
     /// The fastest run of so many rows, in µs; a number of rows that it is not run with is left out.
     pub runs_us: Vec<(usize, f64)>,
+    /// What its session keeps in memory for tensors, in bytes: weights in the order they are run in, constants.
+    pub kept_bytes: usize,
     /// How much the process's resident memory grew while it was loaded and run, in KiB: a hint, since the
     /// system gives memory in pieces. Absent where that cannot be read.
     pub resident_kib: Option<i64>,
 }
 
 /// Tries the version in `folder` as it would be tried before it serves; nothing is promoted.
-pub fn check(runtime: &'static Runtime, folder: &Path, batch_max: usize, deadline: Duration) -> CheckReport {
+pub fn check(runtime: &'static Runtime, folder: &Path, batch_max: usize, limits: RunLimits) -> CheckReport {
     let mut report = CheckReport::default();
-    let tried = try_version(runtime, folder, (batch_max, deadline), &mut report);
+    let tried = try_version(runtime, folder, (batch_max, limits), &mut report);
     report.passed = tried.is_ok();
     report.error = tried.err();
     report
@@ -66,7 +70,7 @@ pub fn check(runtime: &'static Runtime, folder: &Path, batch_max: usize, deadlin
 fn try_version(
     runtime: &'static Runtime,
     folder: &Path,
-    (batch_max, deadline): (usize, Duration),
+    (batch_max, limits): (usize, RunLimits),
     report: &mut CheckReport,
 ) -> Result<(), String> {
     let manifest = Manifest::read(&folder.join(super::registry::MANIFEST_FILE)).map_err(|e| e.to_string())?;
@@ -74,15 +78,16 @@ fn try_version(
     let artefact = Artefact::read(&folder.join(super::registry::MODEL_FILE)).map_err(|e| e.to_string())?;
     report.file_bytes = artefact.size();
     report.sha256 = artefact.sha256().iter().map(|byte| format!("{byte:02x}")).collect();
-    let text = |port: &Port| format!("{}: {}", port.name, port.shape);
-    if let Ok((inputs, outputs)) = ports_of(runtime, &artefact) {
-        report.inputs = inputs.iter().map(text).collect();
-        report.outputs = outputs.iter().map(text).collect();
+    if let Ok(described) = describe(runtime, &artefact, limits.memory_bytes) {
+        report.inputs = described.inputs.iter().map(text).collect();
+        report.outputs = described.outputs.iter().map(text).collect();
+        report.metadata = described.metadata;
     }
     let begin = Instant::now();
     let mut session =
-        Session::load(runtime, &artefact, &manifest, deadline).map_err(|error| error.to_string())?;
+        Session::load(runtime, &artefact, &manifest, limits).map_err(|error| error.to_string())?;
     report.load_ms = begin.elapsed().as_secs_f64() * 1e3;
+    report.kept_bytes = session.kept_bytes();
     report.values = session.names().iter().map(ToString::to_string).collect();
     report.value = session.value_index();
     let golden_file = folder.join(super::registry::GOLDEN_FILE);
@@ -101,6 +106,10 @@ fn try_version(
     }
     report.resident_kib = resident_kib().zip(before_kib).map(|(after, before)| after - before);
     Ok(())
+}
+
+fn text(port: &Port) -> String {
+    format!("{}: {}", port.name, port.shape)
 }
 
 /// The fastest run of `rows` rows, in µs.
@@ -134,6 +143,8 @@ pub struct Inspection {
     pub inputs: Vec<String>,
     /// The outputs: name and type.
     pub outputs: Vec<String>,
+    /// What its exporter wrote about it: name and value.
+    pub metadata: Vec<(String, String)>,
     /// A `model.toml` to begin with: what the graph does not say stands in it to be filled in.
     pub manifest: String,
 }
@@ -142,14 +153,14 @@ pub struct Inspection {
 ///
 /// # Errors
 /// When it cannot be read or loaded.
-pub fn inspect(runtime: &'static Runtime, path: &Path) -> Result<Inspection, ModelError> {
+pub fn inspect(runtime: &'static Runtime, path: &Path, limits: RunLimits) -> Result<Inspection, ModelError> {
     let artefact = Artefact::read(path)?;
-    let (inputs, outputs) = ports_of(runtime, &artefact)?;
-    let text = |port: &Port| format!("{}: {}", port.name, port.shape);
+    let Described { inputs, outputs, metadata } = describe(runtime, &artefact, limits.memory_bytes)?;
     Ok(Inspection {
         file_bytes: artefact.size(),
         inputs: inputs.iter().map(text).collect(),
         outputs: outputs.iter().map(text).collect(),
+        metadata,
         manifest: first_manifest(&inputs, &outputs),
     })
 }

@@ -10,18 +10,19 @@ use super::catalogue::{Catalogue, CatalogueModel};
 use super::models::Models;
 use super::registry::PROMOTED;
 use super::stamp::Stamp;
-use super::version::{Standing, Version};
+use super::version::{Standing, Version, VersionStamp};
 use crate::alert::Severity;
 use crate::domain::{Timeframe, Timestamp};
 use crate::link::clock;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use parking_lot::Mutex;
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// How long what changed must have kept still before it is read.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -39,10 +40,17 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Starts to look after `models` every `interval`; `changed` is called after the catalogue was replaced.
-    pub fn start(models: Arc<Models>, interval: Duration, changed: impl Fn() + Send + 'static) -> Self {
+    /// Starts to look after `models` every `interval`; `changed` is called after the catalogue was replaced. When
+    /// bars close is told by `wall_ms`: ms since 1970.
+    pub fn start(
+        models: Arc<Models>,
+        interval: Duration,
+        wall_ms: impl Fn() -> i64 + Send + 'static,
+        changed: impl Fn() + Send + 'static,
+    ) -> Self {
         let (stop, stopped) = bounded(0);
-        let keeping = Keeping { models, interval, changed: Box::new(changed), tries: Arc::default() };
+        let (wall_ms, changed) = (Box::new(wall_ms), Box::new(changed));
+        let keeping = Keeping { models, interval, wall_ms, changed, tries: Arc::default() };
         let thread =
             std::thread::Builder::new().name("vela-models".into()).spawn(move || keeping.run(&stopped));
         if let Err(error) = &thread {
@@ -76,6 +84,7 @@ struct Tries {
 struct Keeping {
     models: Arc<Models>,
     interval: Duration,
+    wall_ms: Box<dyn Fn() -> i64 + Send>,
     changed: Box<dyn Fn() + Send>,
     tries: Arc<Mutex<Tries>>,
 }
@@ -109,7 +118,8 @@ impl Keeping {
     /// Reads again what has changed; whether there was something.
     fn follow(&self, stop: &Receiver<()>) -> bool {
         let catalogue = self.models.catalogue();
-        let seen = stamps(self.models.folder(), &catalogue, |_| true);
+        // A folder that cannot be read just now says nothing of the models that serve.
+        let Ok(seen) = stamps(self.models.folder(), &catalogue, |_| true) else { return false };
         let mut changed = changed(&catalogue, &seen);
         if changed.is_empty() {
             return false;
@@ -118,6 +128,7 @@ impl Keeping {
             return false;
         }
         let again = stamps(self.models.folder(), &catalogue, |name| changed.contains(name));
+        let Ok(again) = again else { return false };
         // What is still moving is for the next look.
         changed.retain(|name| again.get(name) == seen.get(name));
         if changed.is_empty() {
@@ -152,7 +163,7 @@ impl Keeping {
 
     /// Versions whose session is not in memory, and that a bar is about to need.
     fn needed_soon(&self, catalogue: &Catalogue) -> Vec<Candidate> {
-        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+        let now_ms = (self.wall_ms)();
         let soon = |model: &&Arc<CatalogueModel>| {
             model.manifest.pinned || closes_soon(model.manifest.timeframe, now_ms)
         };
@@ -221,15 +232,22 @@ fn closes_soon(timeframe: Timeframe, now_ms: i64) -> bool {
 #[derive(PartialEq)]
 struct Seen {
     list: Stamp,
-    /// Of the graph, the manifest and the golden rows of each version that may serve.
-    versions: Vec<(u32, [Stamp; 3])>,
+    /// Of the files of each version that may serve.
+    versions: Vec<(u32, VersionStamp)>,
 }
 
 /// The stamps of all models in `folder` whose names `wanted` accepts.
-fn stamps(folder: &Path, catalogue: &Catalogue, wanted: impl Fn(&str) -> bool) -> HashMap<Arc<str>, Seen> {
+///
+/// # Errors
+/// When the folder itself cannot be read.
+fn stamps(
+    folder: &Path,
+    catalogue: &Catalogue,
+    wanted: impl Fn(&str) -> bool,
+) -> io::Result<HashMap<Arc<str>, Seen>> {
     let mut found = HashMap::new();
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    for entry in entries {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
         if name.starts_with('.') || !wanted(&name) {
@@ -238,16 +256,20 @@ fn stamps(folder: &Path, catalogue: &Catalogue, wanted: impl Fn(&str) -> bool) -
         let list = Stamp::of(&entry.path().join(PROMOTED));
         let known = catalogue.models().binary_search_by(|model| (*model.name).cmp(&name)).ok();
         let model = known.map(|at| &catalogue.models()[at]);
-        let listed = model.map(|model| &model.entry).into_iter();
-        let listed = listed
-            .flat_map(|entry| entry.listed.iter().rev().take(super::VERSIONS_MAX).map(move |v| (entry, *v)));
-        let versions = listed.map(|(entry, number)| (number, Version::stamp_of(entry, number))).collect();
+        let versions = model.map_or_else(Vec::new, |model| {
+            let listed = model.entry.listed.iter().rev().take(super::VERSIONS_MAX);
+            let now = |number: &u32| match model.versions.iter().find(|version| version.number == *number) {
+                Some(version) => version.stamp_now(&model.entry),
+                None => Version::stamp_of(&model.entry, *number, &[]),
+            };
+            listed.map(|number| (*number, now(number))).collect()
+        });
         // A plain file beside the models is none.
         if list.is_there() || model.is_some() || entry.path().is_dir() {
             found.insert(Arc::from(&*name), Seen { list, versions });
         }
     }
-    found
+    Ok(found)
 }
 
 /// The names of the models of which something is not as `catalogue` has it.
@@ -262,7 +284,7 @@ fn changed(catalogue: &Catalogue, seen: &HashMap<Arc<str>, Seen>) -> BTreeSet<Ar
     changed.extend(seen.keys().filter(|name| !catalogue.lists.contains_key(*name)).cloned());
     for model in catalogue.models() {
         let Some(now) = seen.get(&model.name) else { continue };
-        let known = |(number, stamp): &(u32, [Stamp; 3])| {
+        let known = |(number, stamp): &(u32, VersionStamp)| {
             model.versions.iter().filter(|v| v.number == *number).take(1).all(|v| v.stamp == *stamp)
         };
         // A new content that was found good replaces what served from these files before.

@@ -8,8 +8,8 @@
 
 mod catalogue;
 pub mod check;
-pub mod external;
 pub mod golden;
+pub mod graph;
 mod keeper;
 pub mod manifest;
 mod models;
@@ -27,11 +27,12 @@ mod version;
 pub use catalogue::{Catalogue, CatalogueModel, FeatureCheck, VERSIONS_MAX};
 pub use keeper::Keeper;
 pub use manifest::{BatchingPolicy, Manifest, ManifestError};
+pub(crate) use models::run_limits;
 pub use models::{Models, OpenError};
 pub use pool::{Loading, Pool, PoolLimits, PoolReading, Slot, Slots};
 pub use probe::Batching;
 pub use registry::{ModelEntry, Registry};
 pub use runtime::{Runtime, RuntimeError};
-pub use session::{Artefact, ModelError, Row, RunError, Session, Terminator};
+pub use session::{Artefact, ModelError, Row, RunError, RunLimits, Session, Terminator};
 pub use stage::{PredictKey, PredictStage};
 pub use version::{Content, Failure, Standing, Version};

@@ -5,7 +5,7 @@ use super::golden::{self, GoldenError};
 use super::pool::{Loading, Pool, PoolLimits, Slots};
 use super::registry::Registry;
 use super::runtime::{InstallProgress, Runtime, RuntimeError};
-use super::session::RunError;
+use super::session::{RunError, RunLimits};
 use super::version::{Failure, Standing, Version};
 use crate::alert::{Alerts, Severity};
 use crate::config::Settings;
@@ -56,7 +56,7 @@ impl Models {
         let limits = PoolLimits {
             sessions_max: settings.model_pool_size,
             batch_max: settings.batch_size_max,
-            deadline: Duration::from_millis(settings.predict.deadline_ms),
+            run: run_limits(settings),
             load_deadline: Duration::from_millis(settings.predict.load_deadline_ms),
         };
         let pool = Arc::new(Pool::new(runtime, slots, limits));
@@ -77,9 +77,12 @@ impl Models {
     /// Looks again at the models that `wanted` names, and makes what it finds the catalogue; one caller at a
     /// time. What it finds wrong is alerted.
     pub(super) fn look_again(&self, wanted: impl Fn(&str) -> bool + Copy) {
-        let registry = Registry::look(&self.folder, wanted);
-        let next = self.catalogue.load().with(registry, wanted, (self.pool.slots(), self.usable));
-        for problem in next.problems() {
+        // Gone just now: that says nothing of what serves.
+        let Ok(registry) = Registry::look(&self.folder, wanted) else { return };
+        let before = self.catalogue.load();
+        let next = before.with(registry, wanted, (self.pool.slots(), self.usable));
+        // What was told with the look before is not told again with every look.
+        for problem in next.problems().iter().filter(|problem| !before.problems().contains(problem)) {
             let subject = problem.path.display().to_string();
             self.alerts.raise(Severity::Warning, "models_folder", &subject, problem.detail.clone());
         }
@@ -219,6 +222,14 @@ impl Models {
             }
         }
         names
+    }
+}
+
+/// What a run may cost, as it is configured.
+pub(crate) fn run_limits(settings: &Settings) -> RunLimits {
+    RunLimits {
+        deadline: Duration::from_millis(settings.predict.deadline_ms),
+        memory_bytes: settings.predict.run_memory_max_mb << 20,
     }
 }
 

@@ -8,7 +8,7 @@ pub use slot::{Slot, Slots};
 
 use super::probe::{Batching, probe};
 use super::runtime::Runtime;
-use super::session::{Artefact, ModelError, RunError, Session};
+use super::session::{Artefact, ModelError, RunError, RunLimits, Session};
 use super::version::{Content, Failure};
 use crate::domain::Reason;
 use crate::link::clock;
@@ -38,8 +38,8 @@ pub struct PoolLimits {
     pub sessions_max: usize,
     /// Rows of a batch at most.
     pub batch_max: usize,
-    /// How long a run may take.
-    pub deadline: Duration,
+    /// What a run may cost.
+    pub run: RunLimits,
     /// How long loading a session may take before it is given up.
     pub load_deadline: Duration,
 }
@@ -67,6 +67,7 @@ struct Counts {
     sessions: AtomicUsize,
     sessions_peak: AtomicUsize,
     file_bytes: AtomicU64,
+    kept_bytes: AtomicU64,
     loads: AtomicU64,
     releases: AtomicU64,
     evictions: AtomicU64,
@@ -77,14 +78,25 @@ struct Counts {
 struct Place {
     counts: Arc<Counts>,
     file_bytes: u64,
+    kept_bytes: u64,
     /// Whether a session took it.
     taken: bool,
+}
+
+impl Place {
+    /// `session` takes it.
+    fn take(&mut self, session: &Session) {
+        (self.taken, self.kept_bytes) = (true, session.kept_bytes() as u64);
+        self.counts.kept_bytes.fetch_add(self.kept_bytes, Ordering::Relaxed);
+        self.counts.loads.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         self.counts.sessions.fetch_sub(1, Ordering::AcqRel);
         self.counts.file_bytes.fetch_sub(self.file_bytes, Ordering::Relaxed);
+        self.counts.kept_bytes.fetch_sub(self.kept_bytes, Ordering::Relaxed);
         self.counts.releases.fetch_add(u64::from(self.taken), Ordering::Relaxed);
     }
 }
@@ -98,6 +110,8 @@ pub struct PoolReading {
     pub loaded_peak: usize,
     /// The size of the files they were loaded from, in bytes; what they take in memory is more.
     pub file_bytes: u64,
+    /// What they keep in memory for tensors, in bytes: weights in the order they are run in, constants.
+    pub kept_bytes: u64,
     /// Sessions loaded so far.
     pub loads: u64,
     /// Sessions released so far, for whatever reason: `loads - releases` are in memory.
@@ -186,15 +200,14 @@ impl Pool {
     /// Loads a session of `content`, on another thread, for as long as that may take.
     fn load(&self, content: &Content) -> Result<Loaded, Failure> {
         let begin = Instant::now();
-        let PoolLimits { batch_max, deadline, load_deadline, .. } = self.limits;
+        let PoolLimits { batch_max, run, load_deadline, .. } = self.limits;
         let mut place = self.reserve(content.slot.file_bytes)?;
         let (runtime, what) = (self.runtime, content.clone());
         let left = load_deadline.saturating_sub(begin.elapsed());
         let known = (content.slot.number, content.slot.names.get().is_some());
-        let created = self.creators.run(known, left, move || create(runtime, &what, (batch_max, deadline)));
+        let created = self.creators.run(known, left, move || create(runtime, &what, (batch_max, run)));
         let (session, batching) = created.map_err(Failure::unavailable)??;
-        place.taken = true;
-        self.counts.loads.fetch_add(1, Ordering::Relaxed);
+        place.take(&session);
         tracing::debug!(
             model = %content.slot.name,
             batch_max = batching.sizes.last().copied().unwrap_or(1),
@@ -223,7 +236,12 @@ impl Pool {
             if let Ok(before) = sessions.fetch_update(Ordering::AcqRel, Ordering::Acquire, room) {
                 sessions_peak.fetch_max(before + 1, Ordering::Relaxed);
                 all_bytes.fetch_add(file_bytes, Ordering::Relaxed);
-                return Ok(Place { counts: Arc::clone(&self.counts), file_bytes, taken: false });
+                return Ok(Place {
+                    counts: Arc::clone(&self.counts),
+                    file_bytes,
+                    kept_bytes: 0,
+                    taken: false,
+                });
             }
             if !self.evict() {
                 if begin.elapsed() > self.limits.load_deadline {
@@ -289,12 +307,13 @@ impl Pool {
 
     /// The pool's numbers.
     pub fn read(&self) -> PoolReading {
-        let Counts { sessions, sessions_peak, file_bytes, loads, releases, evictions, failures } =
+        let Counts { sessions, sessions_peak, file_bytes, kept_bytes, loads, releases, evictions, failures } =
             &*self.counts;
         PoolReading {
             loaded: sessions.load(Ordering::Relaxed),
             loaded_peak: sessions_peak.load(Ordering::Relaxed),
             file_bytes: file_bytes.load(Ordering::Relaxed),
+            kept_bytes: kept_bytes.load(Ordering::Relaxed),
             loads: loads.load(Ordering::Relaxed),
             releases: releases.load(Ordering::Relaxed),
             evictions: evictions.load(Ordering::Relaxed),
@@ -308,7 +327,7 @@ impl Pool {
 fn create(
     runtime: &'static Runtime,
     content: &Content,
-    (batch_max, deadline): (usize, Duration),
+    (batch_max, limits): (usize, RunLimits),
 ) -> Result<(Session, Batching), Failure> {
     let Content { manifest, path, slot, .. } = content;
     let failed = |error: ModelError| match error {
@@ -324,7 +343,7 @@ fn create(
             "{path} is being changed: it has other content than a moment ago"
         )));
     }
-    let mut session = Session::load(runtime, &artefact, manifest, deadline).map_err(failed)?;
+    let mut session = Session::load(runtime, &artefact, manifest, limits).map_err(failed)?;
     drop(artefact);
     let probe = || probe(&mut session, manifest, batch_max);
     let batching = slot.batching.get_or_init(probe).clone();

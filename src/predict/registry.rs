@@ -5,6 +5,7 @@ use super::stamp::Stamp;
 use crate::domain::Timeframe;
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -103,23 +104,22 @@ pub struct Registry {
 impl Registry {
     /// Looks through `folder`. What is broken becomes a problem; the rest is found all the same.
     pub fn scan(folder: &Path) -> Self {
-        Self::look(folder, |_| true)
+        Self::look(folder, |_| true).unwrap_or_else(|e| {
+            let mut registry = Self::default();
+            let detail = format!("the models folder cannot be read ({e}): create it or correct the setting");
+            registry.problem(folder, detail);
+            registry
+        })
     }
 
     /// Looks through `folder` at the models whose names `wanted` accepts.
-    pub(super) fn look(folder: &Path, wanted: impl Fn(&str) -> bool) -> Self {
+    ///
+    /// # Errors
+    /// When the folder itself cannot be read.
+    pub(super) fn look(folder: &Path, wanted: impl Fn(&str) -> bool) -> io::Result<Self> {
         let mut registry = Self::default();
-        let (root, entries) =
-            match folder.canonicalize().and_then(|root| Ok((root.clone(), fs::read_dir(root)?))) {
-                Ok(found) => found,
-                Err(e) => {
-                    registry.problem(
-                        folder,
-                        format!("the models folder cannot be read ({e}): create it or correct the setting"),
-                    );
-                    return registry;
-                }
-            };
+        let root = folder.canonicalize()?;
+        let entries = fs::read_dir(&root)?;
         for entry in entries {
             match entry {
                 Ok(entry) if wanted(&entry.file_name().to_string_lossy()) => {
@@ -130,7 +130,7 @@ impl Registry {
             }
         }
         registry.models.sort_by(|a, b| a.name.cmp(&b.name));
-        registry
+        Ok(registry)
     }
 
     fn problem(&mut self, path: &Path, detail: impl Into<String>) {
@@ -168,13 +168,18 @@ impl Registry {
             listed: Vec::new(),
             folder: path.to_owned(),
         };
-        if promoted.symlink_metadata().is_ok() {
-            match read_promoted(root, &promoted) {
-                Ok(text) => self.take_promoted(root, &mut entry, &text),
-                Err(detail) => {
-                    self.problem(&promoted, detail.clone());
-                    entry.unreadable = Some(detail);
-                }
+        let read = match promoted.symlink_metadata() {
+            Ok(_) => Some(read_promoted(root, &promoted)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            // It may be there: whoever may not look into the folder does not know.
+            Err(error) => Some(Err(format!("cannot be read: {error}"))),
+        };
+        match read {
+            None => {}
+            Some(Ok(text)) => self.take_promoted(root, &mut entry, &text),
+            Some(Err(detail)) => {
+                self.problem(&promoted, detail.clone());
+                entry.unreadable = Some(detail);
             }
         }
         self.models.push(entry);

@@ -53,6 +53,16 @@ pub enum Standing {
 
 impl Standing {
     const ALL: [Self; 4] = [Self::Good, Self::Untried, Self::Unsteady, Self::Failed];
+
+    /// The word that people read.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Untried => "untried",
+            Self::Unsteady => "unsteady",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// What a version that can be tried is run from.
@@ -68,8 +78,8 @@ pub struct Content {
     pub slot: Arc<Slot>,
 }
 
-/// The stamps of a version's files: graph, manifest, golden rows.
-pub type VersionStamp = [Stamp; 3];
+/// The stamps of a version's files: graph, manifest, golden rows, and the weights that are not in the graph's own.
+pub type VersionStamp = Vec<Stamp>;
 
 /// One version of a model, as its files were when they were looked at.
 #[derive(Debug)]
@@ -79,6 +89,8 @@ pub struct Version {
     /// What it says of itself, where that could be read.
     pub manifest: Option<Arc<Manifest>>,
     content: Result<Content, Failure>,
+    /// The files with weights that its graph names, whether they are there or not.
+    weights: Vec<PathBuf>,
     /// Of its files when they were read.
     pub(super) stamp: VersionStamp,
     standing: AtomicU8,
@@ -104,7 +116,8 @@ impl Version {
         usable: impl Fn(&Manifest) -> Result<(), String>,
     ) -> Self {
         // Before anything is read: what changes meanwhile is seen later.
-        let stamp = Self::stamp_of(entry, number);
+        let mut stamp = Self::stamp_of(entry, number, &[]);
+        let mut weights = Vec::new();
         let manifest = match entry.broken.iter().find(|(version, _)| *version == number) {
             Some((_, detail)) => Err(Failure::unavailable(detail.clone())),
             None => entry.manifest(number).map_err(|error| Failure::unavailable(error.to_string())),
@@ -114,10 +127,13 @@ impl Version {
             let failed = |error: String| Failure::unavailable(error);
             usable(&manifest).map_err(failed)?;
             let path = entry.model_file(number);
-            let artefact = Artefact::read(&path).map_err(|error| failed(error.to_string()))?;
+            let artefact =
+                Artefact::read_with(&path, &mut weights).map_err(|error| failed(error.to_string()))?;
             let slot = slots.get(&entry.name, &artefact, &manifest);
             Ok(Content { manifest, path, golden: entry.golden_file(number), slot })
         });
+        // Which weights it has shows when it is read. One that changed meanwhile has another hash when it is loaded.
+        stamp.extend(weights.iter().map(|file| Stamp::of(file)));
         let standing = if content.is_ok() { Standing::Untried } else { Standing::Failed };
         let trouble =
             Trouble { failure: content.as_ref().err().cloned().map(Arc::new), ..Trouble::default() };
@@ -125,6 +141,7 @@ impl Version {
             number,
             manifest: manifest.ok(),
             content,
+            weights,
             stamp,
             standing: AtomicU8::new(standing as u8),
             trouble: Mutex::new(trouble),
@@ -132,10 +149,16 @@ impl Version {
         }
     }
 
-    /// The stamps of a version's files as they are now.
-    pub(super) fn stamp_of(entry: &ModelEntry, number: u32) -> VersionStamp {
+    /// The stamps of a version's files, and of `weights`, as they are now.
+    pub(super) fn stamp_of(entry: &ModelEntry, number: u32, weights: &[PathBuf]) -> VersionStamp {
         let folder = entry.version_folder(number);
-        [MODEL_FILE, MANIFEST_FILE, GOLDEN_FILE].map(|file| Stamp::of(&folder.join(file)))
+        let own = [MODEL_FILE, MANIFEST_FILE, GOLDEN_FILE].map(|file| Stamp::of(&folder.join(file)));
+        own.into_iter().chain(weights.iter().map(|file| Stamp::of(file))).collect()
+    }
+
+    /// The stamps of its files as they are now in the folder of `entry`.
+    pub(super) fn stamp_now(&self, entry: &ModelEntry) -> VersionStamp {
+        Self::stamp_of(entry, self.number, &self.weights)
     }
 
     /// What it is run from.

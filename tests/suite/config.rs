@@ -107,6 +107,7 @@ fn nothing_set_gives_the_documented_defaults() {
         ("models.look_interval_ms", 400),
         ("predict.deadline_ms", 1000),
         ("predict.load_deadline_ms", 10_000),
+        ("predict.run_memory_max_mb", 256),
         ("predict.queue_rows_max", 20_000),
         ("predict.sessions_per_model_max", 1),
         ("persist.queue_rows_max", 20_000),

@@ -93,10 +93,9 @@ fn bars_come_out_as_outcomes_that_are_all_counted() {
     assert!(system.memory_usage_mb > 1.0);
     assert_eq!((model_pool.total_models, system.models_loaded as u64), (4, model_pool.loads));
     assert_eq!(model_pool.failures, 0);
-    let by = |all: &BTreeMap<String, vela::observe::ModelMetrics>| -> u64 {
-        all.values().map(|one| one.predictions_count).sum()
-    };
-    assert_eq!((by(&model_pool.models), by(&symbols)), (predicted, predicted));
+    let by_model: u64 = model_pool.models.values().map(|model| model.predictions_count).sum();
+    let by_symbol: u64 = symbols.values().map(|symbol| symbol.predictions_count).sum();
+    assert_eq!((by_model, by_symbol), (predicted, predicted));
     assert_eq!(symbols.len(), 6);
     assert_eq!(stage_order, ["ingest", "feature", "predict", "persist"]);
     let items = ["ingest", "feature", "predict", "persist"].map(|stage| stages[stage].items);

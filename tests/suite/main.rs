@@ -15,6 +15,8 @@ mod kill;
 mod link;
 mod models;
 mod models_cli;
+mod models_load;
+mod models_ugly;
 mod pool;
 mod postgres_store;
 mod reexec;

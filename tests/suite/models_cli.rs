@@ -3,7 +3,7 @@
 use crate::service_support::Home;
 use crate::support::zoo::good_models;
 use std::time::Duration;
-use vela::predict::{Runtime, check};
+use vela::predict::{RunLimits, Runtime};
 
 #[test]
 fn a_version_is_checked_promoted_and_rolled_back_with_a_history() {
@@ -52,9 +52,10 @@ fn a_bare_graph_is_described_with_a_manifest_that_can_be_read() {
         let text = home.finish(&["models", "inspect", file.to_str().unwrap()]).done();
         let manifest = vela::predict::Manifest::parse(&text, &file).unwrap_or_else(|e| panic!("{e}\n{text}"));
         // What the graph declares is in it: it loads as it stands, but for the names of the features.
-        let (runtime, deadline) = (Runtime::ensure(None, &mut |_| {}).unwrap(), Duration::from_secs(30));
+        let runtime = Runtime::ensure(None, &mut |_| {}).unwrap();
+        let limits = RunLimits { deadline: Duration::from_secs(30), memory_bytes: 256 << 20 };
         let artefact = vela::predict::Artefact::read(&file).unwrap();
-        let loaded = vela::predict::Session::load(runtime, &artefact, &manifest, deadline);
+        let loaded = vela::predict::Session::load(runtime, &artefact, &manifest, limits);
         let error = loaded.err().map(|error| error.to_string()).unwrap_or_default();
         // Two inputs of features of their own: which reads which, the graph does not say.
         assert!(
@@ -67,37 +68,6 @@ fn a_bare_graph_is_described_with_a_manifest_that_can_be_read() {
             text.contains(&format!("value = \"{score}\"")) || text.contains("q10"),
             "{}: {text}",
             model.name
-        );
-    }
-}
-
-#[test]
-#[ignore = "a measurement: perf/README.md"]
-fn session_costs_of_the_zoo() {
-    let runtime = Runtime::ensure(None, &mut |_| {}).unwrap();
-    let work = tempfile::tempdir().unwrap();
-    println!(
-        "{:<26}{:>8}{:>9}{:>9}{:>10}{:>10}{:>10}  batches",
-        "kind", "file KB", "RSS KiB", "load ms", "1 row", "8 rows", "32 rows"
-    );
-    for model in good_models() {
-        model.put(work.path(), "*", "1m");
-        let folder = work.path().join(&model.name).join("1");
-        let report = check::check(runtime, &folder, 100, Duration::from_secs(30));
-        let run = |rows: usize| {
-            let found = report.runs_us.iter().find(|(n, _)| *n == rows);
-            found.map_or_else(|| "-".to_owned(), |(_, us)| format!("{us:.1} µs"))
-        };
-        println!(
-            "{:<26}{:>8}{:>9}{:>9.1}{:>10}{:>10}{:>10}  {}",
-            model.name,
-            report.file_bytes / 1000,
-            report.resident_kib.unwrap_or(0),
-            report.load_ms,
-            run(1),
-            run(8),
-            run(32),
-            report.error.unwrap_or(report.batching)
         );
     }
 }

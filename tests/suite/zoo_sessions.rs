@@ -8,10 +8,12 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use vela::predict::{Artefact, Batching, Manifest, ModelError, Row, RunError, Runtime, Session, probe};
+use vela::predict::{
+    Artefact, Batching, Manifest, ModelError, Row, RunError, RunLimits, Runtime, Session, probe,
+};
 
-/// Longer than any run of the zoo takes, the very slow model's too.
-const DEADLINE: Duration = Duration::from_secs(30);
+/// More than any run of the zoo costs, the very slow model's too.
+const LIMITS: RunLimits = RunLimits { deadline: Duration::from_secs(30), memory_bytes: 256 << 20 };
 
 fn zoo() -> Option<PathBuf> {
     let zoo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/zoo/models");
@@ -103,7 +105,7 @@ fn manifest(meta: &Value, more: &str) -> (Manifest, Vec<String>) {
 }
 
 fn load(zoo: &Path, name: &str, manifest: &Manifest) -> Result<Session, ModelError> {
-    Session::load(runtime(), &Artefact::read(&zoo.join(name).join("model.onnx"))?, manifest, DEADLINE)
+    Session::load(runtime(), &Artefact::read(&zoo.join(name).join("model.onnx"))?, manifest, LIMITS)
 }
 
 /// The rows that the feeds of `expected.npz` stand for, with their symbols.
@@ -385,7 +387,7 @@ fn weights_beside_the_model_are_found_and_count_for_its_hash() {
         let weights: Vec<u8> = (0..256).flat_map(|_| weight.to_le_bytes()).collect();
         std::fs::write(folder.path().join("weights.bin"), weights).unwrap();
         let artefact = Artefact::read(&model).unwrap();
-        let mut session = Session::load(runtime(), &artefact, &manifest, DEADLINE).unwrap();
+        let mut session = Session::load(runtime(), &artefact, &manifest, LIMITS).unwrap();
         seen.push((artefact.sha256(), run(&mut session, std::slice::from_ref(&row))));
     }
     assert_ne!(seen[0].0, seen[1].0);
@@ -415,7 +417,7 @@ fn a_graph_of_half_precision_is_fed_and_read() {
     let text =
         "symbol = \"*\"\ntimeframe = \"1m\"\nhorizon = 1\nfeatures = [\"a\", \"b\"]\n[output]\ncolumn = 0\n";
     let manifest = Manifest::parse(text, Path::new("model.toml")).unwrap();
-    let mut session = Session::load(runtime(), &Artefact::read(&path).unwrap(), &manifest, DEADLINE).unwrap();
+    let mut session = Session::load(runtime(), &Artefact::read(&path).unwrap(), &manifest, LIMITS).unwrap();
     // 0.1 has no exact half; 2049 lies between two and goes to the even one.
     let row = (vec![0.1, 2049.0], String::new());
     assert_eq!(run(&mut session, &[row.clone(), row])[..2], [0.0999755859375, 2048.0]);
@@ -431,9 +433,10 @@ fn a_run_that_takes_longer_than_its_deadline_is_ended_and_no_other() {
     let text = "symbol = \"*\"\ntimeframe = \"1m\"\nhorizon = 1\nfeatures = [\"a\"]\nbatching = \"off\"\n";
     let manifest = Manifest::parse(text, Path::new("model.toml")).unwrap();
     let deadline = Duration::from_millis(60);
+    let limits = RunLimits { deadline, ..LIMITS };
     let load = |model: Vec<u8>| {
         std::fs::write(&path, model).unwrap();
-        Session::load(runtime(), &Artefact::read(&path).unwrap(), &manifest, deadline).unwrap()
+        Session::load(runtime(), &Artefact::read(&path).unwrap(), &manifest, limits).unwrap()
     };
     let mut slow = load(onnx::slow_when_negative(1));
     let mut quick = load(onnx::linear(1, 2.0, 1.0));
@@ -469,7 +472,7 @@ fn a_run_that_takes_longer_than_its_deadline_is_ended_and_no_other() {
     let (text, _) = manifest_text(&meta);
     let manifest = Manifest::parse(&text, Path::new("model.toml")).unwrap();
     let artefact = Artefact::read(&zoo.join(name).join("model.onnx")).unwrap();
-    let error = Session::load(runtime(), &artefact, &manifest, deadline).err().unwrap().to_string();
+    let error = Session::load(runtime(), &artefact, &manifest, limits).err().unwrap().to_string();
     assert!(error.contains("longer than 60 ms"), "{error}");
     assert!(slow.run(&row, &mut Vec::new()).is_err());
 }
@@ -480,6 +483,9 @@ fn every_good_model_answers_alike_from_eight_threads_at_once() {
     for (name, meta) in models(&zoo, true) {
         let (manifest, features) = manifest(&meta, "");
         let rows = &rows(&zoo, &name, &meta, &features, manifest.window)[..64];
+        let prefix = if meta["kind"] == "torch_mlp_int8" { "out1_" } else { "out_" };
+        let mut expected = expected(&zoo, &name, &meta, prefix);
+        expected.iter_mut().for_each(|(_, values)| values.truncate(rows.len()));
         let mut first = load(&zoo, &name, &manifest).unwrap();
         let alone: Vec<f64> =
             rows.iter().flat_map(|row| run(&mut first, std::slice::from_ref(row))).collect();
@@ -488,7 +494,7 @@ fn every_good_model_answers_alike_from_eight_threads_at_once() {
         let bits = |values: &[f64]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
         std::thread::scope(|scope| {
             for thread in 0..8 {
-                let (zoo, name, manifest, alone) = (&zoo, &name, &manifest, &alone);
+                let (zoo, name, manifest, alone, expected) = (&zoo, &name, &manifest, &alone, &expected);
                 // A session each, loaded at the same time; every other thread runs batches.
                 scope.spawn(move || {
                     let mut session = load(zoo, name, manifest).unwrap();
@@ -497,6 +503,9 @@ fn every_good_model_answers_alike_from_eight_threads_at_once() {
                         let chunks = rows.chunks_exact(size);
                         let values: Vec<f64> = chunks.flat_map(|rows| run(&mut session, rows)).collect();
                         assert_eq!(bits(&values), bits(&alone[..values.len()]), "{name}, batches of {size}");
+                        if values.len() == alone.len() {
+                            compare(name, &values, expected);
+                        }
                     }
                 });
             }

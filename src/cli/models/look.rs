@@ -3,11 +3,10 @@
 use super::super::{CliError, report::short_us};
 use crate::config::Settings;
 use crate::predict::check::{self, CheckReport};
-use crate::predict::{Catalogue, Registry, Runtime, Slots};
+use crate::predict::{Catalogue, Registry, Runtime, Slots, run_limits};
 use serde::Serialize;
 use std::io::Write as _;
 use std::path::Path;
-use std::time::Duration;
 
 fn runtime(settings: &Settings) -> Result<&'static Runtime, CliError> {
     Ok(Runtime::open(&settings.runtime, &mut |_| {})?)
@@ -48,8 +47,8 @@ pub(super) fn list(folder: &Path) -> Result<(), CliError> {
 }
 
 pub(super) fn inspect(settings: &Settings, file: &Path, as_json: bool) -> Result<(), CliError> {
-    let found =
-        check::inspect(runtime(settings)?, file).map_err(|error| CliError::Failed(error.to_string()))?;
+    let found = check::inspect(runtime(settings)?, file, run_limits(settings));
+    let found = found.map_err(|error| CliError::Failed(error.to_string()))?;
     if as_json {
         return json(&found);
     }
@@ -57,14 +56,24 @@ pub(super) fn inspect(settings: &Settings, file: &Path, as_json: bool) -> Result
     writeln!(out, "# {}: {} bytes", file.display(), found.file_bytes)?;
     found.inputs.iter().try_for_each(|port| writeln!(out, "# input  {port}"))?;
     found.outputs.iter().try_for_each(|port| writeln!(out, "# output {port}"))?;
+    found.metadata.iter().try_for_each(|pair| writeln!(out, "# {}", told(pair)))?;
     writeln!(out, "\n{}", found.manifest.trim_end())?;
     Ok(())
 }
 
+/// One thing that the exporter wrote, on one line: nobody knows what it is.
+fn told((name, value): &(String, String)) -> String {
+    const CHARS_MAX: usize = 100;
+    let mut short: String = value.chars().take(CHARS_MAX).collect();
+    if short.len() < value.len() {
+        short.push('…');
+    }
+    format!("{:<9} {}", name.escape_debug(), short.escape_debug())
+}
+
 /// Tries the version in `folder`.
 pub(super) fn check_folder(settings: &Settings, folder: &Path) -> Result<CheckReport, CliError> {
-    let deadline = Duration::from_millis(settings.predict.deadline_ms);
-    let mut report = check::check(runtime(settings)?, folder, settings.batch_size_max, deadline);
+    let mut report = check::check(runtime(settings)?, folder, settings.batch_size_max, run_limits(settings));
     if report.passed
         && let Ok(manifest) = crate::predict::Manifest::read(&folder.join("model.toml"))
         && let Err(error) = crate::feature::check(&manifest.features, manifest.timeframe)
@@ -120,6 +129,7 @@ fn print(name: &str, version: u32, report: &CheckReport) -> Result<(), CliError>
     writeln!(out, "{name} version {version}: {}", if report.passed { "may serve" } else { "FAILS" })?;
     report.inputs.iter().try_for_each(|port| writeln!(out, "  input     {port}"))?;
     report.outputs.iter().try_for_each(|port| writeln!(out, "  output    {port}"))?;
+    report.metadata.iter().try_for_each(|pair| writeln!(out, "  {}", told(pair)))?;
     if !report.passed {
         return Ok(());
     }
@@ -136,8 +146,11 @@ fn print(name: &str, version: u32, report: &CheckReport) -> Result<(), CliError>
     let runs: Vec<String> =
         report.runs_us.iter().map(|(rows, us)| format!("{rows} rows {}", short_us(*us))).collect();
     writeln!(out, "  loads in  {}; runs: {}", short_us(report.load_ms * 1e3), runs.join(", "))?;
-    if let Some(kib) = report.resident_kib {
-        writeln!(out, "  memory    {kib} KiB more than before; the file has {} bytes", report.file_bytes)?;
+    let kept_kib = report.kept_bytes >> 10;
+    write!(out, "  memory    {kept_kib} KiB of weights; the file has {} KiB", report.file_bytes >> 10)?;
+    match report.resident_kib {
+        Some(kib) => writeln!(out, "; the process grew by {kib} KiB")?,
+        None => writeln!(out)?,
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 mod child;
 mod install;
 mod locate;
+pub(super) mod memory;
 
 pub use install::{InstallProgress, Pin, install, pin};
 pub use locate::{Found, Place, PlaceKind, Status, locate, status};
@@ -63,6 +64,7 @@ pub struct Runtime {
     path: PathBuf,
     version: Option<String>,
     environment: ort::environment::Environment,
+    bounds_memory: bool,
 }
 
 impl std::fmt::Debug for Runtime {
@@ -111,10 +113,17 @@ impl Runtime {
         let environment = catch_unwind(AssertUnwindSafe(|| build_environment(builder)))
             .map_err(|_| unusable("its interface is not ONNX Runtime's".to_owned()))?
             .map_err(|e| unusable(e.to_string()))?;
+        let bounds_memory = match memory::register(&environment) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(%error, "what a run may take of memory is not bounded");
+                false
+            }
+        };
         let version = locate::version_of(&path);
         tracing::info!(path = %path.display(), version = version.as_deref().unwrap_or("?"), "ONNX Runtime loaded");
         // Leaked: releasing the environment while the process ends can abort in the library's destructors.
-        let runtime: &'static Self = Box::leak(Box::new(Self { path, version, environment }));
+        let runtime: &'static Self = Box::leak(Box::new(Self { path, version, environment, bounds_memory }));
         loaded.runtime = Some(runtime);
         Ok(runtime)
     }
@@ -154,6 +163,11 @@ impl Runtime {
     /// The library's version, such as `1.32.0`, where the file tells it.
     pub fn version(&self) -> Option<&str> {
         self.version.as_deref()
+    }
+
+    /// Whether sessions can be held to a bound of memory.
+    pub(super) fn bounds_memory(&self) -> bool {
+        self.bounds_memory
     }
 
     /// The one environment of this process: for sessions made by hand, beside those of the pool.

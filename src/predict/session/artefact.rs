@@ -1,7 +1,7 @@
 //! A model's file, read once: what is hashed is what is loaded.
 
 use super::ModelError;
-use crate::predict::external;
+use crate::predict::graph::{self, GraphFacts};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -9,13 +9,17 @@ use std::path::{Component, Path, PathBuf};
 
 /// The largest model file that is read, in bytes; protobuf itself ends at 2 GiB.
 const FILE_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
+/// The most weights beside it that are read, in bytes.
+const WEIGHTS_BYTES_MAX: u64 = 16 * 1024 * 1024 * 1024;
 
 /// The content of a model's file, and its hash. Two with the same hash predict the same.
 pub struct Artefact {
     path: PathBuf,
     bytes: Vec<u8>,
     sha256: [u8; 32],
+    operators: usize,
     weights_folder: Option<String>,
+    weights_bytes: u64,
 }
 
 impl Artefact {
@@ -25,6 +29,12 @@ impl Artefact {
     /// When it cannot be read or is empty, or when a file with weights is missing or outside the model's
     /// folder.
     pub fn read(path: &Path) -> Result<Self, ModelError> {
+        Self::read_with(path, &mut Vec::new())
+    }
+
+    /// [`Artefact::read`], which puts the files with weights that it names into `weights`, missing ones as well:
+    /// what goes wrong with them is put right there.
+    pub(in crate::predict) fn read_with(path: &Path, weights: &mut Vec<PathBuf>) -> Result<Self, ModelError> {
         let unread = |source| ModelError::Read { path: path.to_owned(), source };
         let wrong = |detail: String| ModelError::File { path: path.to_owned(), detail };
         let mut bytes = Vec::new();
@@ -41,22 +51,28 @@ impl Artefact {
         }
         let mut hasher = Sha256::new();
         hasher.update(&bytes);
-        let locations = external::locations(&bytes);
-        let mut weights_folder = None;
+        let GraphFacts { locations, operators } = graph::look(&bytes);
+        let (mut weights_folder, mut weights_bytes) = (None, 0);
         if !locations.is_empty() {
             let folder = path.parent().unwrap_or(Path::new(".")).canonicalize().map_err(unread)?;
+            weights.extend(locations.iter().filter(|location| is_plain(location)).map(|l| folder.join(l)));
             for location in &locations {
-                let weights = inside(&folder, location).map_err(&wrong)?;
+                let file = inside(&folder, location).map_err(&wrong)?;
+                let unread = |source| ModelError::Read { path: file.clone(), source };
+                weights_bytes += file.metadata().map_err(unread)?.len();
+                if weights_bytes > WEIGHTS_BYTES_MAX {
+                    return Err(wrong(format!("takes more than {WEIGHTS_BYTES_MAX} bytes of weights")));
+                }
                 // The same graph with other weights is another model.
-                hash_file(&weights, &mut hasher)
-                    .map_err(|source| ModelError::Read { path: weights, source })?;
+                hash_file(&file, &mut hasher).map_err(unread)?;
             }
             let text = folder
                 .to_str()
                 .ok_or_else(|| wrong("lies in a folder whose name is not UTF-8".to_owned()))?;
             weights_folder = Some(text.to_owned());
         }
-        Ok(Self { path: path.to_owned(), bytes, sha256: hasher.finalize().into(), weights_folder })
+        let sha256 = hasher.finalize().into();
+        Ok(Self { path: path.to_owned(), bytes, sha256, operators, weights_folder, weights_bytes })
     }
 
     /// The file it came from.
@@ -74,6 +90,16 @@ impl Artefact {
         self.bytes.len() as u64
     }
 
+    /// The size of the file and of those with its weights, in bytes.
+    pub(super) fn all_bytes(&self) -> usize {
+        usize::try_from(self.weights_bytes).unwrap_or(usize::MAX / 8).saturating_add(self.bytes.len())
+    }
+
+    /// How many operators its graph has.
+    pub(super) fn operators(&self) -> usize {
+        self.operators
+    }
+
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -86,18 +112,26 @@ impl Artefact {
 
 /// The file that `location` names, when it is there and inside `folder`.
 fn inside(folder: &Path, location: &str) -> Result<PathBuf, String> {
-    let relative = Path::new(location);
-    let plain = relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
     let outside = || {
         format!("takes weights from `{location}`, outside its folder: only files beside the model are read")
     };
-    if !plain || location.is_empty() {
+    if !is_plain(location) {
         return Err(outside());
     }
     let missing =
         |_| format!("takes weights from `{location}`, which is missing: copy that file beside the model");
-    let real = folder.join(relative).canonicalize().map_err(missing)?;
-    if real.starts_with(folder) { Ok(real) } else { Err(outside()) }
+    let real = folder.join(location).canonicalize().map_err(missing)?;
+    if !real.starts_with(folder) {
+        return Err(outside());
+    }
+    // A pipe would keep its reader for ever.
+    if real.is_file() { Ok(real) } else { Err(format!("takes weights from `{location}`, which is no file")) }
+}
+
+/// Whether `location` is a path that leads down from where it starts.
+fn is_plain(location: &str) -> bool {
+    let down = |part| matches!(part, Component::Normal(_) | Component::CurDir);
+    !location.is_empty() && Path::new(location).components().all(down)
 }
 
 fn hash_file(path: &Path, hasher: &mut Sha256) -> io::Result<()> {
@@ -131,6 +165,7 @@ mod tests {
             ("link", "outside"),
             ("", "outside"),
             ("w.bin", "missing"),
+            ("sub", "no file"),
         ] {
             let error = inside(&folder, location).unwrap_err();
             assert!(error.contains(expected), "{location}: {error}");

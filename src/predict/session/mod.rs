@@ -1,22 +1,22 @@
 //! A loaded model: from a file that was read once to rows in and values out.
 
 mod artefact;
+mod open;
 mod staging;
 mod values;
 mod watch;
 
 pub use artefact::Artefact;
+pub(super) use open::{Described, describe};
 
 use super::manifest::Manifest;
-use super::runtime::Runtime;
+use super::runtime::{Runtime, memory};
 use super::signature::{
     InputPlan, OutputPlan, Port, SignatureError, Source, check_declared, plan_inputs, plan_outputs,
 };
 use crate::domain::ValueNames;
 use ort::session::SessionInputValue;
-use ort::session::builder::SessionBuilder;
 use staging::Staging;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +24,15 @@ use watch::{Ended, Watch};
 
 /// How much of the library's messages is passed on: some quote whole C++ signatures.
 const MESSAGE_CHARS_MAX: usize = 500;
+
+/// What one run of a model may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunLimits {
+    /// How long it may take.
+    pub deadline: Duration,
+    /// How much memory it may take for tensors at a time, in bytes.
+    pub memory_bytes: usize,
+}
 
 /// One row: what a model is asked about one bar of one symbol.
 #[derive(Clone, Copy, Debug)]
@@ -105,6 +114,17 @@ pub enum RunError {
         /// How long a run may take.
         deadline: Duration,
     },
+    /// It asked for more memory than a run may take.
+    #[error(
+        "the run wanted a tensor of {asked_bytes} bytes: it may take {} MiB in all (predict.run_memory_max_mb)",
+        limit_bytes >> 20
+    )]
+    Memory {
+        /// How much it asked for when it was refused, in bytes.
+        asked_bytes: usize,
+        /// How much a run may take, in bytes.
+        limit_bytes: usize,
+    },
     /// It was ended from outside.
     #[error("the run was ended")]
     Terminated,
@@ -125,6 +145,8 @@ impl Terminator {
 pub struct Session {
     inner: ort::session::Session,
     watch: Arc<Watch>,
+    memory_bytes_max: usize,
+    kept_bytes: usize,
     staging: Vec<Staging>,
     plan: OutputPlan,
     row_len: usize,
@@ -134,8 +156,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// Loads `artefact` and runs it once, which settles what it really returns. A run that takes longer than
-    /// `deadline` is ended, this first one as every later.
+    /// Loads `artefact` and runs it once, which settles what it really returns. A run that costs more than
+    /// `limits` say is ended, this first one as every later.
     ///
     /// # Errors
     /// A file that ONNX Runtime refuses, inputs and outputs that do not go together with the manifest, a first
@@ -144,15 +166,15 @@ impl Session {
         runtime: &'static Runtime,
         artefact: &Artefact,
         manifest: &Manifest,
-        deadline: Duration,
+        limits: RunLimits,
     ) -> Result<Self, ModelError> {
         let refused =
             |detail: &str| ModelError::Refused { path: artefact.path().to_owned(), detail: brief(detail) };
-        let inner = open_checked(runtime, artefact)?;
-        let (inputs, outputs) = ports(&inner);
+        let (inner, kept_bytes) = open::open(runtime, artefact, limits.memory_bytes)?;
+        let (inputs, outputs) = open::ports(&inner);
         let InputPlan { feeds, batch_max } = plan_inputs(manifest, &inputs)?;
         check_declared(&outputs)?;
-        let watch = Watch::new(deadline).map_err(|e| refused(e.message()))?;
+        let watch = Watch::new(limits.deadline).map_err(|e| refused(e.message()))?;
         let symbols = feeds.iter().find_map(|feed| match &feed.source {
             Source::SymbolIds(ids) => Some(ids.keys().cloned().collect()),
             Source::Features { .. } => None,
@@ -161,6 +183,8 @@ impl Session {
         let mut session = Self {
             inner,
             watch,
+            memory_bytes_max: limits.memory_bytes,
+            kept_bytes,
             staging: feeds.into_iter().map(|feed| Staging::new(feed, manifest.features.len())).collect(),
             plan: nothing,
             row_len: manifest.row_len(),
@@ -220,18 +244,19 @@ impl Session {
         read: impl FnOnce(&ort::session::SessionOutputs<'_>, &OutputPlan, usize) -> Result<T, RunError>,
     ) -> Result<T, RunError> {
         let model = |e: ort::Error| RunError::Model(brief(e.message()));
-        let Self { inner, staging, watch, plan, .. } = self;
-        let result = match staging.as_slice() {
+        let Self { inner, staging, watch, plan, memory_bytes_max, .. } = self;
+        let limit_bytes = *memory_bytes_max;
+        let (result, spent) = match staging.as_slice() {
             [one] => {
                 let value = one.value(rows).map_err(model)?;
                 watch.begin().map_err(model)?;
-                inner.run_with_options([value], watch.options())
+                memory::within(limit_bytes, || inner.run_with_options([value], watch.options()))
             }
             all => {
                 let values = all.iter().map(|staging| staging.value(rows)).collect::<ort::Result<Vec<_>>>();
                 let values: Vec<SessionInputValue<'_>> = values.map_err(model)?;
                 watch.begin().map_err(model)?;
-                inner.run_with_options(values.as_slice(), watch.options())
+                memory::within(limit_bytes, || inner.run_with_options(values.as_slice(), watch.options()))
             }
         };
         match (result, watch.over()) {
@@ -239,7 +264,10 @@ impl Session {
             (Ok(outputs), _) => read(&outputs, plan, rows),
             (Err(_), Some(Ended::Overdue)) => Err(RunError::Deadline { deadline: watch.deadline() }),
             (Err(_), Some(Ended::Asked)) => Err(RunError::Terminated),
-            (Err(e), None) => Err(model(e)),
+            (Err(e), None) => Err(match spent.refused_bytes {
+                Some(asked_bytes) => RunError::Memory { asked_bytes, limit_bytes },
+                None => model(e),
+            }),
         }
     }
 
@@ -268,6 +296,11 @@ impl Session {
         &self.symbols
     }
 
+    /// What it keeps in memory for tensors, in bytes: weights, in the order that is fastest to run, and constants.
+    pub fn kept_bytes(&self) -> usize {
+        self.kept_bytes
+    }
+
     /// Values of a row's window.
     pub fn row_len(&self) -> usize {
         self.row_len
@@ -291,43 +324,6 @@ impl std::fmt::Debug for Session {
             .field("batch_max", &self.batch_max)
             .finish_non_exhaustive()
     }
-}
-
-/// The inputs and outputs of a graph as it declares them; it is loaded for that, and not run.
-///
-/// # Errors
-/// When ONNX Runtime refuses it.
-pub(super) fn ports_of(runtime: &Runtime, artefact: &Artefact) -> Result<(Vec<Port>, Vec<Port>), ModelError> {
-    Ok(ports(&open_checked(runtime, artefact)?))
-}
-
-fn ports(inner: &ort::session::Session) -> (Vec<Port>, Vec<Port>) {
-    (inner.inputs().iter().map(values::port).collect(), inner.outputs().iter().map(values::port).collect())
-}
-
-fn open_checked(runtime: &Runtime, artefact: &Artefact) -> Result<ort::session::Session, ModelError> {
-    let refused =
-        |detail: &str| ModelError::Refused { path: artefact.path().to_owned(), detail: brief(detail) };
-    // Reading the types of exotic graphs can panic in the binding; that must not end the worker.
-    catch_unwind(AssertUnwindSafe(|| open(runtime, artefact)))
-        .map_err(|_| refused("it has inputs or outputs of an unknown type"))?
-        .map_err(|e| refused(e.message()))
-}
-
-fn open(runtime: &Runtime, artefact: &Artefact) -> ort::Result<ort::session::Session> {
-    let builder = SessionBuilder::new(runtime.environment())?;
-    // One thread, the caller's: a prediction must not wait for threads to wake, nor spin while there is none.
-    let builder = builder.with_intra_threads(1)?.with_inter_threads(1)?.with_parallel_execution(false)?;
-    let builder = builder.with_intra_op_spinning(false)?.with_inter_op_spinning(false)?;
-    // The number of rows changes from run to run, a memory pattern would be made for each.
-    let builder = builder.with_memory_pattern(false)?.with_log_level(ort::logging::LogLevel::Error)?;
-    let mut builder = match artefact.weights_folder() {
-        Some(folder) => {
-            builder.with_config_entry("session.model_external_initializers_file_folder_path", folder)?
-        }
-        None => builder,
-    };
-    builder.commit_from_memory(artefact.bytes())
 }
 
 fn brief(message: &str) -> String {

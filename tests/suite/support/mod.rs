@@ -4,6 +4,7 @@ pub mod cluster;
 pub mod onnx;
 pub mod postgres;
 pub mod proxy;
+pub mod serving;
 pub mod zoo;
 
 use std::fmt::Write as _;

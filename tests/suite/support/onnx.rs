@@ -52,6 +52,12 @@ fn floats(name: &str, dims: &[u64], values: &[f32]) -> Vec<u8> {
     field(5, &[dims, number(2, FLOAT), field(8, name.as_bytes()), field(9, &raw)].concat())
 }
 
+fn wholes(name: &str, values: &[i64]) -> Vec<u8> {
+    let raw: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let dims = number(1, values.len() as u64);
+    field(5, &[dims, number(2, INT64), field(8, name.as_bytes()), field(9, &raw)].concat())
+}
+
 /// A model that reads `x` of [N, features] and gives `y` of [N, 1].
 fn model(features: usize, nodes: &[Vec<u8>], initialisers: &[Vec<u8>]) -> Vec<u8> {
     let graph = [
@@ -85,6 +91,11 @@ pub fn nan_when_negative(features: usize) -> Vec<u8> {
 
 /// `y = x[0]`, after a time that grows without end where the first feature of a row is negative.
 pub fn slow_when_negative(features: usize) -> Vec<u8> {
+    slow_by(features, 1e15)
+}
+
+/// `y = x[0]`, after `-x[0] * trips` products of small matrices, none where that is negative.
+pub fn slow_by(features: usize, trips: f32) -> Vec<u8> {
     let side = 64;
     let body = [
         node("MatMul", &["state", "m"], "next", &[]),
@@ -114,7 +125,7 @@ pub fn slow_when_negative(features: usize) -> Vec<u8> {
     let constants = [
         first(features, 1.0),
         floats("m", &[side, side], &square),
-        floats("many", &[1], &[1e15]),
+        floats("many", &[1], &[trips]),
         floats("none", &[1], &[0.0]),
     ];
     model(features, &nodes, &constants)
@@ -123,11 +134,7 @@ pub fn slow_when_negative(features: usize) -> Vec<u8> {
 /// `y = x[0] + 0`, where the nought is worked out, for minutes, while a session of it is created: `rounds` LSTMs
 /// over constants, which ONNX Runtime folds then.
 pub fn hangs_when_loaded(features: usize, rounds: usize, salt: f32) -> Vec<u8> {
-    let (steps, side) = (2_000_i64, 1024_i64);
-    let whole = |name: &str, dims: [i64; 3]| {
-        let raw: Vec<u8> = dims.iter().flat_map(|dim| dim.to_le_bytes()).collect();
-        field(5, &[number(1, 3), number(2, INT64), field(8, name.as_bytes()), field(9, &raw)].concat())
-    };
+    let (steps, side) = (3_600_i64, 768_i64);
     let zeros = |name: &str, shape: &str| node("ConstantOfShape", &[shape], name, &[]);
     let mut nodes = vec![
         node("MatMul", &["x", "w"], "s", &[]),
@@ -156,10 +163,48 @@ pub fn hangs_when_loaded(features: usize, rounds: usize, salt: f32) -> Vec<u8> {
         floats("none", &[1], &[0.0]),
         // So that two have different contents.
         floats("salt", &[1], &[salt]),
-        whole("X_shape", [steps, 1, 1]),
-        whole("W_shape", [1, 4 * side, 1]),
-        whole("R_shape", [1, 4 * side, side]),
-        whole("h_shape", [1, 1, side]),
+        wholes("X_shape", &[steps, 1, 1]),
+        wholes("W_shape", &[1, 4 * side, 1]),
+        wholes("R_shape", &[1, 4 * side, side]),
+        wholes("h_shape", &[1, 1, side]),
     ];
     model(features, &nodes, &constants)
+}
+
+/// A model that makes `times` values of each row before it says anything: where it `reduces`, the largest of them, `x[0]`.
+pub fn grows(features: usize, times: i64, reduces: bool) -> Vec<u8> {
+    let columns = attribute("axes", 7, &number(8, 1));
+    let last = if reduces { "large" } else { "y" };
+    let mut nodes = vec![
+        node("MatMul", &["x", "w"], "s", &[]),
+        node("Shape", &["s"], "is", &[]),
+        node("Mul", &["is", "times"], "to", &[]),
+        node("Expand", &["s", "to"], last, &[]),
+    ];
+    if reduces {
+        nodes.push(node("ReduceMax", &["large"], "y", &columns));
+    }
+    model(features, &nodes, &[first(features, 1.0), wholes("times", &[1, times])])
+}
+
+/// `y = x[0] + 0`, where the nought is the largest of so many `values` that can be worked out while it is loaded.
+pub fn folds(features: usize, values: i64) -> Vec<u8> {
+    let columns = attribute("axes", 7, &number(8, 1));
+    let nodes = [
+        node("MatMul", &["x", "w"], "s", &[]),
+        node("ConstantOfShape", &["shape"], "noughts", &[]),
+        node("Sqrt", &["noughts"], "roots", &[]),
+        node("ReduceMax", &["roots"], "top", &columns),
+        node("Add", &["s", "top"], "y", &[]),
+    ];
+    model(features, &nodes, &[first(features, 1.0), wholes("shape", &[1, values])])
+}
+
+/// `y = w * x[0] + 0`, where `w` is the first number of the file `weights` beside the model.
+pub fn weighs_from(features: usize, weights: &str) -> Vec<u8> {
+    let entry = [field(1, b"location"), field(2, weights.as_bytes())].concat();
+    let dims = [number(1, features as u64), number(1, 1)].concat();
+    let outside = [dims, number(2, FLOAT), field(8, b"w"), field(13, &entry), number(14, 1)].concat();
+    let nodes = [node("MatMul", &["x", "w"], "s", &[]), node("Add", &["s", "b"], "y", &[])];
+    model(features, &nodes, &[field(5, &outside), floats("b", &[1], &[0.0])])
 }

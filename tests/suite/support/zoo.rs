@@ -21,13 +21,22 @@ fn texts(value: &Value) -> Vec<&str> {
 
 /// The models that are to work, by name.
 pub fn good_models() -> Vec<Model> {
+    models(true)
+}
+
+/// The models that are broken or hostile, by name.
+pub fn broken_models() -> Vec<Model> {
+    models(false)
+}
+
+fn models(good: bool) -> Vec<Model> {
     let Some(folder) = reference("zoo/models") else { return Vec::new() };
     let folders = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let model = |folder: PathBuf| {
         let meta: Value = serde_json::from_slice(&std::fs::read(folder.join("meta.json")).unwrap()).unwrap();
         Model { name: meta["name"].as_str().unwrap().to_owned(), folder, meta }
     };
-    let mut models: Vec<Model> = folders.map(model).filter(|model| model.meta["good"] == true).collect();
+    let mut models: Vec<Model> = folders.map(model).filter(|model| model.meta["good"] == good).collect();
     models.sort_by(|a, b| a.name.cmp(&b.name));
     models
 }

@@ -1,6 +1,7 @@
-//! Which other files an ONNX file takes its weights from: the model's own bytes name them.
+//! What the bytes of an ONNX file tell before it is loaded: which other files it takes its weights from, and how
+//! many operators it has.
 //!
-//! ONNX Runtime reads them itself. They are looked up beforehand because its versions differ in how
+//! ONNX Runtime reads the weights itself. They are looked up beforehand because its versions differ in how
 //! strictly they keep such a path inside the model's folder, and because two models with the same graph and
 //! other weights are not the same model.
 
@@ -8,6 +9,15 @@ use std::collections::BTreeSet;
 
 /// How deep graphs may nest; `If` and `Loop` bodies rarely go beyond three.
 const DEPTH_MAX: usize = 32;
+
+/// What could be read of a graph.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GraphFacts {
+    /// The locations of weights that its tensors name, as they stand there.
+    pub locations: BTreeSet<String>,
+    /// Its operators, those of the graphs and functions inside it included.
+    pub operators: usize,
+}
 
 /// The messages of ONNX's schema on the way to a tensor's external data, with the field numbers of the parts.
 #[derive(Clone, Copy)]
@@ -37,18 +47,18 @@ impl Message {
     }
 }
 
-/// The locations that the tensors of an ONNX file name, as they stand there; bytes that are no ONNX file give
-/// what could be read of them.
-pub fn locations(model: &[u8]) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    walk(model, Message::Model, 0, &mut found);
-    found
+/// What an ONNX file tells; bytes that are no ONNX file give what could be read of them.
+pub fn look(model: &[u8]) -> GraphFacts {
+    let mut facts = GraphFacts::default();
+    walk(model, Message::Model, 0, &mut facts);
+    facts
 }
 
-fn walk(bytes: &[u8], message: Message, depth: usize, found: &mut BTreeSet<String>) {
+fn walk(bytes: &[u8], message: Message, depth: usize, facts: &mut GraphFacts) {
     if depth > DEPTH_MAX {
         return;
     }
+    facts.operators += usize::from(matches!(message, Message::Node));
     let (mut key, mut value) = (None, None);
     for (field, content) in Fields(bytes) {
         match (message, field) {
@@ -56,13 +66,13 @@ fn walk(bytes: &[u8], message: Message, depth: usize, found: &mut BTreeSet<Strin
             (Message::Entry, 2) => value = Some(content),
             _ => {
                 if let Some(part) = message.part(field) {
-                    walk(content, part, depth + 1, found);
+                    walk(content, part, depth + 1, facts);
                 }
             }
         }
     }
     if let (Some(b"location"), Some(value)) = (key, value) {
-        found.insert(String::from_utf8_lossy(value).into_owned());
+        facts.locations.insert(String::from_utf8_lossy(value).into_owned());
     }
 }
 
@@ -136,16 +146,17 @@ mod tests {
         let body = field(5, &field(6, &field(1, &constant)));
         let graph = [field(5, &tensor("weights.bin")), field(1, &body)].concat();
         let model = [vec![1 << 3, 8], field(7, &graph)].concat();
-        let found: Vec<_> = locations(&model).into_iter().collect();
-        assert_eq!(found, ["inner.bin", "weights.bin"]);
-        assert!(locations(&model[..model.len() - 1]).is_empty());
-        assert!(locations(b"").is_empty());
+        let GraphFacts { locations, operators } = look(&model);
+        assert_eq!(locations.into_iter().collect::<Vec<_>>(), ["inner.bin", "weights.bin"]);
+        assert_eq!(operators, 2, "the one with a body, and the one in it");
+        assert_eq!(look(&model[..model.len() - 1]), GraphFacts::default());
+        assert_eq!(look(b""), GraphFacts::default());
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
-            locations(&bytes);
+            look(&bytes);
         }
     }
 }
