@@ -14,6 +14,7 @@
 //! What a stage refuses goes from there to persist at once, with its reason. Data flows one way, so that no
 //! worker ever waits for a stage behind it, and the drain follows the flow.
 
+mod control;
 mod line;
 mod routes;
 
@@ -25,13 +26,14 @@ use crate::domain::{
 };
 use crate::feature::{FeatureCache, FeatureRules, FeatureStage};
 use crate::ingest::{IngestKey, IngestStage, Ranking, RankingOptions};
-use crate::link::{Key, KeyOptions, LinkOptions};
+use crate::link::{Key, KeyOptions, LinkOptions, StageReading};
 use crate::persist::{Ledger, Outlets, PersistKey, PersistStage};
 use crate::predict::{Loading, Models, PredictStage};
 use crate::store::{Store, StoreError};
+pub use control::{control, place_of};
 use crossbeam::channel::Receiver;
+pub use line::TopologyError;
 use line::{Control, Line, line};
-pub use line::{StageReading, TopologyError};
 use parking_lot::RwLock;
 use routes::Routes;
 use std::collections::HashMap;
@@ -143,7 +145,7 @@ impl Topology {
             settings,
         )?;
 
-        let routes = Routes::new(&predict.link, &loading.link, settings.predict.sessions_per_model_max);
+        let routes = Routes::new(&predict.link, &loading.link, settings);
         routes.follow(&models.catalogue()).map_err(|error| TopologyError::Full {
             what: "a model".into(),
             error,
@@ -274,21 +276,9 @@ impl Topology {
         [&self.ingest, &self.feature, &self.predict, &self.loading, &self.persist]
     }
 
-    /// Changes how many workers a stage has; returns what it has now, `None` for an unknown stage.
-    pub fn set_width(&self, stage: &str, width: usize) -> Option<usize> {
-        self.lines().iter().find(|(name, _)| *name == stage).map(|(_, line)| line.set_width(width))
-    }
-
     /// Every stage at this moment, in flow order.
     pub fn read(&self) -> Vec<StageReading> {
-        let read = |(name, line): &(&'static str, &dyn Control)| StageReading {
-            name,
-            depth: line.depth(),
-            items_max: line.items_max(),
-            workers: line.width(),
-            meter: line.read(),
-        };
-        self.lines().iter().map(read).collect()
+        self.lines().iter().map(|(name, line)| line.read(name)).collect()
     }
 
     /// Every stage's name, depth and beats, in flow order: beats grow whenever it gets something done, and while a

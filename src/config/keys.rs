@@ -31,23 +31,33 @@ settings! {
         /// less, nine tenths of that count instead.
         max_memory_mb: u64 = 2048, Whole(16..=1_048_576), "MiB", Restart;
 
-        /// The largest batch at start, before anything was measured. Must not exceed batch_size_max. NOT IN
-        /// EFFECT YET: until the controller comes, batches go up to batch_size_max from the start.
+        /// The largest batch at start, before anything was measured. Must not exceed batch_size_max. From there
+        /// each model's limit follows what its runs cost.
         batch_size_initial: usize = 10, Whole(1..=4096), "rows", Restart;
 
         /// The largest batch of rows that one run of a model takes. A batch is what has piled up: nothing
         /// ever waits for one to fill.
         batch_size_max: usize = 100, Whole(1..=4096), "rows", Restart;
 
-        /// Workers of each stage. Between workers_min and workers_max. The library changes them while
-        /// running (`Engine::set_workers`).
+        /// Whether the workers of each stage and the largest batch of each model follow the load. Otherwise they
+        /// stay at workers_initial and batch_size_max.
+        controller: bool = true, Bool, "", Restart;
+
+        /// How often they are looked at. A change of load is answered within two intervals.
+        controller_interval_ms: u64 = 250, Whole(10..=60_000), "ms", Restart;
+
+        /// The most workers that ingest, feature and predict have together, as far as workers_min leaves that
+        /// open: what computes does not gain from more threads than cores. 0: the machine's cores and 3.
+        core_budget: usize = 0, Whole(0..=1024), "workers", Restart;
+
+        /// Workers of each stage at start. Between workers_min and workers_max. The library changes them while
+        /// running (`Engine::set_workers`), and the controller leaves them alone then.
         workers_initial: usize = 2, Whole(1..=256), "workers", Restart;
 
         /// The most workers a stage may get. Their threads are made at start and parked while unused.
         workers_max: usize = 8, Whole(1..=256), "workers", Restart;
 
-        /// The fewest workers a stage keeps. Must not exceed workers_initial. NOT IN EFFECT YET: it binds
-        /// the controller, which comes later.
+        /// The fewest workers a stage keeps. Must not exceed workers_initial.
         workers_min: usize = 1, Whole(1..=256), "workers", Restart;
 
         /// The most models held in memory at once. Beyond it the one that was not used for longest goes,

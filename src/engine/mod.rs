@@ -6,18 +6,19 @@ mod intake;
 mod reporter;
 mod snapshot;
 mod stop;
+mod tuning;
 mod watch;
 
 use crate::alert::Alert;
 use crate::config::Settings;
-use crate::control::Watchdog;
+use crate::control::{Controller, Watchdog};
 use crate::domain::{Bar, Origin, Outcome, SeriesKey, SymbolError, Timeframe};
 use crate::observe::ProcessProbe;
 use crate::persist::Subscription;
 use crate::predict::{Catalogue, Keeper, Models};
 use crate::source::{self, Source, SourceError};
 use crate::store::{self, Store, StoreError, Watermark};
-use crate::topology::{Parts, Topology, TopologyError};
+use crate::topology::{self, Parts, Topology, TopologyError};
 pub use ask::Pending;
 use crossbeam::channel::{RecvTimeoutError, Sender, bounded};
 use gate::Gate;
@@ -107,6 +108,7 @@ pub struct Engine {
     models: Arc<Models>,
     /// Ends with the engine's stop.
     keeper: Mutex<Option<Keeper>>,
+    controller: Controller,
     /// Ends when everything has come out.
     reporter: Mutex<Option<Reporter>>,
     intake: Arc<Intake>,
@@ -179,6 +181,7 @@ impl Engine {
         if source.is_none() {
             intake.takes_bars();
         }
+        let controller = topology::control(&topology, &settings);
         let interval = Duration::from_secs(settings.log.performance_interval_s);
         let reporter = Reporter::start(Arc::clone(&topology), Arc::clone(&models.alerts), interval)?;
         let source = source.map(|source| SourceThread::start(source, Arc::clone(&intake)));
@@ -187,6 +190,7 @@ impl Engine {
             topology,
             models,
             keeper: Mutex::new(keeper),
+            controller,
             reporter: Mutex::new(Some(reporter)),
             intake,
             gate: Gate::default(),
@@ -227,12 +231,6 @@ impl Engine {
     /// Calls `callback` with every outcome from now on, on the persist worker: it must return soon.
     pub fn subscribe_with(&self, callback: impl Fn(&Outcome) + Send + Sync + 'static) {
         self.topology.outlets().subscribe_with(Box::new(callback));
-    }
-
-    /// Changes how many workers a stage (`ingest`, `feature`, `predict`, `persist`) has, now, to between 1
-    /// and `workers_max`; returns the number it has then, `None` for an unknown stage.
-    pub fn set_workers(&self, stage: &str, workers: usize) -> Option<usize> {
-        self.topology.set_width(stage, workers)
     }
 
     /// The settings it runs with.

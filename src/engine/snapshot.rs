@@ -94,6 +94,7 @@ impl Engine {
             },
             stages: stages.collect(),
             stage_order: STAGES.to_vec(),
+            controller: self.controller_metrics(),
             reasons: ledger.reasons,
             alerts: self.models.alerts.counts(),
             symbols: by_symbol(&ledger.symbols),

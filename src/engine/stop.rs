@@ -52,6 +52,7 @@ impl Engine {
         }
         drop(self.keeper.lock().take());
         drop(self.watchdog.lock().take());
+        self.controller.stop();
         let source = self.source.lock().take();
         let give_up = || drop(self.patience.lock().take());
         let source_error = source.and_then(|source| source.stop(STORE_PATIENCE, give_up));

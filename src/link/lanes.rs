@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// One round of takings: which lane is asked first. High comes first in 12 of 16, normal in 3, low in 1;
 /// a lane that is empty passes its turn on, so these shares are the least that a busy lane gets.
-const ROUND: [Lane; 16] = {
+pub const ROUND: [Lane; 16] = {
     use Lane::{High, Low, Normal};
     [High, High, High, Normal, High, High, High, Normal, High, High, High, Normal, High, High, High, Low]
 };

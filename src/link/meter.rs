@@ -64,6 +64,7 @@ struct Sheet {
     items: AtomicU64,
     turns: AtomicU64,
     busy_ns: AtomicU64,
+    blocked_ns: AtomicU64,
 }
 
 /// The measurements of one stage.
@@ -77,7 +78,8 @@ pub struct Meter {
 pub struct MeterReading {
     /// From `put` until a worker claimed the item, in ns.
     pub queue_wait: Histogram<u64>,
-    /// How long the turn took that handled the item, in ns; once for every item of the turn.
+    /// How long the turn took that handled the item, in ns, without the time for which the next stage had no
+    /// room; once for every item of the turn.
     pub service: Histogram<u64>,
     /// Items handled.
     pub items: u64,
@@ -85,6 +87,8 @@ pub struct MeterReading {
     pub turns: u64,
     /// Time spent in turns, over all workers, in ns.
     pub busy_ns: u64,
+    /// Time for which turns waited for room in the next stage, over all workers, in ns; not in `busy_ns`.
+    pub blocked_ns: u64,
     /// Items over which a handler panicked.
     pub panics: u64,
 }
@@ -112,6 +116,7 @@ impl Meter {
                 items: AtomicU64::new(0),
                 turns: AtomicU64::new(0),
                 busy_ns: AtomicU64::new(0),
+                blocked_ns: AtomicU64::new(0),
             })
         };
         Self { sheets: (0..workers.max(1)).map(|_| sheet()).collect(), panics: AtomicU64::new(0) }
@@ -131,13 +136,16 @@ impl Meter {
         self.sheet().queue_wait.record(wait_ns, 1);
     }
 
-    /// A turn over `items` items took this long.
-    pub(super) fn served(&self, items: u64, service_ns: u64) {
+    /// A turn over `items` items took this long, beside the time for which it waited for room.
+    pub(super) fn served(&self, items: u64, service_ns: u64, blocked_ns: u64) {
         let sheet = self.sheet();
         sheet.service.record(service_ns, items);
         sheet.items.fetch_add(items, Ordering::Relaxed);
         sheet.turns.fetch_add(1, Ordering::Relaxed);
         sheet.busy_ns.fetch_add(service_ns, Ordering::Relaxed);
+        if blocked_ns > 0 {
+            sheet.blocked_ns.fetch_add(blocked_ns, Ordering::Relaxed);
+        }
     }
 
     /// A handler panicked over an item.
@@ -156,6 +164,7 @@ impl Meter {
             items: 0,
             turns: 0,
             busy_ns: 0,
+            blocked_ns: 0,
             panics: self.panics.load(Ordering::Relaxed),
         };
         for sheet in &self.sheets {
@@ -164,8 +173,31 @@ impl Meter {
             reading.items += sheet.items.load(Ordering::Relaxed);
             reading.turns += sheet.turns.load(Ordering::Relaxed);
             reading.busy_ns += sheet.busy_ns.load(Ordering::Relaxed);
+            reading.blocked_ns += sheet.blocked_ns.load(Ordering::Relaxed);
         }
         reading
+    }
+}
+
+impl MeterReading {
+    /// What was added since `earlier`, an older reading of the same meter: nothing has to be reset for it.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let added = |now: &Histogram<u64>, then: &Histogram<u64>| {
+            let mut added = now.clone();
+            // Cells only grow and the later reading saw every one of them later: it cannot fail.
+            let _ = added.subtract(then);
+            added
+        };
+        Self {
+            queue_wait: added(&self.queue_wait, &earlier.queue_wait),
+            service: added(&self.service, &earlier.service),
+            items: self.items.saturating_sub(earlier.items),
+            turns: self.turns.saturating_sub(earlier.turns),
+            busy_ns: self.busy_ns.saturating_sub(earlier.busy_ns),
+            blocked_ns: self.blocked_ns.saturating_sub(earlier.blocked_ns),
+            panics: self.panics.saturating_sub(earlier.panics),
+        }
     }
 }
 
@@ -199,7 +231,7 @@ mod tests {
                 scope.spawn(move || {
                     values.for_each(|v| {
                         meter.waited(v);
-                        meter.served(1, v);
+                        meter.served(1, v, 0);
                     });
                 });
             }
@@ -210,5 +242,26 @@ mod tests {
             let (read, truth) = (reading.service.value_at_quantile(q), exact.value_at_quantile(q));
             assert!(read.abs_diff(truth) as f64 <= truth as f64 * 0.03, "{q}: {read} for {truth}");
         }
+    }
+
+    #[test]
+    fn the_difference_of_two_readings_is_what_happened_between_them() {
+        let meter = Meter::new(2);
+        for wait in [10, 1_000, 5_000_000] {
+            meter.waited(wait);
+            meter.served(1, wait, 7);
+        }
+        let before = meter.read();
+        for _ in 0..99 {
+            meter.waited(2_000);
+        }
+        meter.waited(90_000);
+        meter.served(100, 300, 0);
+        let between = meter.read().since(&before);
+        assert_eq!((between.items, between.turns, between.busy_ns, between.blocked_ns), (100, 1, 300, 0));
+        assert_eq!((between.queue_wait.len(), between.service.len()), (100, 100));
+        let near = |read: u64, truth: u64| read.abs_diff(truth) * 50 <= truth;
+        assert!(near(between.queue_wait.value_at_quantile(0.99), 2_000), "{:?}", between.queue_wait);
+        assert!(near(between.queue_wait.max(), 90_000), "what was before is gone");
     }
 }

@@ -11,6 +11,7 @@
 //! Order within a key, parallelism across keys, batches exactly as large as what has piled up, no timer.
 //! A link knows that stages exist, not which.
 
+mod batch;
 mod carry;
 pub mod clock;
 mod lanes;
@@ -20,7 +21,9 @@ mod stage;
 mod sync;
 mod workers;
 
+pub use batch::{BatchLimit, BatchReading};
+pub use lanes::ROUND;
 pub use mailbox::Mailbox;
 pub use meter::{Meter, MeterReading};
-pub use stage::{Key, KeyOptions, Link, LinkError, LinkOptions, Stage};
+pub use stage::{Key, KeyOptions, Link, LinkError, LinkOptions, Stage, StageReading};
 pub use workers::Workers;

@@ -5,10 +5,11 @@ use super::carry::{self, Ready};
 use super::clock::now_ns;
 use super::lanes::Lanes;
 use super::mailbox::Mailbox;
-use super::meter::Meter;
+use super::meter::{Meter, MeterReading};
 use crate::domain::Lane;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use crossbeam::queue::ArrayQueue;
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
@@ -36,6 +37,9 @@ pub trait Stage: Send + Sync + 'static {
     /// Handles the items, in order; results go to the links that the stage was built with. The vector is
     /// the worker's: items may be moved out.
     fn step(&self, key: &Self::Key, items: &[Self::Item]);
+
+    /// A turn over `items` items of this key took so long, without the time for which the next stage had no room.
+    fn turned(&self, _key: &Self::Key, _items: usize, _service_ns: u64) {}
 
     /// A step panicked over this one item: record what became of it.
     fn panicked(&self, key: &Self::Key, item: &Self::Item, message: &str);
@@ -71,6 +75,23 @@ impl Default for KeyOptions {
 pub struct LinkError {
     /// How many.
     pub keys_max: usize,
+}
+
+/// One stage at one moment.
+#[derive(Clone, Debug)]
+pub struct StageReading {
+    /// Its name.
+    pub name: &'static str,
+    /// Items waiting or in work.
+    pub depth: usize,
+    /// The most that may.
+    pub items_max: usize,
+    /// Workers running.
+    pub workers: usize,
+    /// How many workers could be at work at the same time at most: one in each key, or as many as it has slots.
+    pub parallel: usize,
+    /// What the stage did so far.
+    pub meter: MeterReading,
 }
 
 /// An item and when it was put in.
@@ -164,6 +185,18 @@ impl<S: Stage> Link<S> {
         &self.meter
     }
 
+    /// Everything at this moment, under the name that it has in the wiring.
+    pub fn read(&self, name: &'static str) -> StageReading {
+        StageReading {
+            name,
+            depth: self.depth(),
+            items_max: self.options.items_max,
+            workers: self.width(),
+            parallel: self.keys.load(Ordering::Relaxed),
+            meter: self.meter.read(),
+        }
+    }
+
     pub(super) fn lanes(&self) -> &Lanes<Arc<Key<S>>> {
         &self.lanes
     }
@@ -204,6 +237,11 @@ impl<S: Stage> Link<S> {
 /// Threads that may run turns of a stage besides its own workers: those of the stages before it.
 const CARRIERS: usize = 8;
 
+thread_local! {
+    /// How long this thread has waited for room so far, in ns.
+    static BLOCKED_NS: Cell<u64> = const { Cell::new(0) };
+}
+
 const LAST_PANIC: &str = "a worker panicked over this item; the log has the message";
 
 fn panic_message(payload: Box<dyn std::any::Any + Send>) -> String {
@@ -218,8 +256,10 @@ impl<S: Stage> Key<S> {
         if self.link.room.0.try_send(()).is_err() {
             // This thread may hold the very key that has to move before there is room.
             carry::flush();
+            let begin_ns = now_ns();
             // The receiver lives as long as the link, which `self` holds.
             let _ = self.link.room.0.send(());
+            BLOCKED_NS.set(BLOCKED_NS.get() + (now_ns() - begin_ns));
         }
         self.deliver(item, lane);
     }
@@ -273,8 +313,12 @@ impl<S: Stage> Ready for Key<S> {
             items.push(envelope.item);
         });
         if !items.is_empty() {
+            let blocked_before_ns = BLOCKED_NS.get();
             link.step(&self, &items);
-            link.meter.served(items.len() as u64, now_ns() - begin_ns);
+            let blocked_ns = BLOCKED_NS.get() - blocked_before_ns;
+            let service_ns = (now_ns() - begin_ns).saturating_sub(blocked_ns);
+            link.meter.served(items.len() as u64, service_ns, blocked_ns);
+            link.stage.turned(&self.data, items.len(), service_ns);
         }
         for _ in 0..items.len() {
             // One unit a handled item: there are at least as many.

@@ -24,6 +24,8 @@ pub struct Metrics {
     pub stages: BTreeMap<&'static str, StageMetrics>,
     /// The names of `stages` in flow order.
     pub stage_order: Vec<&'static str>,
+    /// What tunes them.
+    pub controller: ControllerMetrics,
     /// How many outcomes without a prediction each reason explains.
     pub reasons: BTreeMap<&'static str, u64>,
     /// Alerts so far, by their kind.
@@ -200,6 +202,23 @@ pub struct CacheMetrics {
     pub hit_rate_percent: f64,
     /// How long one is served.
     pub ttl_seconds: u64,
+}
+
+/// What tunes workers and batches.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ControllerMetrics {
+    /// Whether it decides anything.
+    pub enabled: bool,
+    /// How far apart its looks are, in ms.
+    pub interval_ms: u64,
+    /// The most workers that the stages which compute have together.
+    pub core_budget: usize,
+    /// Changes it made so far.
+    pub decisions: u64,
+    /// Stages whose workers were set by hand: it leaves them alone.
+    pub pinned: Vec<&'static str>,
+    /// Rows that a run takes at most now, by model; models of the same content share a limit, under one's name.
+    pub batch_rows: BTreeMap<String, usize>,
 }
 
 /// One stage.

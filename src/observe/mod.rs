@@ -9,7 +9,7 @@ mod process;
 pub use buckets::{BOUNDS_US, Buckets};
 pub use cgroup::CgroupUsage;
 pub use metrics::{
-    CacheMetrics, CgroupMetrics, LastRestart, Metrics, ModelMetrics, ModelPoolMetrics, Performance,
-    Quantiles, StageMetrics, SymbolMetrics, SystemMetrics,
+    CacheMetrics, CgroupMetrics, ControllerMetrics, LastRestart, Metrics, ModelMetrics, ModelPoolMetrics,
+    Performance, Quantiles, StageMetrics, SymbolMetrics, SystemMetrics,
 };
 pub use process::{ProcessProbe, ProcessUsage, this_process};

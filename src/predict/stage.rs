@@ -7,7 +7,7 @@ use super::pool::{Loaded, Loading};
 use super::session::{Row, RunError};
 use super::version::{Content, Failure, Standing, Version};
 use crate::domain::{Lane, Outcome, Prediction, Reason, Refusal, Task};
-use crate::link::{Key, Stage, clock};
+use crate::link::{BatchLimit, Key, Stage, clock};
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -24,6 +24,8 @@ pub struct PredictStage {
 pub struct PredictKey {
     /// Where rows go whose session is not in memory; `None` where they may be loaded at once.
     pub cold: Option<Arc<Key<PredictStage>>>,
+    /// How many rows a turn takes at most.
+    pub batch: Arc<BatchLimit>,
 }
 
 /// A task's model and the version that is to answer.
@@ -269,8 +271,8 @@ impl Stage for PredictStage {
     type Key = PredictKey;
     type Item = Task;
 
-    fn batch_max(&self, _: &PredictKey) -> usize {
-        self.batch_max
+    fn batch_max(&self, key: &PredictKey) -> usize {
+        key.batch.get()
     }
 
     fn chunk_max(&self) -> usize {
@@ -312,6 +314,10 @@ impl Stage for PredictStage {
             }
             rest = later;
         }
+    }
+
+    fn turned(&self, key: &PredictKey, rows: usize, service_ns: u64) {
+        key.batch.note(rows, service_ns);
     }
 
     fn panicked(&self, _: &PredictKey, task: &Task, message: &str) {

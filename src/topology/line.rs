@@ -1,7 +1,7 @@
 //! A stage with its workers, and what can be told and asked of any stage alike.
 
 use crate::config::Settings;
-use crate::link::{Link, LinkError, LinkOptions, MeterReading, Stage, Workers};
+use crate::link::{Link, LinkError, LinkOptions, Stage, StageReading, Workers};
 use std::sync::Arc;
 
 /// A stage with its workers.
@@ -13,10 +13,8 @@ pub(super) struct Line<S: Stage> {
 /// What a line tells and takes, whatever its stage.
 pub(super) trait Control: Send + Sync {
     fn depth(&self) -> usize;
-    fn items_max(&self) -> usize;
-    fn width(&self) -> usize;
     fn set_width(&self, width: usize) -> usize;
-    fn read(&self) -> MeterReading;
+    fn read(&self, name: &'static str) -> StageReading;
     fn items(&self) -> u64;
     fn stop(&self);
 }
@@ -25,17 +23,11 @@ impl<S: Stage> Control for Line<S> {
     fn depth(&self) -> usize {
         self.link.depth()
     }
-    fn items_max(&self) -> usize {
-        self.link.items_max()
-    }
-    fn width(&self) -> usize {
-        self.link.width()
-    }
     fn set_width(&self, width: usize) -> usize {
         self.workers.set_width(width)
     }
-    fn read(&self) -> MeterReading {
-        self.link.meter().read()
+    fn read(&self, name: &'static str) -> StageReading {
+        self.link.read(name)
     }
     fn items(&self) -> u64 {
         self.link.meter().items()
@@ -43,21 +35,6 @@ impl<S: Stage> Control for Line<S> {
     fn stop(&self) {
         self.workers.stop();
     }
-}
-
-/// One stage at one moment.
-#[derive(Clone, Debug)]
-pub struct StageReading {
-    /// Its name.
-    pub name: &'static str,
-    /// Items waiting or in work.
-    pub depth: usize,
-    /// The most that may.
-    pub items_max: usize,
-    /// Workers running.
-    pub workers: usize,
-    /// What it did so far.
-    pub meter: MeterReading,
 }
 
 /// Why a topology cannot be built or extended.

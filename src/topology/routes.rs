@@ -1,10 +1,12 @@
 //! Where the rows for each model go: one queue for each content, so that models that share it share batches.
 
-use crate::link::{Key, KeyOptions, Link, LinkError};
+use crate::config::Settings;
+use crate::control::run_max_ns;
+use crate::link::{BatchLimit, Key, KeyOptions, Link, LinkError};
 use crate::predict::{Catalogue, CatalogueModel, PredictKey, PredictStage};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// The queue of models of which no version can be tried: their rows only get the reason.
@@ -17,22 +19,28 @@ pub(super) struct Routes {
     predict: Arc<Link<PredictStage>>,
     loading: Arc<Link<PredictStage>>,
     slots: u32,
+    /// Rows a run of a model takes at most, at first and for those that load; and how long it may take, in ns.
+    batch: (usize, usize, u64),
     by_model: ArcSwap<Vec<Option<PredictQueue>>>,
     /// The queues that are in use, by the number of the content's slot.
     by_content: Mutex<HashMap<u64, PredictQueue>>,
 }
 
 impl Routes {
-    /// No routes yet; a queue lets `slots` workers in at a time.
+    /// No routes yet.
     pub(super) fn new(
         predict: &Arc<Link<PredictStage>>,
         loading: &Arc<Link<PredictStage>>,
-        slots: usize,
+        settings: &Settings,
     ) -> Self {
+        // Where nothing is tuned, nothing is held back either.
+        let max = settings.batch_size_max;
+        let initial = if settings.controller { settings.batch_size_initial } else { max };
         Self {
             predict: Arc::clone(predict),
             loading: Arc::clone(loading),
-            slots: u32::try_from(slots).unwrap_or(u32::MAX),
+            slots: u32::try_from(settings.predict.sessions_per_model_max).unwrap_or(u32::MAX),
+            batch: (initial, max, run_max_ns(settings)),
             by_model: ArcSwap::default(),
             by_content: Mutex::default(),
         }
@@ -67,8 +75,22 @@ impl Routes {
     }
 
     fn queue(&self) -> Result<PredictQueue, LinkError> {
-        let cold = self.loading.key(PredictKey { cold: None }, KeyOptions::default())?;
-        self.predict.key(PredictKey { cold: Some(cold) }, KeyOptions { slots: self.slots })
+        let (initial, max, run_max_ns) = self.batch;
+        let batch = |rows| Arc::new(BatchLimit::new(rows, run_max_ns));
+        let cold = PredictKey { cold: None, batch: batch(max) };
+        let cold = self.loading.key(cold, KeyOptions::default())?;
+        let key = PredictKey { cold: Some(cold), batch: batch(initial) };
+        self.predict.key(key, KeyOptions { slots: self.slots })
+    }
+
+    /// The batch limit of every queue, with the name of a model that it is for.
+    pub(super) fn batches(&self, catalogue: &Catalogue) -> Vec<(Arc<str>, Arc<BatchLimit>)> {
+        let mut seen = HashSet::new();
+        let queue = |model: &CatalogueModel| {
+            let batch = Arc::clone(&self.of(model.number)?.data.batch);
+            seen.insert(Arc::as_ptr(&batch) as usize).then(|| (Arc::clone(&model.name), batch))
+        };
+        catalogue.models().iter().map(AsRef::as_ref).filter_map(queue).collect()
     }
 
     /// The queue of a model, by its dense number, where it has one.

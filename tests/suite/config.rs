@@ -89,6 +89,8 @@ fn nothing_set_gives_the_documented_defaults() {
         ("max_memory_mb", 2048),
         ("batch_size_initial", 10),
         ("batch_size_max", 100),
+        ("controller_interval_ms", 250),
+        ("core_budget", 0),
         ("workers_initial", 2),
         ("workers_max", 8),
         ("workers_min", 1),

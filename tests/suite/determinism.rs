@@ -103,6 +103,9 @@ struct Variant {
     workers_max: usize,
     batch_size_max: usize,
     cache_size: usize,
+    /// Whether the test sets the workers, rather than the controller.
+    by_hand: bool,
+    core_budget: usize,
     /// Of ingest, feature, predict and persist.
     queues: [usize; 4],
 }
@@ -116,6 +119,8 @@ impl Variant {
             workers_max: 1,
             batch_size_max: 1,
             cache_size: 1000,
+            by_hand: true,
+            core_budget: 0,
             queues: [1000; 4],
         }
     }
@@ -128,6 +133,8 @@ impl Variant {
             seed,
             batch_size_max: one_of(&[1, 2, 3, 7, 16, 33, 64, 100, 128]),
             cache_size: one_of(&[1, 10, 1000]),
+            by_hand: seed.is_multiple_of(2),
+            core_budget: [0, 3, 4, 6][seed as usize / 2 % 4],
             queues: std::array::from_fn(|_| one_of(&[1, 8, 100, 20_000])),
             workers_initial: random.between(1, workers_max),
             workers_max,
@@ -142,6 +149,8 @@ impl Variant {
         settings.workers_max = self.workers_max;
         settings.batch_size_max = self.batch_size_max;
         settings.batch_size_initial = self.batch_size_max.min(10);
+        settings.controller_interval_ms = 10;
+        settings.core_budget = self.core_budget;
         settings.feature_cache_size = self.cache_size;
         let [ingest, feature, predict, persist] = self.queues;
         settings.ingest.queue_bars_max = ingest;
@@ -151,7 +160,8 @@ impl Variant {
         settings
     }
 
-    /// Runs `bars` through `models` into `out` while the stages' widths change; how often they did.
+    /// Runs `bars` through `models` into `out` while the stages' widths and the batch limits change; how often they
+    /// did.
     fn run(&self, bars: &[PathBuf], models: &Path, out: &Path) -> u64 {
         let settings = self.settings(models);
         let models = Models::open(&settings, vela::feature::check, &mut |_| {}).unwrap();
@@ -167,10 +177,10 @@ impl Variant {
         };
         let engine = Arc::new(Engine::start_with(settings, overrides).unwrap());
         let (running, ended) = bounded(0);
-        let changes = {
+        let changes = self.by_hand.then(|| {
             let (engine, seed, workers_max) = (Arc::clone(&engine), self.seed, self.workers_max);
             std::thread::spawn(move || change_widths(&engine, seed, workers_max, &ended))
-        };
+        });
         if !engine.wait_source(RUN_LASTS_MAX) {
             let stages = engine.metrics().stages;
             let depths: Vec<_> = stages.iter().map(|(name, s)| (*name, s.depth, s.workers)).collect();
@@ -182,7 +192,7 @@ impl Variant {
         assert_eq!((report.undrained, report.unsaved), (0, 0), "{self:?}");
         assert_eq!(report.source_error, None, "{self:?}");
         drop(running);
-        changes.join().unwrap()
+        changes.map_or(0, |changes| changes.join().unwrap()) + engine.metrics().controller.decisions
     }
 }
 
@@ -214,11 +224,13 @@ fn any_workers_and_any_batches_give_the_same_file() {
     let rows = expected.lines().count() - 1;
     println!("{} series, {rows} predictions a run, {} bytes", bars.len(), expected.len());
     assert!(rows > bars.len() * (BARS - 100) * 3, "{rows}");
+    let mut tuned = 0;
     for seed in 1..=RUNS {
         let variant = Variant::of_seed(seed);
         let changes = variant.run(&bars, &models, &out);
-        println!("{variant:?}: {changes} changes of widths");
-        assert!(changes > 20, "{variant:?}: {changes} changes of widths");
+        println!("{variant:?}: {changes} changes of widths and batch limits");
+        assert!(changes > 20 || !variant.by_hand, "{variant:?}: {changes} changes of widths");
+        tuned += if variant.by_hand { 0 } else { changes };
         let got = std::fs::read_to_string(&out).unwrap();
         if got != expected {
             let lines = got.lines().zip(expected.lines()).enumerate();
@@ -226,4 +238,5 @@ fn any_workers_and_any_batches_give_the_same_file() {
             panic!("{variant:?}: {} rows, {rows} expected; {differing:#?}", got.lines().count() - 1);
         }
     }
+    assert!(tuned > 0, "the controller changed nothing: it was tried on nothing");
 }

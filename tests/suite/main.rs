@@ -6,6 +6,7 @@ mod bars;
 mod bars_told;
 mod cli;
 mod config;
+mod control;
 mod database;
 mod determinism;
 mod docs;

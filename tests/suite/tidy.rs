@@ -16,8 +16,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("alert.rs", &[]),
     ("predict", &["domain", "link", "config", "alert"]),
     ("persist", &["domain", "link", "store"]),
-    ("control", &["domain", "alert", "observe"]),
     ("observe", &["domain"]),
+    ("control", &["domain", "link", "config", "observe", "alert"]),
     ("export", &["domain", "source", "ingest", "feature"]),
 ];
 

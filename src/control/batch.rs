@@ -1,0 +1,201 @@
+//! How many rows a run of one model may take: additive increase, multiplicative decrease, as in Clipper (NSDI 2017).
+//!
+//! The limit is cut where the 99th percentile of turns is longer than a turn may be: whoever waits for the worker
+//! waits that long. It grows by one after every run of good turns that were full, and until it was cut for the first
+//! time it doubles (slow start, as in TCP); never beyond what the cost that was seen allows. A limit that nothing
+//! reaches is left as it is. A model whose rows cost no less in company (the cost of one more row is that of a call of its own)
+//! gains nothing from a larger batch: its limit does not grow.
+
+use super::{DecisionSeen, DecisionWhy};
+use crate::link::BatchReading;
+
+/// What the limit is multiplied by where turns are too long.
+const CUT: f64 = 0.9;
+/// But no further at once than to this part of it, however long they are.
+const CUT_MAX: f64 = 0.5;
+/// Good and full turns, one after the other, for one row more.
+const GOOD_RUN: u64 = 32;
+/// How much of what was seen of a model's cost is remembered from one interval to the next.
+const MEMORY: f64 = 0.9;
+/// The 99th percentile is above a bound where more than this share of turns is.
+const LATE_SHARE: f64 = 0.01;
+/// So many turns, or so many late ones, are enough to tell.
+const TURNS_MIN: u64 = 20;
+const LATE_MIN: u64 = 3;
+/// One more row has to cost less than this share of a call for batching to be of use.
+const GAIN: f64 = 0.95;
+
+/// What holds for every model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchRules {
+    /// The largest limit.
+    pub rows_max: usize,
+    /// How long a turn may take, in ns.
+    pub run_max_ns: u64,
+}
+
+/// What is remembered of one model.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BatchState {
+    /// Turns that were judged by nobody yet.
+    open: BatchReading,
+    good_run: u64,
+    /// Whether it was ever cut.
+    cut: bool,
+    cost: Cost,
+}
+
+/// The cost of a turn over n rows as a line, by least squares that forget: `call + row * n`.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Cost {
+    turns: f64,
+    rows: f64,
+    rows_squared: f64,
+    ns: f64,
+    rows_ns: f64,
+}
+
+impl Cost {
+    fn take(&mut self, seen: &BatchReading) {
+        let keep = |sum: &mut f64, more: u64| *sum = *sum * MEMORY + more as f64;
+        keep(&mut self.turns, seen.turns);
+        keep(&mut self.rows, seen.items);
+        keep(&mut self.rows_squared, seen.items_squared);
+        keep(&mut self.ns, seen.busy_ns);
+        keep(&mut self.rows_ns, seen.items_busy_ns);
+    }
+
+    /// (ns of a call, ns of a row), where batches of several sizes were seen.
+    fn line(&self) -> Option<(f64, f64)> {
+        let spread = self.turns * self.rows_squared - self.rows * self.rows;
+        if self.turns < 2.0 || spread < self.rows_squared * 1e-6 {
+            return None;
+        }
+        let row = (self.turns * self.rows_ns - self.rows * self.ns) / spread;
+        let call = (self.ns - row * self.rows) / self.turns;
+        Some((call, row))
+    }
+
+    /// Whether rows cost less in company, as far as is known.
+    fn batching_gains(&self) -> bool {
+        self.line().is_none_or(|(call, row)| row < (call + row) * GAIN)
+    }
+}
+
+impl BatchState {
+    /// Takes in what the model's turns of an interval cost under a limit of `rows`; the limit that it should have,
+    /// and why, where it is another one.
+    #[must_use]
+    pub fn step(
+        mut self,
+        rules: BatchRules,
+        rows: usize,
+        seen: &BatchReading,
+    ) -> (Self, Option<(usize, DecisionWhy, DecisionSeen)>) {
+        if seen.turns == 0 {
+            return (self, None);
+        }
+        self.cost.take(seen);
+        self.open = add(self.open, seen);
+        let BatchReading { turns, late, full, .. } = self.open;
+        if (turns < TURNS_MIN || turns == 0) && late < LATE_MIN {
+            return (self, None);
+        }
+        let judged = DecisionSeen::of_batch(&self.open, self.cost.line(), rules.run_max_ns);
+        self.open = BatchReading::default();
+        let fits = self.cost.line().filter(|(_, row)| *row > 0.0);
+        let fits = fits.map_or(f64::MAX, |(call, row)| (rules.run_max_ns as f64 - call) / row);
+        if late as f64 > turns as f64 * LATE_SHARE {
+            (self.good_run, self.cut) = (0, true);
+            let cut = (rows as f64 * CUT).min(fits).max(rows as f64 * CUT_MAX) as usize;
+            let cut = cut.clamp(1, rules.rows_max);
+            return (self, (cut < rows).then_some((cut, DecisionWhy::RunTooLong, judged)));
+        }
+        self.good_run += full;
+        let grown = match (self.cut, full * 2 >= turns) {
+            (false, true) => rows * 2,
+            (false, false) => rows,
+            (true, _) => rows + (self.good_run / GOOD_RUN) as usize,
+        };
+        let grown = (grown as f64).min(fits.max(rows as f64)) as usize;
+        let grown = grown.min(rules.rows_max);
+        self.good_run %= GOOD_RUN;
+        let grows = grown > rows && self.cost.batching_gains();
+        (self, grows.then_some((grown, DecisionWhy::RoomToGrow, judged)))
+    }
+}
+
+fn add(a: BatchReading, b: &BatchReading) -> BatchReading {
+    BatchReading {
+        turns: a.turns + b.turns,
+        full: a.full + b.full,
+        late: a.late + b.late,
+        items: a.items + b.items,
+        items_squared: a.items_squared + b.items_squared,
+        busy_ns: a.busy_ns + b.busy_ns,
+        items_busy_ns: a.items_busy_ns.wrapping_add(b.items_busy_ns),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::BatchLimit;
+
+    const RULES: BatchRules = BatchRules { rows_max: 100, run_max_ns: 10_000_000 };
+
+    /// Runs a model whose turns take `call + row * n` µs, with `waiting` rows at every turn, for `intervals` of 200
+    /// turns; the limits after each.
+    fn limits(from: usize, intervals: usize, call_us: u64, row_us: u64, waiting: usize) -> Vec<usize> {
+        let limit = BatchLimit::new(from, RULES.run_max_ns);
+        let (mut state, mut before) = (BatchState::default(), limit.read());
+        (0..intervals)
+            .map(|_| {
+                for turn in 0..200 {
+                    // Now and then fewer wait, as in life.
+                    let rows = if turn % 10 == 0 { 1 } else { waiting.min(limit.get()) };
+                    limit.note(rows, (call_us + row_us * rows as u64) * 1000);
+                }
+                let now = limit.read();
+                let (next, change) = std::mem::take(&mut state).step(RULES, limit.get(), &now.since(&before));
+                (state, before) = (next, now);
+                change.iter().for_each(|(rows, ..)| limit.set(*rows));
+                limit.get()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_limit_grows_where_batches_are_full_and_help() {
+        assert_eq!(limits(10, 6, 100, 5, 1000), [20, 40, 80, 100, 100, 100]);
+    }
+
+    #[test]
+    fn a_limit_that_nothing_reaches_stays() {
+        assert_eq!(limits(10, 20, 100, 5, 4), [10; 20]);
+    }
+
+    #[test]
+    fn turns_that_take_too_long_cut_it_until_they_do_not() {
+        // 500 µs a row: 10 ms are 19 rows beside a call of 500 µs.
+        let limits = limits(100, 60, 500, 500, 1000);
+        assert!(limits[..10].iter().any(|rows| *rows <= 19), "{limits:?}");
+        assert!(limits[10..].iter().all(|rows| (15..=26).contains(rows)), "it keeps near: {limits:?}");
+    }
+
+    #[test]
+    fn a_model_that_gains_nothing_from_company_is_left_alone() {
+        assert_eq!(limits(10, 30, 0, 50, 1000), [10; 30]);
+    }
+
+    #[test]
+    fn few_turns_say_nothing_until_they_are_many() {
+        let one = BatchReading { turns: 1, full: 1, late: 1, items: 10, ..BatchReading::default() };
+        let mut state = BatchState::default();
+        for n in 1..=3 {
+            let (next, change) = state.step(RULES, 10, &one);
+            state = next;
+            assert_eq!(change.map(|(rows, ..)| rows), (n == 3).then_some(9), "{n}");
+        }
+    }
+}
