@@ -1,5 +1,6 @@
-//! Looking after itself while it runs: the watchdog, the replacement of the process by itself ([`reexec`]), the
-//! service manager, and tuning: how many workers each stage has, how many rows a run of each model takes.
+//! What looks after the system while it runs: tuning (how many workers each stage has, how many rows a run of each
+//! model takes), health by rules, the webhook that alerts go to, the watchdog, the replacement of the process by
+//! itself ([`reexec`]), and the service manager.
 //!
 //! ```text
 //! readings, twice ──► what the interval saw ──► decide / BatchState::step ──► widths, batch limits
@@ -12,12 +13,15 @@ mod batch;
 mod budget;
 mod decision;
 mod driver;
+pub mod health;
 mod peaks;
 mod policy;
 pub mod reexec;
+mod rules;
 pub mod systemd;
 mod verdict;
 mod watchdog;
+pub mod webhook;
 
 pub use batch::{BatchRules, BatchState};
 pub use decision::{Decision, DecisionSeen, DecisionWhy};

@@ -2,14 +2,18 @@
 
 mod buckets;
 mod cgroup;
+mod cpu;
+mod disk;
 pub mod log;
 mod metrics;
 mod process;
 
 pub use buckets::{BOUNDS_US, Buckets};
 pub use cgroup::CgroupUsage;
+pub use cpu::cpu_time;
+pub use disk::FileSystem;
 pub use metrics::{
-    CacheMetrics, CgroupMetrics, ControllerMetrics, LastRestart, Metrics, ModelMetrics, ModelPoolMetrics,
-    Performance, Quantiles, StageMetrics, SymbolMetrics, SystemMetrics,
+    ActiveAlert, CacheMetrics, CgroupMetrics, ControllerMetrics, LastRestart, Metrics, ModelMetrics,
+    ModelPoolMetrics, Performance, Quantiles, StageMetrics, SymbolMetrics, SystemMetrics,
 };
 pub use process::{ProcessProbe, ProcessUsage, this_process};

@@ -3,7 +3,7 @@
 use super::{Ledger, Outlets, Progress};
 use crate::domain::{AlertEvent, Outcome, SeriesKey, SymbolPerformance, Timestamp, pause_ms};
 use crate::link::{Stage, clock};
-use crate::store::{Store, StoreError};
+use crate::store::{Gauge, Store, StoreError, StoreReading};
 use crossbeam::channel::{Receiver, RecvTimeoutError};
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
@@ -26,6 +26,9 @@ pub struct PersistStage {
     give_up: Receiver<()>,
     unsaved: AtomicU64,
     retries: AtomicU64,
+    /// Since when the store has failed, by the clock; 0 while it takes what it is given.
+    failing_since_ns: AtomicU64,
+    gauge: Option<Gauge>,
     /// What came out.
     pub ledger: Arc<Ledger>,
     /// Who is told.
@@ -51,6 +54,7 @@ impl PersistStage {
         outlets: Arc<Outlets>,
         give_up: Receiver<()>,
     ) -> Self {
+        let gauge = store.gauge();
         let state = State {
             store,
             progress: Progress::default(),
@@ -62,6 +66,8 @@ impl PersistStage {
             give_up,
             unsaved: AtomicU64::new(0),
             retries: AtomicU64::new(0),
+            failing_since_ns: AtomicU64::new(0),
+            gauge,
             ledger,
             outlets,
         }
@@ -75,6 +81,16 @@ impl PersistStage {
     /// How often a store that failed was asked again: it is what is away, not this stage that stands still.
     pub fn retries(&self) -> u64 {
         self.retries.load(Ordering::Relaxed)
+    }
+
+    /// How the store is.
+    pub fn store(&self) -> StoreReading {
+        let reading = self.gauge.as_ref().map_or_else(StoreReading::default, |gauge| gauge());
+        let failing = match self.failing_since_ns.load(Ordering::Relaxed) {
+            0 => None,
+            since_ns => Some(Duration::from_nanos(clock::now_ns().saturating_sub(since_ns))),
+        };
+        StoreReading { away: reading.away.max(failing), ..reading }
     }
 
     /// Stores what the process says of itself, between two batches; `None` where one was in work for `patience`.
@@ -109,7 +125,10 @@ impl PersistStage {
             // A store of the caller's own may panic: that is a failure like others, and costs no outcome.
             let written = catch_unwind(AssertUnwindSafe(|| store.write(outcomes, watermarks)));
             let error = match written {
-                Ok(Ok(())) => return Ok(()),
+                Ok(Ok(())) => {
+                    self.failing_since_ns.store(0, Ordering::Relaxed);
+                    return Ok(());
+                }
                 Ok(Err(error)) => error,
                 Err(_) => panicked(attempt < PANICS_MAX),
             };
@@ -117,6 +136,9 @@ impl PersistStage {
                 return Err(error);
             }
             self.retries.fetch_add(1, Ordering::Relaxed);
+            if attempt == 1 {
+                self.failing_since_ns.store(clock::now_ns(), Ordering::Relaxed);
+            }
             let pause = Duration::from_millis(pause_ms(attempt, clock::now_ns()));
             tracing::warn!(%error, attempt, pause_ms = pause.as_millis() as u64, "store failed; will try again");
             if self.give_up.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {

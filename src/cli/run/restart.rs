@@ -67,7 +67,7 @@ pub(super) fn replace(
     log: &mut Option<LogGuard>,
 ) -> Result<StopReport, CliError> {
     let settings = engine.settings();
-    let budget = budget(settings);
+    let budget = budget(&settings);
     let now_ms = u64::try_from(Timestamp::now().as_millis()).unwrap_or(0);
     let next = budget.next(&generation().past_ms, now_ms);
     let pause = match next {
