@@ -9,7 +9,7 @@
 //!
 //! Start with [`Engine`]. The modules follow the way of a bar: [`source`], [`ingest`], [`feature`],
 //! [`predict`], [`persist`], [`store`]; [`topology`] wires the stages with what [`link`] offers, in the
-//! words of [`domain`].
+//! words of [`domain`]. [`serve`] is what can be seen and called from outside.
 
 pub mod alert;
 pub mod cli;
@@ -25,6 +25,7 @@ pub mod link;
 pub mod observe;
 pub mod persist;
 pub mod predict;
+pub mod serve;
 pub mod source;
 pub mod store;
 pub mod topology;

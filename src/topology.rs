@@ -32,7 +32,7 @@ use crate::predict::{Loading, Models, PredictStage};
 use crate::store::{Store, StoreError, StoreReading};
 pub use control::{control, place_of};
 use crossbeam::channel::Receiver;
-pub use line::TopologyError;
+pub use line::{Asked, TopologyError};
 use line::{Control, Line, line};
 use parking_lot::RwLock;
 use routes::Routes;
@@ -264,14 +264,18 @@ impl Topology {
         Ok(())
     }
 
-    /// Puts a question in, behind the bars of its series; false when no bar of that series ever came.
-    pub fn put_ask(&self, series: &SeriesKey, ask: Ask, stamps: crate::domain::Stamps) -> bool {
-        let key = self.series.read().get(series).map(|wired| Arc::clone(&wired.ingest));
-        let known = key.is_some();
-        if let Some(key) = key {
-            key.put(Incoming::Ask { ask, stamps }, Lane::High);
+    /// Puts a question in, behind the bars of its series; while ingest is full it is waited for, or given up.
+    pub fn put_ask(&self, series: &SeriesKey, ask: Ask, stamps: crate::domain::Stamps, wait: bool) -> Asked {
+        let Some(key) = self.series.read().get(series).map(|wired| Arc::clone(&wired.ingest)) else {
+            return Asked::NoSeries;
+        };
+        let item = Incoming::Ask { ask, stamps };
+        if wait {
+            key.put(item, Lane::High);
+        } else if key.try_put(item, Lane::High).is_err() {
+            return Asked::Full;
         }
-        known
+        Asked::Taken
     }
 
     /// All lines as data flows, with what belongs to no stage of its own.

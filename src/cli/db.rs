@@ -4,6 +4,7 @@ use super::{CliError, settings::ConfigOptions};
 use crate::config::{BarTable, Settings, StoreUrl};
 use crate::database::{Server, Session, schema};
 use crate::source;
+use crate::store::Waiting;
 use std::io::Write as _;
 
 #[derive(clap::Subcommand)]
@@ -72,6 +73,18 @@ fn init(Init { arguments, watch }: &Init) -> Result<(), CliError> {
     Ok(())
 }
 
+/// What waits on this machine, for whatever database.
+fn spool(out: &mut impl std::io::Write, folder: &std::path::Path) -> std::io::Result<()> {
+    let name = folder.display();
+    match Waiting::of(folder) {
+        Ok(Waiting { bytes: 0, aside: 0 }) => writeln!(out, "spool {name}: nothing waits"),
+        Ok(Waiting { bytes, aside }) => {
+            writeln!(out, "spool {name}: {bytes} bytes wait; files with lines put aside (.bad): {aside}")
+        }
+        Err(error) => writeln!(out, "spool {name}: cannot be read: {error}"),
+    }
+}
+
 fn status(arguments: &Arguments) -> Result<(), CliError> {
     let (mut session, name) = connect(arguments, &arguments.options.load()?.settings, false)?;
     let status = schema::status(&mut session)?;
@@ -90,9 +103,17 @@ fn status(arguments: &Arguments) -> Result<(), CliError> {
         }
     }
     match status.version {
-        Some(version) => writeln!(out, "version {version}, this program writes {}", schema::VERSION)?,
+        Some(version) => {
+            let pending = (version + 1)..=schema::VERSION;
+            write!(out, "version {version}, this program writes {}", schema::VERSION)?;
+            match pending.count() {
+                0 => writeln!(out)?,
+                count => writeln!(out, "; migrations pending: {count}, `vela db init` applies them")?,
+            }
+        }
         None => writeln!(out, "no tables of vela's: `vela db init` makes them")?,
     }
+    spool(&mut out, &arguments.options.load()?.settings.store.spool_path)?;
     // For scripts: success means that `vela run` can use it.
     Ok(schema::require(&mut session, &name)?)
 }

@@ -8,12 +8,14 @@ use super::{CliError, signals};
 use crate::config::{Settings, SourceKind, StoreUrl};
 use crate::domain::Timestamp;
 use crate::engine::{Engine, Overrides};
+use crate::serve::Server;
 use crate::source::market::{Instrument, Market, MarketSettings};
 use crate::source::{Pace, Simulated, Source as _};
 use crate::store::SqliteStore;
 use screen::Screen;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Enough for every feature of the demo's models to be stable.
@@ -46,6 +48,9 @@ pub(super) struct Arguments {
     /// Where the demo keeps its models and its SQLite file; made anew at every start
     #[arg(long, default_value = "vela-demo", value_name = "DIR")]
     dir: PathBuf,
+    /// Where to serve HTTP while it runs: an address and a port, or "" for nowhere
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
     /// Only write the market's bars as CSV files into this folder
     #[arg(long, value_name = "DIR")]
     export: Option<PathBuf>,
@@ -150,6 +155,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     settings.source.kind = SourceKind::None;
     settings.store.url = StoreUrl::Sqlite(database.clone());
     settings.log.path = PathBuf::new();
+    if let Some(listen) = &arguments.listen {
+        settings.serve.listen.clone_from(listen);
+    }
     let _log = super::run::start_log(&settings)?;
     let models = super::runtime::open_models(&settings)?;
     models.preload_all();
@@ -171,9 +179,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         accept_future: true,
     };
     let begin = Instant::now();
-    let engine = Engine::start_with(settings, overrides)?;
+    let engine = Arc::new(Engine::start_with(settings, overrides)?);
+    let mut server = None;
     if !arguments.once {
-        let mut screen = Screen::new(&engine);
+        server = super::run::start_server(&engine, arguments.listen.is_none())?;
+        let mut screen = Screen::new(&engine, server.as_ref().map(Server::address));
         while !engine.wait_source(TICK) {
             if stop.try_recv().is_ok() {
                 break;
@@ -189,6 +199,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         }
     }
     let report = engine.stop()?;
+    drop(server);
     let report = Report {
         metrics: engine.metrics(),
         stop: report,

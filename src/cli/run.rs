@@ -3,11 +3,12 @@
 mod restart;
 
 use super::{CliError, settings::ConfigOptions, signals};
-use crate::config::{Settings, SourceKind, StoreUrl};
+use crate::config::{SetBy, Settings, SourceKind, StoreUrl};
 use crate::control::{Cause, systemd::Manager};
 use crate::domain::pause_ms;
 use crate::engine::{Engine, Overrides};
 use crate::observe::log::{self, LogOptions};
+use crate::serve::{ServeError, Server};
 use crate::store::{self, Store, Watermark};
 use crossbeam::channel::{Receiver, RecvTimeoutError, select};
 use std::io::Write as _;
@@ -22,6 +23,9 @@ const WATCHDOG_SILENCE_MAX: Duration = Duration::from_secs(70);
 
 /// How often it is said again that the store is waited for.
 const SAY_AGAIN: Duration = Duration::from_secs(10);
+
+/// The key of the address that HTTP is served at.
+const LISTEN: &str = "serve.listen";
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -86,10 +90,24 @@ enum End {
     Restart(Cause),
 }
 
+/// Serves the engine over HTTP. An address that nobody chose and another program has is no reason not to predict.
+pub(super) fn start_server(engine: &Arc<Engine>, by_default: bool) -> Result<Option<Server>, CliError> {
+    match Server::start(engine) {
+        Err(error @ ServeError::Listen { .. }) if by_default => {
+            tracing::warn!(%error, "HTTP is not served");
+            say(format_args!("HTTP is not served: {error}"));
+            Ok(None)
+        }
+        started => started.map_err(|error| CliError::Failed(error.to_string())),
+    }
+}
+
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let stop = signals::stop_requests()?;
     let manager = Manager::of_environment();
-    let settings = arguments.options.load()?.settings;
+    let loaded = arguments.options.load()?;
+    let listens_by_default = loaded.origins.get(LISTEN) == Some(&SetBy::Default);
+    let settings = loaded.settings;
     let mut log = Some(start_log(&settings)?);
     restart::begin(&stop, &manager)?;
     let models = super::runtime::open_models(&settings)?;
@@ -98,8 +116,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let overrides =
         Overrides { models: Some(models), store: Some(store), watermarks, ..Overrides::default() };
     let engine = Arc::new(Engine::start_with(settings, overrides)?);
+    let server = start_server(&engine, listens_by_default)?;
     let models = engine.catalogue().models().len();
     tracing::info!(models, version = env!("CARGO_PKG_VERSION"), "started");
+    if let Some(server) = &server {
+        say(format_args!("http://{} shows what it does", server.address()));
+    }
     say(format_args!("vela runs with {models} models; Ctrl-C or SIGTERM stops it cleanly"));
     manager.ready(&format!("{models} models"));
     let report = match serve(&engine, &stop.receiver, &manager) {
@@ -110,6 +132,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         // Comes back only where it is not to be replaced, or cannot be.
         End::Restart(cause) => restart::replace(&engine, &cause, (&stop, &manager), &mut log)?,
     };
+    // Until then it is said what stops, and what comes out of it.
+    drop(server);
     log_performance(&engine);
     let metrics = engine.metrics();
     let performance = &metrics.performance;

@@ -9,8 +9,8 @@ use super::watch::{Rules, default_rules};
 use super::{BarTable, CatchUp, LogLevel, PostgresUrl, SourceKind, StoreUrl};
 use crate::domain::{GapPolicy, Lane, MarketHours, Stability};
 use Allowed::{
-    Bool, Fraction, Hours, HttpUrlOrEmpty, Lanes, OneOf, PathOrEmpty, PostgresOrEmpty, SqlName, Store,
-    Tables, Whole,
+    Bool, Fraction, Hosts, Hours, HttpUrlOrEmpty, Lanes, Listen, OneOf, PathOrEmpty, PostgresOrEmpty,
+    SqlName, Store, Tables, Whole,
 };
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -288,6 +288,54 @@ settings! {
 
         /// How long the server may work on one statement before it ends it. 0: as long as it takes.
         statement_timeout_ms: u64 = 10_000, Whole(0..=3_600_000), "ms", Restart;
+    }
+
+    /// HTTP: the API, metrics, the stream of predictions.
+    serve: ServeSettings {
+        /// Where `vela run` and `vela demo` listen; "": nowhere. Any address but 127.0.0.1 needs a token.
+        listen: String = "127.0.0.1:8080".to_owned(), Listen, "", Restart;
+
+        /// The file whose first line is the token that requests must carry: `Authorization: Bearer TOKEN`.
+        token_file: PathBuf = PathBuf::new(), PathOrEmpty, "", Restart;
+
+        /// Whether other machines may connect although there is no token. Otherwise that is refused at start.
+        allow_public: bool = false, Bool, "", Restart;
+
+        /// Further names that it is reached by. Pages of other hosts neither change anything nor open the stream.
+        hosts: String = String::new(), Hosts, "", Restart;
+
+        /// The most connections at a time, streams not counted. Each has a thread. Further ones get 503.
+        connections_max: usize = 256, Whole(1..=10_000), "connections", Restart;
+
+        /// The most clients of the stream of predictions at a time. Further ones get 503.
+        streams_max: usize = 512, Whole(1..=10_000), "clients", Restart;
+
+        /// The longest first line and headers of a request.
+        head_bytes_max: usize = 16_384, Whole(1024..=1_048_576), "bytes", Restart;
+
+        /// The longest body of a request.
+        body_bytes_max: usize = 4_194_304, Whole(1024..=1_073_741_824), "bytes", Restart;
+
+        /// How long a client may take to send a request's first line and headers.
+        head_deadline_ms: u64 = 5000, Whole(100..=600_000), "ms", Restart;
+
+        /// How long it may take to send the body, and to take the answer.
+        transfer_deadline_ms: u64 = 30_000, Whole(100..=3_600_000), "ms", Restart;
+
+        /// How long a connection without a request is kept.
+        idle_s: u64 = 60, Whole(1..=86_400), "s", Restart;
+
+        /// Requests a second of one client's address; more get 429. 0: no bound at 127.0.0.1, 1000 elsewhere.
+        requests_per_s_max: u64 = 0, Whole(0..=10_000_000), "requests a second", Restart;
+
+        /// How many of the newest outcomes are kept in memory, for /api/predictions and clients that come back.
+        recent_max: usize = 20_000, Whole(1..=10_000_000), "outcomes", Restart;
+
+        /// How many keys may have their newest prediction waiting for a client of the stream that is behind.
+        stream_queue_max: usize = 4096, Whole(1..=1_000_000), "predictions", Restart;
+
+        /// How often the stream says that it is alive, and how much a client missed.
+        stream_heartbeat_s: u64 = 15, Whole(1..=3600), "s", Restart;
     }
 
     /// Who is told when something is wrong: the log, the store, and a webhook. An alert is raised once, repeated

@@ -42,9 +42,12 @@ pub(super) fn read(key: &Key, raw: Raw<'_>, folder: Option<&Path>) -> Result<Val
         Allowed::Whole(_) => Value::Whole(whole(key, raw)?),
         Allowed::Fraction(_) => Value::Fraction(fraction(key, raw)?),
         Allowed::Bool => Value::Bool(boolean(key, raw)?),
-        Allowed::OneOf(_) | Allowed::SqlName | Allowed::Hours | Allowed::HttpUrlOrEmpty => {
-            Value::Text(text(key, raw)?.to_owned())
-        }
+        Allowed::OneOf(_)
+        | Allowed::SqlName
+        | Allowed::Hours
+        | Allowed::HttpUrlOrEmpty
+        | Allowed::Listen
+        | Allowed::Hosts => Value::Text(text(key, raw)?.to_owned()),
         Allowed::Path | Allowed::PathOrEmpty => Value::Path(beside(folder, Path::new(text(key, raw)?))),
         Allowed::Store => match StoreUrl::parse(text(key, raw)?) {
             Some(StoreUrl::Sqlite(path)) => Value::Store(StoreUrl::Sqlite(beside(folder, &path))),
@@ -87,6 +90,12 @@ pub(super) fn check(key: &Key, value: &Value) -> Result<(), String> {
         (Allowed::PathOrEmpty, Value::Path(path)) => path_fits(path),
         (Allowed::SqlName, Value::Text(name)) => is_sql_name(name),
         (Allowed::Hours, Value::Text(hours)) => hours.parse::<MarketHours>().is_ok(),
+        (Allowed::Listen, Value::Text(address)) => {
+            address.is_empty() || address.parse::<std::net::SocketAddr>().is_ok()
+        }
+        (Allowed::Hosts, Value::Text(hosts)) => {
+            hosts.is_empty() || hosts.split(',').map(str::trim).all(is_host_name)
+        }
         (Allowed::Store, Value::Store(StoreUrl::None | StoreUrl::Postgres(_))) => true,
         (Allowed::Store, Value::Store(StoreUrl::Sqlite(path))) => {
             !path.as_os_str().is_empty() && path_fits(path)
@@ -213,6 +222,12 @@ fn is_sql_name(name: &str) -> bool {
             && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
     };
     name.split('.').count() <= 2 && name.split('.').all(part_fits)
+}
+
+/// A host's name or address, without a port.
+fn is_host_name(name: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
+    !name.is_empty() && name.len() <= 253 && name.bytes().all(fits)
 }
 
 fn symbol_checked(symbol: &str) -> Result<(), String> {

@@ -78,6 +78,13 @@ pub fn render_effective(loaded: &Loaded) -> String {
     out
 }
 
+impl Value {
+    /// It as TOML writes it, without its secrets.
+    pub fn shown(&self) -> String {
+        masked(&toml_of(self)).into_owned()
+    }
+}
+
 /// A value as TOML writes it.
 pub(super) fn toml_of(value: &Value) -> String {
     match value {

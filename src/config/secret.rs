@@ -21,7 +21,8 @@ pub fn masked(text: &str) -> Cow<'_, str> {
 /// Whether a key of this name holds a secret.
 pub(super) fn is_secret(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
-    ["password", "secret", "token"].iter().any(|word| lower.contains(word))
+    // Where a secret lies is none.
+    !lower.ends_with("_file") && ["password", "secret", "token"].iter().any(|word| lower.contains(word))
 }
 
 fn user_password_masked(text: &str) -> Option<String> {

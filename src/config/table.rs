@@ -37,6 +37,10 @@ pub enum Allowed {
     SqlName,
     /// `none`, `sqlite:` and the path of a file, or the URL of a PostgreSQL database.
     Store,
+    /// An IP address and a port to listen at, or the empty text.
+    Listen,
+    /// Names of hosts, separated by commas, or the empty text.
+    Hosts,
     /// The URL of a PostgreSQL database, or the empty text.
     PostgresOrEmpty,
     /// Tables of bars in a PostgreSQL database.
@@ -162,6 +166,8 @@ impl Allowed {
             | Self::Store
             | Self::PostgresOrEmpty
             | Self::HttpUrlOrEmpty
+            | Self::Listen
+            | Self::Hosts
             | Self::Hours => "a string",
         }
     }
@@ -182,6 +188,8 @@ impl fmt::Display for Allowed {
             Self::Store => {
                 f.write_str("\"none\", \"sqlite:\" and the path of a file, or \"postgres://USER@HOST/DATABASE\"")
             }
+            Self::Listen => f.write_str("an IP address with a port, such as \"127.0.0.1:8080\", or \"\""),
+            Self::Hosts => f.write_str("names of hosts, separated by commas, or \"\""),
             Self::PostgresOrEmpty => f.write_str("\"postgres://USER@HOST/DATABASE\", or \"\""),
             Self::Tables => f.write_str(
                 "tables with name and, where needed, symbol, timeframe, columns = { ts = \"open_time\", ... }",

@@ -2,6 +2,7 @@
 
 use super::{Engine, intake::arrived};
 use crate::domain::{Ask, Bar, Origin, Outcome, Place, Reason, Refusal, SeriesKey, Timeframe, Timestamp};
+use crate::topology::Asked;
 use crossbeam::channel::{Receiver, bounded};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,40 +25,72 @@ impl Pending {
     }
 }
 
+/// What is done while the first stage is full.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Full {
+    Wait,
+    GiveUp,
+}
+
 impl Engine {
     /// Asks for the newest closed bar's prediction, `horizon` bars ahead. It is computed behind the bars of
-    /// that series that were taken before, stored like any other, and ahead of other work.
+    /// that series that were taken before, stored like any other, and ahead of other work. Waits while the
+    /// ingest stage is full.
     pub fn predict(&self, symbol: &str, timeframe: Timeframe, horizon: u32) -> Pending {
-        self.ask(symbol, timeframe, horizon, None)
+        self.ask((symbol, timeframe, horizon), None, Full::Wait).0
     }
 
     /// Asks what would be predicted if a bar that has not closed yet closed as it is now. Nothing changes and
     /// nothing is stored. The bar must be newer than the newest closed one of its series.
     pub fn peek(&self, symbol: &str, timeframe: Timeframe, horizon: u32, bar: Bar) -> Pending {
-        self.ask(symbol, timeframe, horizon, Some(bar))
+        self.ask((symbol, timeframe, horizon), Some(bar), Full::Wait).0
     }
 
-    fn ask(&self, symbol: &str, timeframe: Timeframe, horizon: u32, provisional: Option<Bar>) -> Pending {
+    /// [`Engine::predict`], or with a bar [`Engine::peek`], for a caller that must not wait: `None` while the
+    /// ingest stage is full.
+    pub fn try_predict(
+        &self,
+        symbol: &str,
+        timeframe: Timeframe,
+        horizon: u32,
+        provisional: Option<Bar>,
+    ) -> Option<Pending> {
+        let (pending, taken) = self.ask((symbol, timeframe, horizon), provisional, Full::GiveUp);
+        taken.then_some(pending)
+    }
+
+    /// Puts a question in; false where the stage was full and it was given up.
+    fn ask(
+        &self,
+        (symbol, timeframe, horizon): (&str, Timeframe, u32),
+        provisional: Option<Bar>,
+        full: Full,
+    ) -> (Pending, bool) {
         let (sender, receiver) = bounded(1);
         let answer = move |outcome: &Outcome| {
             // Nobody may be waiting any more.
             let _ = sender.try_send(Outcome { reply: None, ..outcome.clone() });
         };
-        let series = SeriesKey::new(symbol, timeframe);
+        let pending = Pending { receiver };
         let ask = Ask { horizon: Some(horizon), provisional, reply: Arc::new(answer) };
         let reply = Arc::clone(&ask.reply);
-        let inside = self.gate.enter();
-        let known = inside.is_some()
-            && series.as_ref().is_ok_and(|series| self.topology.put_ask(series, ask, arrived()));
-        if !known {
-            let refusal = match &series {
-                _ if inside.is_none() => Refusal::new(Reason::Stopping, "the engine has stopped"),
-                Ok(series) => Refusal::new(Reason::NoBar, format!("no bar of {series} has been taken yet")),
-                Err(error) => Refusal::new(Reason::NoBar, error.to_string()),
-            };
-            reply(&unanswerable(symbol, timeframe, horizon, refusal));
+        let refuse = |refusal| reply(&unanswerable(symbol, timeframe, horizon, refusal));
+        let Some(_inside) = self.gate.enter() else {
+            refuse(Refusal::new(Reason::Stopping, "the engine has stopped"));
+            return (pending, true);
+        };
+        match SeriesKey::new(symbol, timeframe) {
+            Err(error) => refuse(Refusal::new(Reason::NoBar, error.to_string())),
+            Ok(series) => match self.topology.put_ask(&series, ask, arrived(), full == Full::Wait) {
+                Asked::Taken => {}
+                Asked::Full => return (pending, false),
+                Asked::NoSeries => {
+                    let detail = format!("no bar of {series} has been taken yet");
+                    refuse(Refusal::new(Reason::NoBar, detail));
+                }
+            },
         }
-        Pending { receiver }
+        (pending, true)
     }
 
     /// [`Engine::predict`] for many at once, answered independently.

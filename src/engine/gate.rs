@@ -33,6 +33,11 @@ impl Gate {
         self.closed.store(true, Ordering::SeqCst);
     }
 
+    /// Whether nobody is let in any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
     /// Whether everybody has left before `deadline`.
     pub(super) fn empties(&self, deadline: Instant) -> bool {
         while self.inside.load(Ordering::SeqCst) > 0 {

@@ -4,6 +4,7 @@ mod ask;
 mod gate;
 mod health;
 mod intake;
+mod promoting;
 mod reporter;
 mod snapshot;
 mod stop;
@@ -27,7 +28,9 @@ use health::{Health, HealthThread};
 pub use intake::history;
 use intake::{Intake, SourceThread, behind};
 use parking_lot::Mutex;
+pub use promoting::PromoteError;
 use reporter::Reporter;
+pub use snapshot::Readings;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -252,6 +255,11 @@ impl Engine {
     /// The settings it runs with.
     pub fn settings(&self) -> Arc<Settings> {
         self.settings.load_full()
+    }
+
+    /// Whether it takes no more bars: it stops, or has.
+    pub fn is_stopping(&self) -> bool {
+        self.gate.is_closed()
     }
 
     /// Which models serve.

@@ -4,6 +4,8 @@ use super::Engine;
 use crate::alert::Standing;
 use crate::control::reexec::{Generation, generation};
 use crate::domain::Timestamp;
+use crate::feature::CacheReading;
+use crate::link::StageReading;
 use crate::observe::{
     ActiveAlert, BOUNDS_US, Buckets, CacheMetrics, CgroupMetrics, CgroupUsage, LastRestart, Metrics,
     ModelMetrics, ModelPoolMetrics, Performance, Quantiles, StageMetrics, SymbolMetrics, SystemMetrics,
@@ -11,11 +13,32 @@ use crate::observe::{
 use crate::persist::Tally;
 use crate::predict::Catalogue;
 use crate::topology::STAGES;
+use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+/// What [`Metrics`] sums up, as it was counted: for who makes histograms of it.
+#[derive(Clone, Debug)]
+pub struct Readings {
+    /// The stages, in flow order.
+    pub stages: Vec<StageReading>,
+    /// From a bar's arrival to its prediction being stored, over live bars, in ns.
+    pub latency: Histogram<u64>,
+    /// The feature cache.
+    pub cache: CacheReading,
+}
+
 impl Engine {
+    /// The distributions and counts at this moment.
+    pub fn readings(&self) -> Readings {
+        Readings {
+            stages: self.topology.read(),
+            latency: self.topology.ledger().latency().read().queue_wait,
+            cache: self.topology.cache().read(),
+        }
+    }
+
     /// Everything at this moment.
     pub fn metrics(&self) -> Metrics {
         let settings = self.settings.load();
@@ -64,7 +87,7 @@ impl Engine {
             },
             system: SystemMetrics {
                 memory_usage_mb: usage.memory_mb,
-                memory_limit_mb: self.settings.max_memory_mb,
+                memory_limit_mb: settings.max_memory_mb,
                 cpu_usage_percent: usage.cpu_percent,
                 cores: std::thread::available_parallelism().map_or(1, usize::from),
                 threads: usage.threads,

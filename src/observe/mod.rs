@@ -6,7 +6,7 @@ mod cpu;
 mod disk;
 pub mod log;
 mod metrics;
-mod process;
+pub mod process;
 
 pub use buckets::{BOUNDS_US, Buckets};
 pub use cgroup::CgroupUsage;

@@ -86,3 +86,48 @@ impl ProcessProbe {
         usage
     }
 }
+
+/// The process's own account, as the system keeps it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ProcessReading {
+    /// Processor time used, in user and system mode, in s.
+    pub cpu_s: f64,
+    /// Resident memory, in bytes.
+    pub resident_bytes: u64,
+    /// Virtual memory, in bytes.
+    pub virtual_bytes: u64,
+    /// Threads.
+    pub threads: u64,
+    /// Open file descriptors.
+    pub open_fds: u64,
+    /// When it started, in s since 1970.
+    pub start_unix_s: f64,
+}
+
+impl ProcessReading {
+    /// At this moment; `None` where the system has no `/proc`.
+    pub fn now() -> Option<Self> {
+        /// The unit of times in `/proc`: fixed by the kernel's interface for programs (`USER_HZ`).
+        const TICKS_PER_S: f64 = 100.0;
+        let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+        let status = std::fs::read_to_string("/proc/self/status").ok()?;
+        let machine = std::fs::read_to_string("/proc/stat").ok()?;
+        // The name, in parentheses, may hold anything; fields are counted from behind it, the third of proc(5).
+        let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+        let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
+        let boot_s: f64 =
+            machine.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
+        let kib = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            line.trim().trim_end_matches(" kB").trim().parse::<u64>().ok()
+        };
+        Some(Self {
+            cpu_s: (field(14)? + field(15)?) as f64 / TICKS_PER_S,
+            resident_bytes: kib("VmRSS:")? * 1024,
+            virtual_bytes: field(23)?,
+            threads: field(20)?,
+            open_fds: std::fs::read_dir("/proc/self/fd").ok()?.count() as u64,
+            start_unix_s: boot_s + field(22)? as f64 / TICKS_PER_S,
+        })
+    }
+}

@@ -1,9 +1,11 @@
 //! The models of one engine: what serves, the sessions for it, and what becomes of a version that fails.
 
 use super::catalogue::{Catalogue, CatalogueModel, FeatureCheck};
+use super::check::{self, CheckReport};
 use super::golden::{self, GoldenError};
+use super::manifest::Manifest;
 use super::pool::{Loading, Pool, PoolLimits, Slots};
-use super::registry::Registry;
+use super::registry::{MANIFEST_FILE, Registry, is_model_name};
 use super::runtime::{InstallProgress, Runtime, RuntimeError};
 use super::session::{RunError, RunLimits};
 use super::version::{Failure, Standing, Version};
@@ -72,6 +74,23 @@ impl Models {
     /// The models folder.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Tries a version as it would be tried before it serves, in a session of its own; `None` where it has no folder.
+    pub fn check_version(&self, model: &str, version: u32) -> Option<CheckReport> {
+        let folder = self.folder.join(model).join(version.to_string());
+        if !is_model_name(model) || !folder.is_dir() {
+            return None;
+        }
+        let PoolLimits { batch_max, run, .. } = *self.pool.limits();
+        let mut report = check::check(self.pool.runtime(), &folder, batch_max, run);
+        if report.passed
+            && let Ok(manifest) = Manifest::read(&folder.join(MANIFEST_FILE))
+            && let Err(error) = (self.usable)(&manifest.features, manifest.timeframe)
+        {
+            (report.passed, report.error) = (false, Some(error));
+        }
+        Some(report)
     }
 
     /// Looks again at the models that `wanted` names, and makes what it finds the catalogue; one caller at a

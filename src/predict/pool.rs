@@ -130,6 +130,11 @@ impl Pool {
         Self { runtime, slots, limits, counts: Arc::default(), creators: Creators::default() }
     }
 
+    /// What it loads with.
+    pub fn runtime(&self) -> &'static Runtime {
+        self.runtime
+    }
+
     /// Its bounds.
     pub fn limits(&self) -> &PoolLimits {
         &self.limits

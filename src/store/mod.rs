@@ -15,6 +15,7 @@ pub use self::postgres::{CHANNEL, PostgresStore};
 pub use csv::{Completion, CsvStore};
 pub use memory::MemoryStore;
 pub use null::Null;
+pub use spool::Waiting;
 pub use sqlite::SqliteStore;
 pub use tee::Tee;
 

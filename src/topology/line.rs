@@ -37,6 +37,17 @@ impl<S: Stage> Control for Line<S> {
     }
 }
 
+/// What became of a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// It is on its way.
+    Taken,
+    /// No bar of that series ever came.
+    NoSeries,
+    /// Ingest is full, and it was not to be waited for.
+    Full,
+}
+
 /// Why a topology cannot be built or extended.
 #[derive(Debug, thiserror::Error)]
 pub enum TopologyError {

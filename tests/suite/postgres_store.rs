@@ -6,6 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use vela::config::Settings;
+use vela::database::schema;
 use vela::domain::{
     Origin, Outcome, Place, Prediction, Reason, Refusal, SeriesKey, Stamps, Timeframe, Timestamp,
 };
@@ -59,6 +60,19 @@ fn init_is_safe_twice_and_by_many_at_once_and_status_says_what_is_there() {
     assert_eq!(said.iter().filter(|(_, text)| text.contains("nothing to do")).count(), 3, "{said:?}");
     let (good, text) = vela(&["db", "status"], &url);
     assert!(good && text.contains("trading.agentpreds") && !text.contains("missing"), "{text}");
+    assert!(text.contains("spool vela-spool: nothing waits"), "{text}");
+    // As an older program left it, with rows of its last outage.
+    let mut admin = postgres::Client::connect(&url, postgres::NoTls).unwrap();
+    admin.batch_execute("UPDATE trading.schema_version SET version = 0 WHERE version = 1; DELETE FROM trading.schema_version WHERE version > 1").unwrap();
+    let spool = mine.path().join("spool");
+    std::fs::create_dir_all(&spool).unwrap();
+    std::fs::write(spool.join("000000000001.rows"), "1234567").unwrap();
+    std::fs::write(spool.join("000000000001.bad"), "x").unwrap();
+    let set = format!("store.spool_path={}", spool.display());
+    let (good, text) = vela(&["db", "status", "--set", &set], &url);
+    let pending = format!("version 0, this program writes {0}; migrations pending: {0},", schema::VERSION);
+    assert!(!good && text.contains(&pending), "{text}");
+    assert!(text.contains("7 bytes wait; files with lines put aside (.bad): 1"), "{text}");
     let (good, text) = vela(&["db", "init"], "sqlite:vela.db");
     assert!(!good && text.contains("is no PostgreSQL database"), "{text}");
     let (good, text) = vela(&["db", "status"], "postgres://vela:s3cret@127.0.0.1:1/vela");

@@ -111,7 +111,8 @@ impl Home {
     /// hour of bars), and `more`.
     pub fn configure(&self, more: &str) {
         let text = "store.url = \"sqlite:vela.db\"\nmodels.path = \"models\"\n\
-                    log.path = \"logs/infer_realtime.log\"\nfeature.warm_up = \"defined\"\n";
+                    log.path = \"logs/infer_realtime.log\"\nfeature.warm_up = \"defined\"\n\
+                    serve.listen = \"\"\n";
         self.write("vela.toml", format!("{text}{more}"));
     }
 
@@ -150,7 +151,7 @@ impl Home {
     }
 }
 
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let (entry, target) = (entry.as_ref().unwrap(), to.join(entry.as_ref().unwrap().file_name()));

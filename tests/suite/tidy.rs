@@ -20,6 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("persist", &["domain", "link", "store"]),
     ("observe", &["domain"]),
     ("export", &["domain", "source", "ingest", "feature"]),
+    ("serve", &["domain", "link", "config", "alert", "control", "predict", "observe", "engine"]),
 ];
 
 /// (crate, the rooms that may name it).
@@ -31,6 +32,10 @@ const HEAVY: &[(&str, &[&str])] = &[
     ("indicatif", &["cli"]),
     ("parquet", &["source", "export"]),
     ("sysinfo", &["observe"]),
+    ("httparse", &["serve"]),
+    ("mio", &["serve"]),
+    ("tungstenite", &["serve"]),
+    ("ureq", &["control"]),
     ("signal_hook", &["cli"]),
 ];
 

@@ -8,6 +8,7 @@ use crate::persist::Subscription;
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// Outcomes that may wait between two looks.
@@ -26,6 +27,8 @@ pub(super) struct Screen {
     terminal: bool,
     drawn_lines: usize,
     drawn_at: Instant,
+    /// Where HTTP is served.
+    served_at: Option<SocketAddr>,
     /// When there were how many predictions, over the last [`RATE_OVER`].
     counts: VecDeque<(Instant, u64)>,
 }
@@ -46,8 +49,9 @@ fn line(outcome: &Outcome) -> Option<String> {
 }
 
 impl Screen {
-    pub(super) fn new(engine: &Engine) -> Self {
+    pub(super) fn new(engine: &Engine, served_at: Option<SocketAddr>) -> Self {
         Self {
+            served_at,
             stored: engine.subscribe(UNREAD_MAX),
             newest: VecDeque::new(),
             terminal: std::io::stdout().is_terminal(),
@@ -89,8 +93,9 @@ impl Screen {
             )?;
             return Ok(());
         }
+        let page = self.served_at.map(|address| format!("; http://{address}")).unwrap_or_default();
         let mut text =
-            format!("vela demo — a simulated market, real ONNX models; Ctrl-C stops\n\n{head}\n\n");
+            format!("vela demo — a simulated market, real ONNX models; Ctrl-C stops{page}\n\n{head}\n\n");
         let _ = writeln!(text, "{}", stage_table(&metrics));
         for line in &self.newest {
             let _ = writeln!(text, "{line}");

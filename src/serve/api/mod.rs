@@ -1,0 +1,82 @@
+//! The REST interface: one file for each thing that can be asked about.
+
+pub mod config;
+pub mod health;
+pub mod metrics;
+pub mod models;
+pub mod openapi;
+pub mod predict;
+pub mod predictions;
+
+use super::http::{Request, Response};
+use super::problem::Problem;
+use crate::domain::{SeriesKey, Timeframe};
+use std::borrow::Cow;
+use std::ops::RangeInclusive;
+
+/// Reads a body as JSON.
+fn body<'a, T: serde::Deserialize<'a>>(request: &Request<'a>) -> Result<T, Problem> {
+    if request.body.is_empty() {
+        return Err(Problem::bad("the body is empty: send JSON, see /openapi.json"));
+    }
+    serde_json::from_slice(request.body)
+        .map_err(|error| Problem::bad(format!("the body is not what is expected here: {error}")))
+}
+
+/// Answers with JSON that is not to be kept.
+fn answer<T: serde::Serialize + ?Sized>(response: &mut Response, status: u16, value: &T) {
+    response.json(status, value);
+    response.header("Cache-Control", "no-store");
+}
+
+fn timeframe(text: &str) -> Result<Timeframe, Problem> {
+    text.parse().map_err(|error| Problem::bad(format!("timeframe: {error}")))
+}
+
+fn symbol(text: &str) -> Result<(), Problem> {
+    SeriesKey::new(text, Timeframe::MINUTE)
+        .map(drop)
+        .map_err(|error| Problem::bad(format!("symbol: {error}")))
+}
+
+/// The parameters of a query: each known, each given once.
+struct Parameters<'a> {
+    given: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+}
+
+impl<'a> Parameters<'a> {
+    /// Those of `request`. An unknown one is most likely a known one misspelt, and would be missed.
+    fn read(request: &Request<'a>, known: &[&str]) -> Result<Self, Problem> {
+        let mut given: Vec<(Cow<'a, str>, Cow<'a, str>)> = Vec::new();
+        for (name, value) in request.parameters() {
+            if !known.contains(&&*name) {
+                let known = known.join(", ");
+                return Err(Problem::bad(format!("there is no parameter `{name}`: {known} are known")));
+            }
+            if given.iter().any(|(other, _)| *other == name) {
+                return Err(Problem::bad(format!("the parameter {name} is given twice: give it once")));
+            }
+            given.push((name, value));
+        }
+        Ok(Self { given })
+    }
+
+    fn get(&self, name: &str) -> Option<&str> {
+        self.given.iter().find(|(known, _)| known == name).map(|(_, value)| &**value)
+    }
+
+    fn needed(&self, name: &str) -> Result<&str, Problem> {
+        self.get(name).ok_or_else(|| Problem::bad(format!("the parameter {name} is missing")))
+    }
+
+    /// A whole number within `range`; `None` where it is not given.
+    fn number(&self, name: &str, range: RangeInclusive<u64>) -> Result<Option<u64>, Problem> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let digits = Some(text).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+        let number = digits.and_then(|text| text.parse::<u64>().ok()).filter(|number| range.contains(number));
+        let (from, to) = (range.start(), range.end());
+        let wrong =
+            || Problem::bad(format!("{name} = `{text}`: a whole number from {from} to {to} is allowed"));
+        number.map(Some).ok_or_else(wrong)
+    }
+}

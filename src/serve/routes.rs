@@ -1,0 +1,149 @@
+//! THE table of routes: what is answered, by whom, and who may ask. `openapi.json` says the same to programs; a test
+//! holds one against the other.
+
+use super::access::Guard;
+use super::http::{Method, Request, Response, Then, decoded};
+use super::problem::Problem;
+use super::service::Service;
+use super::{api, page, stream};
+use std::borrow::Cow;
+
+/// What a route's pattern caught, in its order.
+pub type Captures<'a> = Vec<Cow<'a, str>>;
+
+/// Answers a request of a route.
+pub type Answer = fn(&Service, &Request<'_>, &Captures<'_>, &mut Response) -> Result<Then, Problem>;
+
+/// One route.
+pub struct Route {
+    /// What it is asked with; HEAD goes where GET goes.
+    pub method: Method,
+    /// The path; `{name}` catches a segment.
+    pub pattern: &'static str,
+    /// Who may ask.
+    pub guard: Guard,
+    answer: Answer,
+}
+
+impl Route {
+    /// Answers.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub fn answer(
+        &self,
+        service: &Service,
+        request: &Request<'_>,
+        captures: &Captures<'_>,
+        response: &mut Response,
+    ) -> Result<Then, Problem> {
+        (self.answer)(service, request, captures, response)
+    }
+}
+
+macro_rules! routes {
+    ($($method:ident $pattern:literal, $guard:ident, $answer:expr;)+) => {
+        /// Every route.
+        pub static ROUTES: &[Route] = &[$(Route {
+            method: Method::$method,
+            pattern: $pattern,
+            guard: Guard::$guard,
+            answer: $answer,
+        },)+];
+    };
+}
+
+routes! {
+    Get "/", Open, page::index;
+    Get "/page/{file}", Open, page::file;
+    Get "/livez", Open, api::health::live;
+    Get "/readyz", Open, api::health::ready;
+    Get "/healthz", Open, api::health::healthz;
+    Get "/openapi.json", Open, api::openapi::document;
+    Get "/metrics", Token, api::metrics::prometheus;
+    Get "/api/metrics", Token, api::metrics::json;
+    Get "/api/health", Token, api::health::report;
+    Get "/api/predict", Token, api::predict::get;
+    Post "/api/predict", Token, api::predict::post;
+    Post "/api/predict/batch", Token, api::predict::batch;
+    Get "/api/predictions", Token, api::predictions::newest;
+    Get "/api/models", Token, api::models::list;
+    Post "/api/models/{name}/promote", Token, api::models::promote;
+    Post "/api/models/{name}/rollback", Token, api::models::rollback;
+    Get "/api/config", Token, api::config::show;
+    Patch "/api/config", Token, api::config::change;
+    Get "/api/stream", Stream, stream::open;
+}
+
+/// What a path leads to.
+pub enum Found<'a> {
+    /// A route, by its place in the table.
+    Route(usize, Captures<'a>),
+    /// Routes of other methods.
+    Others(Vec<&'static str>),
+    /// Nothing.
+    Nothing,
+}
+
+/// The route for `method` and `path`.
+pub fn find(method: Method, path: &str) -> Found<'_> {
+    let wanted = if method == Method::Head { Method::Get } else { method };
+    let mut others = Vec::new();
+    for (at, route) in ROUTES.iter().enumerate() {
+        let Some(captures) = caught(route.pattern, path) else { continue };
+        if route.method == wanted {
+            return Found::Route(at, captures);
+        }
+        others.push(route.method.name());
+        if route.method == Method::Get {
+            others.push(Method::Head.name());
+        }
+    }
+    if others.is_empty() { Found::Nothing } else { Found::Others(others) }
+}
+
+/// What `pattern` catches of `path`, if it fits.
+fn caught<'a>(pattern: &str, path: &'a str) -> Option<Captures<'a>> {
+    let fixed = pattern.split('{').next().unwrap_or(pattern);
+    let rest = path.strip_prefix(fixed)?;
+    if fixed.len() == pattern.len() {
+        return rest.is_empty().then(Vec::new);
+    }
+    let mut captures = Vec::with_capacity(2);
+    let mut wanted = pattern[fixed.len()..].split('/');
+    let mut segments = rest.split('/');
+    loop {
+        match (wanted.next(), segments.next()) {
+            (None, None) => return Some(captures),
+            (Some(wanted), Some(segment)) if wanted.starts_with('{') => {
+                let text = decoded(segment, false);
+                if text.is_empty() || text.contains(['/', '\0']) {
+                    return None;
+                }
+                captures.push(text);
+            }
+            (Some(wanted), Some(segment)) if wanted == segment => {}
+            _ => return None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_catch_whole_segments() {
+        let caught = |pattern, path| caught(pattern, path).map(|all| all.join(","));
+        assert_eq!(caught("/api/models/{name}/promote", "/api/models/a%20b/promote").as_deref(), Some("a b"));
+        assert_eq!(caught("/v2/models/{m}/versions/{v}", "/v2/models/a/versions/3").as_deref(), Some("a,3"));
+        for path in ["/api/models//promote", "/api/models/a%2Fb/promote", "/api/models/a/promote/"] {
+            assert_eq!(caught("/api/models/{name}/promote", path), None, "{path}");
+        }
+        assert_eq!(caught("/api/predict", "/api/predict").as_deref(), Some(""));
+        assert_eq!(caught("/api/predict", "/api/predictions"), None);
+        assert!(matches!(find(Method::Head, "/metrics"), Found::Route(..)));
+        assert!(matches!(find(Method::Delete, "/api/predict"), Found::Others(others) if others.len() == 3));
+        assert!(matches!(find(Method::Get, "/nothing"), Found::Nothing));
+    }
+}

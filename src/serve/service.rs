@@ -1,0 +1,111 @@
+//! What is served: who may ask, which route answers, what is counted.
+
+use super::access::{Access, Denied};
+use super::http::{Counts, Fault, Handler, Method, Request, Response, Then};
+use super::problem::Problem;
+use super::recent::Recent;
+use super::routes::{Found, ROUTES, find};
+use super::stream::Hub;
+use super::traffic::Traffic;
+use crate::engine::Engine;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+/// Everything that answers need.
+pub struct Service {
+    /// What is asked.
+    pub engine: Arc<Engine>,
+    /// Who may ask.
+    pub access: Access,
+    /// The newest outcomes.
+    pub recent: Arc<Recent>,
+    /// Who is told of predictions as they come.
+    pub hub: Arc<Hub>,
+    /// What was asked so far.
+    pub traffic: Traffic,
+    /// What the connections did so far; set once they are there.
+    pub connections: OnceLock<Arc<Counts>>,
+}
+
+impl Service {
+    /// A service of `engine`.
+    pub fn new(engine: Arc<Engine>, access: Access, recent: Arc<Recent>, hub: Arc<Hub>) -> Self {
+        let traffic = Traffic::new(ROUTES.len());
+        Self { engine, access, recent, hub, traffic, connections: OnceLock::new() }
+    }
+
+    fn allowed(&self, request: &Request<'_>, route: usize) -> Result<(), Problem> {
+        let guard = ROUTES[route].guard;
+        let changes = !request.method.is_safe() || guard == super::access::Guard::Stream;
+        self.access.check(request, guard, changes).map_err(|denied| match denied {
+            Denied::Host => {
+                let host = request.host;
+                let detail = format!("`{host}` is no name of this server: add it to serve.hosts if it is");
+                Problem::new(421, "wrong_host", detail)
+            }
+            Denied::Origin => {
+                let detail = "a page of another origin must not do this: serve it from here, or add its host to serve.hosts";
+                Problem::new(403, "wrong_origin", detail)
+            }
+            Denied::Token => {
+                let detail = "the token is missing or wrong: send `Authorization: Bearer TOKEN` (serve.token_file)";
+                Problem::new(401, "wrong_token", detail)
+            }
+        })
+    }
+}
+
+/// Puts `problem` into `response` as whoever asked for `path` expects it.
+fn refuse(problem: &Problem, response: &mut Response) {
+    problem.write(response);
+}
+
+impl Handler for Service {
+    fn refuses(&self, request: &Request<'_>, response: &mut Response) -> bool {
+        let (route, problem) = match find(request.method, request.path) {
+            Found::Route(route, _) => match self.allowed(request, route) {
+                Ok(()) => return false,
+                Err(problem) => (Some(route), problem),
+            },
+            Found::Others(others) if request.method == Method::Options => {
+                response.status = 204;
+                response.header("Allow", &format!("{}, OPTIONS", others.join(", ")));
+                self.traffic.note(None, 204, std::time::Duration::ZERO);
+                return true;
+            }
+            Found::Others(others) => {
+                let (method, allowed) = (request.method.name(), others.join(", "));
+                response.header("Allow", &allowed);
+                let detail = format!("{method} is not possible here: {allowed} is");
+                (None, Problem::new(405, "wrong_method", detail))
+            }
+            Found::Nothing => {
+                let detail = "there is nothing here: GET /openapi.json says what there is";
+                (None, Problem::new(404, "not_found", detail))
+            }
+        };
+        refuse(&problem, response);
+        self.traffic.note(route, problem.status, std::time::Duration::ZERO);
+        true
+    }
+
+    fn answer(&self, request: &Request<'_>, response: &mut Response) -> Then {
+        let begin = Instant::now();
+        // Looked for once before; what is not found was refused there.
+        let Found::Route(route, captures) = find(request.method, request.path) else {
+            refuse(&Problem::new(404, "not_found", "there is nothing here"), response);
+            return Then::Next;
+        };
+        let then = ROUTES[route].answer(self, request, &captures, response).unwrap_or_else(|problem| {
+            refuse(&problem, response);
+            Then::Next
+        });
+        self.traffic.note(Some(route), response.status, begin.elapsed());
+        then
+    }
+
+    fn fault(&self, fault: Fault, response: &mut Response) {
+        refuse(&Problem::new(fault.status, "bad_http", fault.detail), response);
+        self.traffic.note(None, fault.status, std::time::Duration::ZERO);
+    }
+}

@@ -1,0 +1,257 @@
+//! One client of the stream: what it wants, what waits for it, how far behind it is.
+
+use super::super::recent::{Event, Recent};
+use super::filter::{Filter, Wanted};
+use super::pending::Pending;
+use super::wire::{Gone, Wire};
+use crate::domain::Timestamp;
+use serde::Deserialize;
+use serde_json::json;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How many messages a client may send between two heartbeats.
+const MESSAGES_MAX: u32 = 1000;
+/// How many heartbeats a client may leave unanswered, or unread.
+const SILENCE_MAX: u32 = 3;
+
+/// What a client says.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Said {
+    Subscribe(Subscribe),
+    Unsubscribe,
+    Ping,
+}
+
+/// A subscription; it takes the place of the one before.
+#[derive(Debug, Deserialize)]
+struct Subscribe {
+    #[serde(flatten)]
+    wanted: Wanted,
+    /// Whether the latest event of every key comes first.
+    #[serde(default = "yes")]
+    snapshot: bool,
+    resume: Option<Resume>,
+}
+
+/// Where a client that was there before goes on: behind these numbers.
+#[derive(Debug, Deserialize)]
+struct Resume {
+    epoch: String,
+    #[serde(default, alias = "after")]
+    seq: HashMap<String, u64>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// How a client begins that says nothing itself: Server-Sent Events.
+#[derive(Clone, Debug, Default)]
+pub struct Opening {
+    /// What it wants.
+    pub wanted: Wanted,
+    /// Whether the latest event of every key comes first.
+    pub snapshot: bool,
+    /// The last event it had: its epoch and its number.
+    pub last: Option<(String, u64)>,
+}
+
+/// A client.
+pub struct Client {
+    wire: Wire,
+    filter: Option<Filter>,
+    pending: Pending,
+    keys_max: usize,
+    /// Since when it has not taken what waits.
+    blocked: Option<Instant>,
+    messages: u32,
+    seen: Instant,
+}
+
+impl Client {
+    /// A client that has not said what it wants.
+    pub fn new(wire: Wire, keys_max: usize) -> Self {
+        let pending = Pending::default();
+        Self { wire, filter: None, pending, keys_max, blocked: None, messages: 0, seen: Instant::now() }
+    }
+
+    /// Events it missed so far, (conflated, left out).
+    pub fn missed(&self) -> (u64, u64) {
+        (self.pending.conflated, self.pending.dropped)
+    }
+
+    /// Begins with what the request said.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn open(&mut self, opening: Opening, recent: &Recent) -> Result<(), Gone> {
+        let Opening { wanted, snapshot, last } = opening;
+        let last = last.filter(|(epoch, _)| epoch == recent.epoch());
+        let backlog = match &last {
+            Some((_, id)) => recent.since(|key| wanted.takes(key), |event| event.id > *id),
+            None if snapshot => recent.latest(|key| wanted.takes(key)),
+            None => Vec::new(),
+        };
+        self.begin(wanted, backlog, last.is_some(), recent)
+    }
+
+    fn begin(
+        &mut self,
+        wanted: Wanted,
+        backlog: Vec<Arc<Event>>,
+        resumed: bool,
+        recent: &Recent,
+    ) -> Result<(), Gone> {
+        self.filter = Some(Filter::new(wanted));
+        let text = json!({"type": "subscribed", "epoch": recent.epoch(), "resumed": resumed, "events": backlog.len()});
+        self.pending.begin(backlog);
+        self.say("subscribed", &text)?;
+        self.drain(recent)
+    }
+
+    /// Reads what it says.
+    ///
+    /// # Errors
+    /// When it is gone, or says too much.
+    pub fn hear(&mut self, recent: &Recent) -> Result<(), Gone> {
+        while let Some(text) = self.wire.read()? {
+            self.seen = Instant::now();
+            self.messages += 1;
+            if self.messages > MESSAGES_MAX {
+                return Err(Gone);
+            }
+            if !text.is_empty() {
+                self.answer(&text, recent)?;
+            }
+        }
+        // Answers to pings wait in the wire.
+        self.flush(recent)
+    }
+
+    fn answer(&mut self, text: &str, recent: &Recent) -> Result<(), Gone> {
+        let subscribe = match serde_json::from_str(text) {
+            Ok(Said::Subscribe(subscribe)) => subscribe,
+            Ok(Said::Unsubscribe) => {
+                self.filter = None;
+                self.pending.begin(Vec::new());
+                return self.say("unsubscribed", &json!({"type": "unsubscribed"}));
+            }
+            Ok(Said::Ping) => return self.say("pong", &json!({"type": "pong"})),
+            Err(error) => {
+                return self
+                    .complain(&format!("not understood: {error}; send {{\"type\":\"subscribe\", …}}"));
+            }
+        };
+        let Subscribe { wanted, snapshot, resume } = subscribe;
+        if let Err(detail) = wanted.check() {
+            return self.complain(&detail);
+        }
+        let resume = resume.filter(|resume| resume.epoch == recent.epoch());
+        let mut backlog = match snapshot {
+            true => recent.latest(|key| wanted.takes(key)),
+            false => Vec::new(),
+        };
+        if let Some(resume) = &resume {
+            // Of keys it knows, what it missed; of others, the latest.
+            backlog.retain(|event| !resume.seq.contains_key(&*event.key_text));
+            let missed = |event: &Event| resume.seq.get(&*event.key_text).is_some_and(|seq| event.seq > *seq);
+            backlog.extend(recent.since(|key| wanted.takes(key), missed));
+            backlog.sort_unstable_by_key(|event| event.id);
+        }
+        self.begin(wanted, backlog, resume.is_some(), recent)
+    }
+
+    fn complain(&mut self, detail: &str) -> Result<(), Gone> {
+        self.say("error", &json!({"type": "error", "detail": detail}))
+    }
+
+    fn say(&mut self, event: &str, text: &serde_json::Value) -> Result<(), Gone> {
+        let blocked = self.wire.send(event, None, &text.to_string())?;
+        self.note(blocked);
+        Ok(())
+    }
+
+    fn note(&mut self, blocked: bool) {
+        self.blocked = blocked.then(|| self.blocked.unwrap_or_else(Instant::now));
+    }
+
+    /// An event happened.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn offer(&mut self, event: &Arc<Event>, recent: &Recent) -> Result<(), Gone> {
+        let wanted = self.filter.as_mut().is_some_and(|filter| filter.takes(event.line, &event.key));
+        if !wanted {
+            return Ok(());
+        }
+        if self.blocked.is_some() || !self.pending.is_empty() {
+            self.pending.put(event, self.keys_max);
+            return Ok(());
+        }
+        self.pass(event, recent)
+    }
+
+    fn pass(&mut self, event: &Arc<Event>, recent: &Recent) -> Result<(), Gone> {
+        let kind = if event.key.predictions { "prediction" } else { "refusal" };
+        let id = match self.wire {
+            Wire::Events { .. } => Some(format!("{}-{}", recent.epoch(), event.id)),
+            Wire::Socket(_) => None,
+        };
+        let blocked = self.wire.send(kind, id.as_deref(), event.json())?;
+        self.note(blocked);
+        Ok(())
+    }
+
+    fn drain(&mut self, recent: &Recent) -> Result<(), Gone> {
+        while self.blocked.is_none()
+            && let Some(event) = self.pending.take()
+        {
+            self.pass(&event, recent)?;
+        }
+        Ok(())
+    }
+
+    /// Writes what waits, as far as it is taken.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn flush(&mut self, recent: &Recent) -> Result<(), Gone> {
+        loop {
+            let blocked = self.wire.flush()?;
+            self.note(blocked);
+            if blocked || self.pending.is_empty() {
+                return Ok(());
+            }
+            self.drain(recent)?;
+        }
+    }
+
+    /// Says that the stream is alive, and how much was missed.
+    ///
+    /// # Errors
+    /// When it is gone, or has not answered or read for too long.
+    pub fn beat(&mut self, interval: Duration, recent: &Recent) -> Result<(), Gone> {
+        self.messages = 0;
+        let patience = interval * SILENCE_MAX;
+        let silent = matches!(self.wire, Wire::Socket(_)) && self.seen.elapsed() > patience;
+        if silent || self.blocked.is_some_and(|since| since.elapsed() > patience) {
+            return Err(Gone);
+        }
+        if self.blocked.is_some() {
+            // It hears of it once it reads again.
+            return Ok(());
+        }
+        let (conflated, dropped) = self.missed();
+        let at = Timestamp::now().to_string();
+        let text = json!({
+            "type": "heartbeat", "at": at, "epoch": recent.epoch(), "conflated": conflated, "dropped": dropped
+        });
+        self.say("heartbeat", &text)?;
+        let blocked = self.wire.ping()?;
+        self.note(blocked || self.blocked.is_some());
+        self.flush(recent)
+    }
+}
