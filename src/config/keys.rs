@@ -351,7 +351,7 @@ settings! {
         /// Measures, each with the unit of its limit: "latency" (% of the live predictions since the last
         /// check that took longer than max_latency_ms), "errors" (% of the outcomes since then that are a
         /// failure of a model, a bar or vela; bars that warm up or have no model are none), "panics" (items
-        /// since then over which a worker panicked), "stalled" (s in which a stage with work finished
+        /// since then over which a worker panics), "stalled" (s in which a stage with work finished
         /// nothing), "queue" (% of a stage's bound), "feed_quiet" (bars that a series is behind the newest of
         /// its timeframe), "models_missing" (1 where no model serves), "models_refused" (entries of the
         /// models folder that cannot be read), "model_fallback" (versions of a model that fail while an older

@@ -103,7 +103,9 @@ pub(super) fn check(key: &Key, value: &Value) -> Result<(), String> {
         (Allowed::PostgresOrEmpty, Value::Postgres(_)) => true,
         (Allowed::Tables, Value::Tables(tables)) => {
             for table in tables {
-                table.check().map_err(|problem| format!("table `{}`: {problem}", table.name))?;
+                table
+                    .check()
+                    .map_err(|problem| format!("table `{}`: {problem}", table.name.escape_debug()))?;
             }
             true
         }

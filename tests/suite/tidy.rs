@@ -35,7 +35,7 @@ const HEAVY: &[(&str, &[&str])] = &[
     ("httparse", &["serve"]),
     ("mio", &["serve"]),
     ("tungstenite", &["serve"]),
-    ("ureq", &["control"]),
+    ("ureq", &["control", "cli"]),
     ("signal_hook", &["cli"]),
 ];
 

@@ -233,7 +233,12 @@ mod tests {
             serde_json::json!({"items": n, "depth": 3, "items_max": 1000, "workers": 2, "workers_max": 8,
                 "queue_wait_buckets": counts(n), "service_buckets": counts(n)})
         };
-        let tally = |n: u64, max: f64| serde_json::json!({"predictions_count": n, "errors_count": 1, "avg_latency_ms": 0.5, "max_latency_ms": max});
+        let tally = |n: u64, max: f64| {
+            let mut tally = serde_json::json!({"predictions_count": n, "errors_count": 1});
+            tally["avg_latency_ms"] = 0.5.into();
+            tally["max_latency_ms"] = max.into();
+            tally
+        };
         let metrics = serde_json::json!({
             "version": "9.9.9", "bucket_bounds_us": [100.0, 200.0], "stage_order": ["ingest", "persist"],
             "stages": {"ingest": stage(handled), "persist": stage(handled)},

@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn pieces_of_any_size_give_the_same_body() {
-        let wire = b"4\r\nWiki\r\n6;name=value\r\npedia \r\nE \r\nin \r\n\r\nchunks.\r\n0\r\nX: y\r\n\r\nGET";
+        let wire = b"4\r\nWiki\r\n6;name=value\r\npedia \r\nE\r\nin \r\n\r\nchunks.\r\n0\r\nX: y\r\n\r\nGET";
         for piece in [1, 2, 3, 7, wire.len()] {
             let (mut chunked, mut body, mut used) = (ChunkedBody::new(100), Vec::new(), 0);
             for part in wire.chunks(piece) {
