@@ -123,8 +123,8 @@ pub enum Verdict {
 /// What is remembered from one sample to the next.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Watch {
-    /// For each stage: its beats, and when it last got on, had nothing to do or waited for a later one.
-    stages: Vec<(u64, Duration)>,
+    /// For each stage: its beats, and since when it has been the last one with work without getting on.
+    stages: Vec<(u64, Option<Duration>)>,
     /// When memory was last given back, and how many pauses to leave until the next time.
     shrunk: Option<(Duration, u32)>,
 }
@@ -164,11 +164,12 @@ impl Watch {
     /// Only the last stage that has work can be at fault: those before it may be waiting for it.
     fn note(&mut self, stages: &[StageProgress], now: Duration) {
         let last = stages.iter().rposition(|stage| stage.depth > 0);
-        self.stages.resize(stages.len(), (0, now));
+        self.stages.resize(stages.len(), (0, None));
         for (index, (seen, stage)) in self.stages.iter_mut().zip(stages).enumerate() {
-            if Some(index) != last || stage.beats != seen.0 {
-                *seen = (stage.beats, now);
-            }
+            let got_on = stage.beats != seen.0;
+            // From the look that found it so: one that was idle until now, however long, has stood for no time.
+            let since = seen.1.filter(|_| !got_on).unwrap_or(now);
+            *seen = (stage.beats, (Some(index) == last).then_some(since));
         }
     }
 
@@ -177,7 +178,7 @@ impl Watch {
         let still = stages
             .iter()
             .zip(&self.stages)
-            .map(|(stage, (_, since))| (stage.name, now.saturating_sub(*since)));
+            .filter_map(|(stage, (_, since))| Some((stage.name, now.saturating_sub((*since)?))));
         still.max_by_key(|(_, since)| *since).filter(|(_, since)| !since.is_zero())
     }
 }
