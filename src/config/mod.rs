@@ -20,7 +20,7 @@ mod render;
 mod rules;
 mod secret;
 
-pub use choice::{CatchUp, LogLevel, PostgresUrl, SourceKind, StoreUrl};
+pub use choice::{CatchUp, LogLevel, PostgresUrl, SourceKind, Stale, StoreUrl};
 pub use keys::{
     DatabaseSettings, FeatureSettings, IngestSettings, KEYS, LogSettings, ModelsSettings, PersistSettings,
     PredictSettings, PrioritySettings, RuntimeSettings, Settings, SourceSettings, StoreSettings,

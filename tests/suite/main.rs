@@ -20,6 +20,7 @@ mod models_load;
 mod models_ugly;
 mod pool;
 mod postgres_store;
+mod priority;
 mod reports;
 mod service;
 mod service_support;

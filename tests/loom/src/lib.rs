@@ -20,6 +20,9 @@ mod sync {
         pub(super) fn push(&self, item: T) {
             self.0.lock().unwrap().push_back(item);
         }
+        pub(super) fn is_empty(&self) -> bool {
+            self.0.lock().unwrap().is_empty()
+        }
         pub(super) fn pop(&self) -> Option<T> {
             self.0.lock().unwrap().pop_front()
         }
