@@ -22,14 +22,14 @@ mod rows;
 use crate::alert::Severity;
 use crate::config::{FeatureSettings, Settings, Stale};
 use crate::domain::{
-    AlertEvent, Ask, Incoming, Lane, Origin, Outcome, SeriesId, SeriesKey, SymbolPerformance,
+    AlertEvent, Ask, Incoming, Lane, Origin, Outcome, SeriesId, SeriesKey, SymbolPerformance, Timestamp,
 };
 use crate::feature::{FeatureCache, FeatureRules, FeatureStage};
 use crate::ingest::{IngestKey, IngestStage, Ranking, RankingOptions};
 use crate::link::{Key, KeyOptions, LinkOptions, StageReading};
 use crate::persist::{Ledger, Outlets, PersistKey, PersistStage};
 use crate::predict::{Loading, Models, PredictStage};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, StoreReading};
 pub use control::{control, place_of};
 use crossbeam::channel::Receiver;
 pub use line::TopologyError;
@@ -321,6 +321,20 @@ impl Topology {
     /// Outcomes that the store did not take.
     pub fn unsaved(&self) -> u64 {
         self.persist.link.stage().unsaved()
+    }
+
+    /// How the store is.
+    pub fn store(&self) -> StoreReading {
+        self.persist.link.stage().store()
+    }
+
+    /// Every series with the open time of its newest bar.
+    pub fn newest_bars(&self) -> Vec<(Arc<SeriesKey>, Timestamp)> {
+        let all = self.series.read();
+        let newest = |(series, wired): (&Arc<SeriesKey>, &Wired)| {
+            Some((Arc::clone(series), wired.ingest.data.newest()?))
+        };
+        all.iter().filter_map(newest).collect()
     }
 
     /// Stores what the process says of itself; `None` where the store was busy for `patience`.

@@ -67,6 +67,28 @@ reasons! {
     Stopping = "stopping",
 }
 
+impl Reason {
+    /// Whether it is a failure of a bar, a model or vela. The others are as they have to be: a bar that came
+    /// twice, a feature that warms up, a series without a model.
+    pub const fn is_failure(self) -> bool {
+        matches!(
+            self,
+            Self::NotFinite
+                | Self::PriceNotPositive
+                | Self::NegativeVolume
+                | Self::HighBelowLow
+                | Self::OutsideRange
+                | Self::Unaligned
+                | Self::Future
+                | Self::ModelUnavailable
+                | Self::ModelTimeout
+                | Self::ModelFailed
+                | Self::OutputNotFinite
+                | Self::Panicked
+        )
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.code())

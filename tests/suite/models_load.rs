@@ -62,7 +62,7 @@ fn a_slow_model_hurts_only_itself() {
 }
 
 /// A pinned model whose session takes seconds to create.
-fn put_hanging(folder: &Folder, model: &str, salt: f32, symbol: &str) {
+pub fn put_hanging(folder: &Folder, model: &str, salt: f32, symbol: &str) {
     let toml = format!(
         "symbol = \"{symbol}\"\ntimeframe = \"1m\"\nhorizon = 1\nfeatures = [\"ret_1\"]\npinned = true\n"
     );

@@ -13,11 +13,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("store", &["domain", "config", "database"]),
     ("ingest", &["domain", "link"]),
     ("feature", &["domain", "link"]),
-    ("alert.rs", &[]),
+    ("alert.rs", &["domain"]),
+    ("alert", &["domain"]),
+    ("control", &["domain", "config", "link", "observe", "alert"]),
     ("predict", &["domain", "link", "config", "alert"]),
     ("persist", &["domain", "link", "store"]),
     ("observe", &["domain"]),
-    ("control", &["domain", "link", "config", "observe"]),
     ("export", &["domain", "source", "ingest", "feature"]),
 ];
 
@@ -30,6 +31,7 @@ const HEAVY: &[(&str, &[&str])] = &[
     ("indicatif", &["cli"]),
     ("parquet", &["source", "export"]),
     ("sysinfo", &["observe"]),
+    ("ureq", &["control"]),
     ("signal_hook", &["cli"]),
 ];
 
