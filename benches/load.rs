@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use vela::config::{SourceKind, Stability, Stale};
-use vela::domain::{Bar, Outcome, Reason, SeriesKey, Timeframe, Timestamp};
+use vela::config::{SourceKind, Stale};
+use vela::domain::{Bar, Outcome, Reason, SeriesKey, Stability, Timeframe, Timestamp};
 use vela::store::{Store, StoreError, Watermark};
 use vela::{Engine, Overrides, Settings};
 
