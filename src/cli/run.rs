@@ -1,6 +1,6 @@
 //! `vela run`: the service.
 
-use super::{CliError, settings::ConfigOptions, signals};
+use super::{CliError, reload::Reload, settings::ConfigOptions, signals};
 use crate::config::{Settings, SourceKind, StoreUrl};
 use crate::domain::pause_ms;
 use crate::engine::{Engine, Overrides};
@@ -70,9 +70,9 @@ fn open_store(
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let stop = signals::stop_requests()?;
+    let mut reload = Reload::new(&arguments.options)?;
     let settings = arguments.options.load()?.settings;
-    let _log = start_log(&settings)?;
-    let interval = Duration::from_secs(settings.log.performance_interval_s);
+    let log = start_log(&settings)?;
     let models = super::runtime::open_models(&settings)?;
     models.preload_some();
     let (store, watermarks) = open_store(&settings, &stop)?;
@@ -83,14 +83,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     tracing::info!(models, version = env!("CARGO_PKG_VERSION"), "started");
     say(format_args!("vela runs with {models} models; Ctrl-C or SIGTERM stops it cleanly"));
     let has_source = engine.settings().source.kind != SourceKind::None;
-    let mut next_report = Instant::now() + interval;
+    let mut last_report = Instant::now();
     while let Err(RecvTimeoutError::Timeout) = stop.recv_timeout(TICK) {
         if has_source && engine.wait_source(Duration::ZERO) {
             // A source that follows never ends by itself, but by an error.
             break;
         }
-        if Instant::now() >= next_report {
-            next_report += interval;
+        reload.look(&engine, &log);
+        let interval = Duration::from_secs(engine.settings().log.performance_interval_s);
+        if last_report.elapsed() >= interval {
+            last_report += interval;
             log_performance(&engine);
         }
     }

@@ -11,6 +11,7 @@
 
 mod table;
 
+mod change;
 mod choice;
 mod keys;
 mod load;
@@ -21,6 +22,7 @@ mod rules;
 mod secret;
 mod watch;
 
+pub use change::Reconfigured;
 pub use choice::{CatchUp, LogLevel, PostgresUrl, SourceKind, StoreUrl};
 pub use keys::{
     AlertSettings, DatabaseSettings, FeatureSettings, IngestSettings, KEYS, LogSettings, ModelsSettings,

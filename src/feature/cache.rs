@@ -8,7 +8,7 @@ use crate::link::clock;
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 const SHARDS_MAX: usize = 8;
 
@@ -40,11 +40,26 @@ struct Shard {
     order: VecDeque<(CacheKey, u64)>,
 }
 
+impl Shard {
+    /// Drops what has `expired`, and the oldest beyond `entries_max`.
+    fn keep(&mut self, entries_max: usize, expired: impl Fn(u64) -> bool) {
+        while let Some((oldest, inserted_ns)) = self.order.front().copied() {
+            if !expired(inserted_ns) && self.entries.len() <= entries_max {
+                break;
+            }
+            self.order.pop_front();
+            if self.entries.get(&oldest).is_some_and(|entry| entry.inserted_ns == inserted_ns) {
+                self.entries.remove(&oldest);
+            }
+        }
+    }
+}
+
 /// Vectors by (series, bar, feature set), bounded in number and age.
 pub struct FeatureCache {
     shards: Box<[Mutex<Shard>]>,
-    shard_entries_max: usize,
-    ttl_ns: u64,
+    shard_entries_max: AtomicUsize,
+    ttl_ns: AtomicU64,
     hits: AtomicU64,
     misses: AtomicU64,
     now_ns: fn() -> u64,
@@ -71,11 +86,21 @@ impl FeatureCache {
         let shards = entries_max.clamp(1, SHARDS_MAX);
         Self {
             shards: (0..shards).map(|_| Mutex::default()).collect(),
-            shard_entries_max: entries_max / shards,
-            ttl_ns: ttl_seconds.saturating_mul(1_000_000_000),
+            shard_entries_max: AtomicUsize::new(entries_max / shards),
+            ttl_ns: AtomicU64::new(ttl_seconds.saturating_mul(1_000_000_000)),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
             now_ns,
+        }
+    }
+
+    /// Changes how many vectors it holds at most, and for how long each is served. What is too much goes at once.
+    pub fn set_limits(&self, entries_max: usize, ttl_seconds: u64) {
+        let shard_entries_max = entries_max / self.shards.len();
+        self.shard_entries_max.store(shard_entries_max, Ordering::Relaxed);
+        self.ttl_ns.store(ttl_seconds.saturating_mul(1_000_000_000), Ordering::Relaxed);
+        for shard in &self.shards {
+            shard.lock().keep(shard_entries_max, |_| false);
         }
     }
 
@@ -91,7 +116,8 @@ impl FeatureCache {
         compute: impl FnOnce() -> FeatureVector,
     ) -> Arc<FeatureVector> {
         let now_ns = (self.now_ns)();
-        let live = |entry: &&Entry| now_ns.saturating_sub(entry.inserted_ns) < self.ttl_ns;
+        let ttl_ns = self.ttl_ns.load(Ordering::Relaxed);
+        let live = |entry: &&Entry| now_ns.saturating_sub(entry.inserted_ns) < ttl_ns;
         if let Some(entry) = self.shard(&key).lock().entries.get(&key).filter(live) {
             self.hits.fetch_add(1, Ordering::Relaxed);
             return Arc::clone(&entry.vector);
@@ -103,21 +129,13 @@ impl FeatureCache {
     }
 
     fn insert(&self, key: CacheKey, vector: &Arc<FeatureVector>, now_ns: u64) {
-        if self.shard_entries_max == 0 || self.ttl_ns == 0 {
+        let entries_max = self.shard_entries_max.load(Ordering::Relaxed);
+        let ttl_ns = self.ttl_ns.load(Ordering::Relaxed);
+        if entries_max == 0 || ttl_ns == 0 {
             return;
         }
         let mut shard = self.shard(&key).lock();
-        let shard = &mut *shard;
-        while let Some((oldest, inserted_ns)) = shard.order.front().copied() {
-            let expired = now_ns.saturating_sub(inserted_ns) >= self.ttl_ns;
-            if !expired && shard.entries.len() < self.shard_entries_max {
-                break;
-            }
-            shard.order.pop_front();
-            if shard.entries.get(&oldest).is_some_and(|entry| entry.inserted_ns == inserted_ns) {
-                shard.entries.remove(&oldest);
-            }
-        }
+        shard.keep(entries_max - 1, |inserted_ns| now_ns.saturating_sub(inserted_ns) >= ttl_ns);
         shard.entries.insert(key, Entry { vector: Arc::clone(vector), inserted_ns: now_ns });
         shard.order.push_back((key, now_ns));
     }

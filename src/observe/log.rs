@@ -9,6 +9,7 @@ use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Lines that may wait for the file; what comes beyond is dropped rather than waited for, and counted.
@@ -33,6 +34,18 @@ pub struct LogOptions<'a> {
 #[must_use]
 pub struct LogGuard {
     _writer: Option<WorkerGuard>,
+    set_level: Option<SetLevel>,
+}
+
+type SetLevel = Box<dyn Fn(Level) + Send + Sync>;
+
+impl LogGuard {
+    /// Changes what the file gets; nothing where there is none, or `VELA_LOG` says it.
+    pub fn set_level(&self, level: Level) {
+        if let Some(set_level) = &self.set_level {
+            set_level(level);
+        }
+    }
 }
 
 /// What passes: `VELA_LOG` says it module by module (`warn,vela::predict=debug`), else `level` does.
@@ -55,7 +68,7 @@ pub fn start(options: &LogOptions<'_>) -> std::io::Result<LogGuard> {
     let Some(path) = options.file else {
         // A second start (tests, an embedding program) leaves the first one's log in place.
         let _ = tracing_subscriber::registry().with(terminal).try_init();
-        return Ok(LogGuard { _writer: None });
+        return Ok(LogGuard { _writer: None, set_level: None });
     };
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
@@ -74,10 +87,10 @@ pub fn start(options: &LogOptions<'_>) -> std::io::Result<LogGuard> {
         .lossy(true)
         .thread_name("vela-log")
         .finish(rotating);
-    let file = tracing_subscriber::fmt::layer()
-        .with_writer(writer)
-        .with_ansi(false)
-        .with_filter(filter(options.level));
+    let (level, handle) = reload::Layer::new(filter(options.level));
+    let file = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(false).with_filter(level);
     let _ = tracing_subscriber::registry().with(terminal).with(file).try_init();
-    Ok(LogGuard { _writer: Some(guard) })
+    // It fails only where the log is gone.
+    let set_level: SetLevel = Box::new(move |level| drop(handle.reload(filter(level))));
+    Ok(LogGuard { _writer: Some(guard), set_level: Some(set_level) })
 }
