@@ -6,9 +6,12 @@
 use super::choice::{GAPS, STABILITY};
 use super::table::{Allowed, Change, Field, Key, Section, settings};
 use super::watch::{Rules, default_rules};
-use super::{CatchUp, LogLevel, SourceKind, StoreUrl};
+use super::{BarTable, CatchUp, LogLevel, PostgresUrl, SourceKind, StoreUrl};
 use crate::domain::{GapPolicy, Lane, MarketHours, Stability};
-use Allowed::{Bool, Fraction, Hours, HttpUrlOrEmpty, Lanes, OneOf, PathOrEmpty, SqlName, Store, Whole};
+use Allowed::{
+    Bool, Fraction, Hours, HttpUrlOrEmpty, Lanes, OneOf, PathOrEmpty, PostgresOrEmpty, SqlName, Store,
+    Tables, Whole,
+};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -74,19 +77,40 @@ settings! {
 
     /// Where bars come from.
     source: SourceSettings {
-        /// "sqlite": a table of an SQLite file, read as it grows. "csv": a folder with a growing file
-        /// SYMBOL_TIMEFRAME.csv for each series. "none": bars only come through the library.
+        /// "sqlite": a table of an SQLite file, read as it grows. "postgres": tables of a PostgreSQL database. "csv":
+        /// a folder with a growing file SYMBOL_TIMEFRAME.csv for each series. "none": bars only come through the library.
         kind: SourceKind = SourceKind::Sqlite, OneOf(SourceKind::WORDS), "", Restart;
 
         /// The database file, or the folder of CSV files. May be the file that the predictions go to.
-        /// Not read when kind = "none".
+        /// Not read with other kinds.
         path: PathBuf = PathBuf::from("vela.db"), Allowed::Path, "", Restart;
 
         /// The table that holds the bars, for kind = "sqlite".
         table: String = "ohlcv".to_owned(), SqlName, "", Restart;
 
+        /// The database, for kind = "postgres": "postgres://USER@HOST:PORT/NAME". "": that of store.url. A password is
+        /// better in the environment: PGPASSWORD, or VELA_SOURCE__URL with the whole URL.
+        url: Option<PostgresUrl> = None, PostgresOrEmpty, "", Restart;
+
+        /// The tables that hold the bars, for kind = "postgres"; none here: trading.ohlcv, as `vela db init` makes it.
+        /// Each is a [[source.tables]] with its name, symbol or timeframe where all its bars have the same, and
+        /// columns = { ts = "open_time", ... } for those that are not called symbol, timeframe, ts, open, high, low, close,
+        /// volume. ts may be a time, or a whole number since 1970 in any unit. A row is taken once its column `closed` is
+        /// true; where there is none (columns.closed = ""), once its time is over. In the environment and with --set: names
+        /// with commas between, or a TOML array. New bars are seen at once where `vela db init --watch NAME` had them
+        /// announced; else the table is looked at every poll_interval_ms.
+        tables: Vec<BarTable> = Vec::new(), Tables, "", Restart;
+
+        /// How often every series of a PostgreSQL table is read again from its newest bar, less overlap_bars: finds what was
+        /// not announced.
+        recheck_interval_s: u64 = 10, Whole(1..=86_400), "s", Restart;
+
+        /// How many bars before the newest are read again then, and after a connection was lost: bars that were committed
+        /// late. At a start as many before the last stored one are predicted where that was not done.
+        overlap_bars: usize = 16, Whole(0..=64), "bars per series", Restart;
+
         /// How long the source rests when it found nothing new. What it adds to a prediction's latency is
-        /// half of it on average.
+        /// half of it on average. A PostgreSQL table whose bars are announced is not waited for.
         poll_interval_ms: u64 = 5, Whole(1..=60_000), "ms", Restart;
 
         /// How much history is read per series at start, and at least what its models take to warm up, so that

@@ -20,6 +20,7 @@ mod read;
 mod render;
 mod rules;
 mod secret;
+mod tables;
 mod watch;
 
 pub use change::Reconfigured;
@@ -34,4 +35,5 @@ pub use problem::{ConfigError, Problem, SetBy};
 pub use render::{render_effective, render_reference};
 pub use secret::masked;
 pub use table::{Allowed, Change, Key, Value};
+pub use tables::{BarColumns, BarTable};
 pub use watch::{Measure, Rule, Rules};

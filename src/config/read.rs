@@ -1,9 +1,9 @@
 //! From what was written to a checked value: pure functions of a row of the table and a text.
 
-use super::StoreUrl;
 use super::choice::lane_of;
 use super::table::{Allowed, Key, Value};
 use super::watch::{check_rules, rules_of_table, rules_of_text};
+use super::{PostgresUrl, StoreUrl, tables};
 use crate::domain::{Lane, MarketHours, SeriesKey, Timeframe};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -51,6 +51,17 @@ pub(super) fn read(key: &Key, raw: Raw<'_>, folder: Option<&Path>) -> Result<Val
             Some(url) => Value::Store(url),
             None => return Err(Refused::whole(not_allowed(key))),
         },
+        Allowed::PostgresOrEmpty => match text(key, raw)? {
+            "" => Value::Postgres(None),
+            url => match PostgresUrl::parse(url) {
+                Some(url) => Value::Postgres(Some(url)),
+                None => return Err(Refused::whole(not_allowed(key))),
+            },
+        },
+        Allowed::Tables => Value::Tables(match raw {
+            Raw::Toml(value) => tables::of_toml(value)?,
+            Raw::Text(text) => tables::of_text(text)?,
+        }),
         Allowed::Lanes => Value::Lanes(lanes(key, raw)?),
         Allowed::Rules => Value::Rules(match raw {
             Raw::Toml(value) => match value.get_ref() {
@@ -79,6 +90,13 @@ pub(super) fn check(key: &Key, value: &Value) -> Result<(), String> {
         (Allowed::Store, Value::Store(StoreUrl::None | StoreUrl::Postgres(_))) => true,
         (Allowed::Store, Value::Store(StoreUrl::Sqlite(path))) => {
             !path.as_os_str().is_empty() && path_fits(path)
+        }
+        (Allowed::PostgresOrEmpty, Value::Postgres(_)) => true,
+        (Allowed::Tables, Value::Tables(tables)) => {
+            for table in tables {
+                table.check().map_err(|problem| format!("table `{}`: {problem}", table.name))?;
+            }
+            true
         }
         (Allowed::Lanes, Value::Lanes(lanes)) => {
             lanes.keys().try_for_each(|symbol| symbol_checked(symbol))?;

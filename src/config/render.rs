@@ -1,6 +1,5 @@
 //! The table as text: the reference file, and what is in effect.
 
-use super::StoreUrl;
 use super::choice::lane_word;
 use super::keys::{KEYS, SECTIONS};
 use super::load::{Loaded, OTHER_VARIABLES};
@@ -8,6 +7,7 @@ use super::problem::SetBy;
 use super::secret::masked;
 use super::table::{Key, Value};
 use super::watch::toml_of_rule;
+use super::{BarTable, StoreUrl};
 use std::fmt::Write as _;
 
 const COLUMNS_MAX: usize = 100;
@@ -94,6 +94,11 @@ pub(super) fn toml_of(value: &Value) -> String {
                 .collect();
             format!("{{ {} }}", entries.join(", "))
         }
+        Value::Postgres(url) => toml_string(&url.as_ref().map_or_else(String::new, ToString::to_string)),
+        Value::Tables(tables) => {
+            let tables: Vec<String> = tables.iter().map(BarTable::to_toml).collect();
+            format!("[{}]", tables.join(", "))
+        }
         Value::Lanes(lanes) if lanes.is_empty() => "{}".to_owned(),
         Value::Lanes(lanes) => {
             let entries: Vec<String> = lanes
@@ -110,7 +115,7 @@ fn toml_key(name: &str) -> String {
     if bare { name.to_owned() } else { toml_string(name) }
 }
 
-fn toml_string(text: &str) -> String {
+pub(super) fn toml_string(text: &str) -> String {
     let mut out = String::from("\"");
     for c in text.chars() {
         match c {

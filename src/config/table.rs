@@ -2,7 +2,7 @@
 
 use super::keys::Settings;
 use super::watch::Rules;
-use super::{StoreUrl, choice};
+use super::{BarTable, PostgresUrl, StoreUrl, choice};
 use crate::domain::Lane;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -37,6 +37,10 @@ pub enum Allowed {
     SqlName,
     /// `none`, `sqlite:` and the path of a file, or the URL of a PostgreSQL database.
     Store,
+    /// The URL of a PostgreSQL database, or the empty text.
+    PostgresOrEmpty,
+    /// Tables of bars in a PostgreSQL database.
+    Tables,
     /// Weekly hours.
     Hours,
     /// A table from symbols to lanes.
@@ -62,6 +66,10 @@ pub enum Value {
     Path(PathBuf),
     /// Where predictions go.
     Store(StoreUrl),
+    /// A PostgreSQL database, or none.
+    Postgres(Option<PostgresUrl>),
+    /// Tables of bars.
+    Tables(Vec<BarTable>),
     /// Symbols and their lanes.
     Lanes(BTreeMap<String, Lane>),
     /// Alert rules by name.
@@ -152,13 +160,15 @@ impl Allowed {
             Self::Bool => "true or false",
             Self::Lanes => "a table of symbols",
             Self::Rules => "a table of rules",
+            Self::Tables => "an array of tables",
             Self::OneOf(_)
             | Self::Path
             | Self::PathOrEmpty
             | Self::SqlName
             | Self::Store
-            | Self::Hours
-            | Self::HttpUrlOrEmpty => "a string",
+            | Self::PostgresOrEmpty
+            | Self::HttpUrlOrEmpty
+            | Self::Hours => "a string",
         }
     }
 }
@@ -178,6 +188,10 @@ impl fmt::Display for Allowed {
             Self::Store => {
                 f.write_str("\"none\", \"sqlite:\" and the path of a file, or \"postgres://USER@HOST/DATABASE\"")
             }
+            Self::PostgresOrEmpty => f.write_str("\"postgres://USER@HOST/DATABASE\", or \"\""),
+            Self::Tables => f.write_str(
+                "tables with name and, where needed, symbol, timeframe, columns = { ts = \"open_time\", ... }",
+            ),
             Self::Hours => f.write_str("\"always\", or stretches of the week such as \"sun 22:00-fri 22:00\""),
             Self::Lanes => write!(f, "SYMBOL = \"{}\" entries", choice::LANES.join("\" or \"")),
             Self::HttpUrlOrEmpty => f.write_str("\"\", or a URL that begins with http:// or https://"),
@@ -216,6 +230,8 @@ fields! {
     String, Text;
     PathBuf, Path;
     StoreUrl, Store;
+    Option<PostgresUrl>, Postgres;
+    Vec<BarTable>, Tables;
     BTreeMap<String, Lane>, Lanes;
     Rules, Rules;
     u64, Whole;

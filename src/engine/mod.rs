@@ -25,7 +25,7 @@ use crossbeam::channel::{RecvTimeoutError, Sender, bounded};
 use gate::Gate;
 use health::{Health, HealthThread};
 pub use intake::history;
-use intake::{Intake, SourceThread};
+use intake::{Intake, SourceThread, behind};
 use parking_lot::Mutex;
 use reporter::Reporter;
 use std::sync::Arc;
@@ -166,9 +166,10 @@ impl Engine {
             Some(store) => (store, watermarks),
             None => store::open(&settings)?,
         };
+        let watermarks = behind(&watermarks, settings.ingest.revision_bars);
         let source = match source {
             Some(source) => Some(source),
-            None => source::open(&settings.source, history(&settings, &models.catalogue()), &watermarks)?,
+            None => source::open(&settings, history(&settings, &models.catalogue()), &watermarks)?,
         };
         let (patience, give_up) = bounded(0);
         let parts = Parts { models: Arc::clone(&models), store, refuse_future: !accept_future, give_up };

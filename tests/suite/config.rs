@@ -98,6 +98,8 @@ fn nothing_set_gives_the_documented_defaults() {
         ("feature_cache_size", 1000),
         ("series_max", 10_000),
         ("source.poll_interval_ms", 5),
+        ("source.recheck_interval_s", 10),
+        ("source.overlap_bars", 16),
         ("source.history_bars", 10_000),
         ("source.catch_up_bars_max", 10_000),
         ("ingest.clock_skew_ms_max", 2000),
@@ -196,7 +198,9 @@ fn words_and_booleans_are_taken_and_others_are_refused() {
         match &key.allowed {
             Allowed::OneOf(words) => {
                 for word in *words {
-                    let loaded = Home::with(format!("{} = \"{word}\"", key.name)).load(&[], &[]).unwrap();
+                    // Reading from PostgreSQL needs a database.
+                    let text = format!("source.url = \"postgres://h/d\"\n{} = \"{word}\"", key.name);
+                    let loaded = Home::with(text).load(&[], &[]).unwrap();
                     assert_eq!(key.value(&loaded.settings), Value::Text((*word).to_owned()));
                 }
                 for word in ["", "other", &words[0].to_uppercase()] {
@@ -232,6 +236,11 @@ fn paths_names_and_urls_are_checked() {
             &["none", "sqlite:vela.db", "sqlite:/var/x.db"],
             &["", "sqlite:", "sqlite::memory:", "None", "vela.db", "mysql://h/d"],
         ),
+        (
+            "source.url",
+            &["", "postgres://h/d", "postgresql://u@h:1/d"],
+            &["sqlite:x", "postgres://", "mysql://h/d"],
+        ),
     ];
     for (name, taken, refused) in cases {
         for value in *taken {
@@ -245,6 +254,19 @@ fn paths_names_and_urls_are_checked() {
             );
         }
     }
+    let text = refusal("source.kind = \"postgres\"");
+    assert!(text.contains("source.kind = \"postgres\": needs a database: set source.url"), "{text}");
+    let tables = "[[source.tables]]\nname = \"feeds.a\"\ntimeframe = \"1m\"\ncolumns = { ts = \"t\" }\n\n[[source.tables]]\nname = \"b\"";
+    let tables = Home::with(tables).load(&[], &[]).unwrap().settings.source.tables;
+    let columns = |at: usize| (tables[at].parts().join("/"), tables[at].columns.ts.clone());
+    assert_eq!((columns(0), columns(1)), (("feeds/a".into(), "t".into()), ("b".into(), "ts".into())));
+    let text = refusal("[[source.tables]]\nname = \"a\"\ntimeframe = \"soon\"");
+    assert!(
+        text.contains("vela.toml:3: source.tables.0.timeframe = \"soon\": `soon` is not a timeframe"),
+        "{text}"
+    );
+    assert!(with_set(&[("source.tables", "a.b,c")]).is_ok());
+    assert!(with_set(&[("source.tables", "a.b.c")]).is_err());
     assert!(with_set(&[("source.table", &"x".repeat(63))]).is_ok());
     assert!(with_set(&[("source.table", &"x".repeat(64))]).is_err());
 }
@@ -254,6 +276,7 @@ fn a_wrong_type_says_what_was_expected_and_what_was_found() {
     let wrong = |allowed: &Allowed| match allowed {
         Allowed::Whole(_) | Allowed::Fraction(_) => ["\"5\"", "true", "[5]", "{ a = 5 }", "1979-05-27"],
         Allowed::Bool => ["\"true\"", "1", "[true]", "{ a = 5 }", "0.5"],
+        Allowed::Tables => ["5", "true", "\"x\"", "{ a = 5 }", "1.5"],
         Allowed::Lanes | Allowed::Rules => ["\"high\"", "1", "[\"high\"]", "false", "0.5"],
         _ => ["5", "true", "[\"x\"]", "{ a = 5 }", "1.5"],
     };
