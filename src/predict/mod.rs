@@ -9,6 +9,7 @@
 mod catalogue;
 pub mod check;
 pub mod golden;
+mod infer;
 pub mod graph;
 mod keeper;
 pub mod manifest;
@@ -25,6 +26,7 @@ mod stamp;
 mod version;
 
 pub use catalogue::{Catalogue, CatalogueModel, FeatureCheck, VERSIONS_MAX};
+pub use infer::{Described, InferError, Inference, Inferred};
 pub use keeper::Keeper;
 pub use manifest::{BatchingPolicy, Manifest, ManifestError};
 pub(crate) use models::run_limits;
@@ -33,6 +35,7 @@ pub use pool::{Loading, Pool, PoolLimits, PoolReading, Slot, Slots};
 pub use probe::Batching;
 pub use registry::{ModelEntry, Registry};
 pub use runtime::{Runtime, RuntimeError};
-pub use session::{Artefact, ModelError, Row, RunError, RunLimits, Session, Terminator};
+pub use session::{Artefact, ModelError, Row, RunError, RunLimits, Session, Terminator, Tensor, TensorData};
+pub use signature::{Element, Port, Shape};
 pub use stage::{PredictKey, PredictStage};
 pub use version::{Content, Failure, Standing, Version};

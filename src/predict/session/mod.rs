@@ -3,10 +3,12 @@
 mod artefact;
 mod open;
 mod staging;
+mod tensors;
 mod values;
 mod watch;
 
 pub use artefact::Artefact;
+pub use tensors::{Tensor, TensorData};
 pub(super) use open::{Described, describe};
 
 use super::manifest::Manifest;
