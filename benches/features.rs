@@ -1,10 +1,12 @@
 //! What features cost, in nanoseconds a bar on one core.
 //!
-//! Three tables, each by alternating rounds, so that the machine's moods meet all contestants alike; then criterion's
-//! report of the named sets:
+//! Tables by alternating rounds, so that the machine's moods meet all contestants alike; then criterion's report of the
+//! named sets:
 //! - every family over windows of 10, 100 and 1000 bars: what is said to be O(1) must not grow with the window;
-//! - the named sets, `update` and `write`;
-//! - single indicators beside other libraries that compute the same value (the last value of each is compared).
+//! - eleven indicators together, and one by one, beside other libraries that compute the same value (the last value of
+//!   each is compared): a `PlanState` that takes bar by bar, a `Batch` that takes runs of bars;
+//! - what is left of a window's mean and deviation after the price has fallen to a billionth, beside two passes over
+//!   the window: what sums that are exact cost, and what sums that run on save.
 //!
 //! A regression here is paid by every bar of every series, and by every row of a training file.
 #![allow(missing_docs, clippy::unwrap_used)]
@@ -15,9 +17,9 @@ use std::hint::black_box;
 use std::num::NonZero;
 use std::time::Instant;
 use ta::Next as _;
-use vela::domain::{Bar, Timeframe, Timestamp};
-use vela::feature::Plan;
+use vela::domain::{Bar, Stability, Timeframe, Timestamp};
 use vela::feature::catalogue::{Cost, FAMILIES, Family, set};
+use vela::feature::{Batch, Plan};
 use yata::prelude::Method as _;
 
 const BARS: usize = 20_000;
@@ -66,17 +68,41 @@ fn contest(bars: &[Bar], contestants: &mut [Contestant<'_>]) -> Vec<(f64, f64)> 
 /// The features called `names` in one plan.
 fn vela(names: &[&str]) -> Contestant<'static> {
     let plan = Plan::new(names, Timeframe::MINUTE).unwrap();
-    let mut out = vec![0.0; plan.len()];
     let run = move |bars: &[Bar]| {
         let mut state = plan.state();
         for bar in bars {
             state.update(bar);
-            state.write(&mut out);
-            black_box(&out);
+            black_box(state.values());
         }
-        out[0]
+        state.values()[0]
     };
     ("vela".into(), Box::new(run))
+}
+
+/// The same over runs of bars.
+fn vela_batch(names: &[&str]) -> Contestant<'static> {
+    let plan = Plan::new(names, Timeframe::MINUTE).unwrap();
+    let warm_up = plan.warm_up(&[0], 1, Stability::Defined);
+    let run = move |bars: &[Bar]| {
+        let mut last = f64::NAN;
+        Batch::new(&plan).update(bars, &warm_up, |_, row, _| last = black_box(row)[0]);
+        last
+    };
+    ("vela batch".into(), Box::new(run))
+}
+
+/// A mean by a sum that runs on: what is added is taken away again `N` bars later, and its rounding stays.
+fn running_mean<const N: usize>() -> Contestant<'static> {
+    let run = |bars: &[Bar]| {
+        let (mut ring, mut at, mut sum, mut last) = ([0.0; N], 0, 0.0, f64::NAN);
+        for bar in bars {
+            sum += bar.close - std::mem::replace(&mut ring[at], bar.close);
+            at = if at + 1 == N { 0 } else { at + 1 };
+            last = black_box(sum / N as f64);
+        }
+        last
+    };
+    ("a running sum".into(), Box::new(run))
 }
 
 fn each(name: &str, step: impl Fn() -> Box<dyn FnMut(&Bar) -> f64> + 'static) -> Contestant<'static> {
@@ -193,35 +219,35 @@ fn peers(bars: &[Bar]) {
             obv: Obv, ObvConfig::default();
         }
     });
-    let mut all = [
-        vela(&[
-            "sma_20",
-            "ema_26",
-            "rsi_14",
-            "atr_14",
-            "bb_upper",
-            "bb_mid",
-            "bb_lower",
-            "macd",
-            "macd_signal",
-            "macd_hist",
-            "stoch_k",
-            "stoch_d",
-            "adx_14",
-            "plus_di_14",
-            "minus_di_14",
-            "willr_14",
-            "cci_20",
-            "obv",
-        ]),
-        together,
+    let eleven = [
+        "sma_20",
+        "ema_26",
+        "rsi_14",
+        "atr_14",
+        "bb_upper",
+        "bb_mid",
+        "bb_lower",
+        "macd",
+        "macd_signal",
+        "macd_hist",
+        "stoch_k",
+        "stoch_d",
+        "adx_14",
+        "plus_di_14",
+        "minus_di_14",
+        "willr_14",
+        "cci_20",
+        "obv",
     ];
+    let mut all = [vela(&eleven), vela_batch(&eleven), together];
     let found = contest(bars, &mut all);
     println!(
-        "\neleven indicators together, 18 columns: vela {:.1} ns a bar, quantedge-ta {:.1} (vela x{:.2})",
+        "\neleven indicators together, 18 columns, ns a bar: vela {:.1}, batch {:.1}, quantedge-ta {:.1} (x{:.2}, x{:.2})",
         found[0].0,
         found[1].0,
-        found[0].0 / found[1].0
+        found[2].0,
+        found[0].0 / found[2].0,
+        found[1].0 / found[2].0
     );
     let table: Vec<(&str, Vec<Contestant<'_>>)> = vec![
         (
@@ -230,6 +256,7 @@ fn peers(bars: &[Bar]) {
                 quantedge!(Sma, SmaConfig::close(nz(20)), |x| x),
                 ta!(ta::indicators::SimpleMovingAverage::new(20)),
                 yata!(SMA, 20),
+                running_mean::<20>(),
             ],
         ),
         (
@@ -259,17 +286,70 @@ fn peers(bars: &[Bar]) {
     ];
     println!("\nns a bar beside other libraries; `same` where the last values agree within 1e-6 of them\n");
     for (name, others) in table {
-        let mut contestants = vec![vela(&[name])];
+        let mut contestants = vec![vela(&[name]), vela_batch(&[name])];
         contestants.extend(others);
         let found = contest(bars, &mut contestants);
-        let ours = found[0];
-        print!("{name:<16} vela {:>6.1}", ours.0);
-        for ((who, _), (time, value)) in contestants.iter().zip(&found).skip(1) {
+        let (ours, batch) = (found[0], found[1]);
+        print!("{name:<16} vela {:>6.1}   batch {:>6.1}", ours.0, batch.0);
+        for ((who, _), (time, value)) in contestants.iter().zip(&found).skip(2) {
             let same = if (value - ours.1).abs() <= 1e-6 * ours.1.abs() { "same" } else { "differs" };
-            print!("   {who} {time:>6.1} (vela x{:.2}, {same})", ours.0 / time);
+            print!("   {who} {time:>6.1} (x{:.2}, batch x{:.2}, {same})", ours.0 / time, batch.0 / time);
         }
         println!();
     }
+    after_a_fall(bars);
+}
+
+/// A price near 1e9 that falls to around 1: the relative error of each window of 20 closes, half the bars later.
+fn after_a_fall(bars: &[Bar]) {
+    let scaled = |bar: &Bar, by: f64| Bar {
+        open: bar.open * by,
+        high: bar.high * by,
+        low: bar.low * by,
+        close: bar.close * by,
+        ..*bar
+    };
+    let half = bars.len() / 2;
+    let fallen: Vec<Bar> =
+        bars.iter().enumerate().map(|(i, bar)| scaled(bar, if i < half { 1e7 } else { 0.01 })).collect();
+    let closes: Vec<f64> = fallen[fallen.len() - 20..].iter().map(|bar| bar.close).collect();
+    let mean = closes.iter().sum::<f64>() / 20.0;
+    let deviation = (closes.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 20.0).sqrt();
+    let nz = NonZero::new(20).unwrap();
+    let first = fallen[0].close;
+    let mut means = [
+        vela(&["sma_20"]),
+        each("quantedge-ta", move || {
+            let mut sma = quantedge::Sma::new(quantedge::SmaConfig::close(nz));
+            Box::new(move |bar| sma.compute(&ohlcv(bar)).unwrap_or(f64::NAN))
+        }),
+        each("ta", || {
+            let mut sma = ta::indicators::SimpleMovingAverage::new(20).unwrap();
+            Box::new(move |bar| sma.next(bar.close))
+        }),
+        each("yata", move || {
+            let mut sma = yata::methods::SMA::new(20, &first).unwrap();
+            Box::new(move |bar| sma.next(&bar.close))
+        }),
+        running_mean::<20>(),
+    ];
+    let mut bands = [
+        vela(&["bb_upper_20_2"]),
+        each("quantedge-ta", move || {
+            let mut bands = quantedge::Bb::new(quantedge::BbConfig::close(nz));
+            Box::new(move |bar| bands.compute(&ohlcv(bar)).map_or(f64::NAN, |bands| bands.upper))
+        }),
+    ];
+    println!("\nrelative error, {half} bars after a price of 1e9 has fallen to 1: exact to 1e-9, or not\n");
+    let row = |what: &str, exact: f64, contestants: &mut [Contestant<'_>]| {
+        print!("{what:<16}");
+        for (who, run) in contestants {
+            print!("   {who} {:.0e}", ((run(&fallen) - exact) / exact).abs());
+        }
+        println!();
+    };
+    row("sma_20", mean, &mut means);
+    row("bb_upper_20_2", mean + 2.0 * deviation, &mut bands);
 }
 
 fn features(criterion: &mut Criterion) {
@@ -284,8 +364,9 @@ fn features(criterion: &mut Criterion) {
     group.sample_size(20);
     for name in ["default", "vela-core-1"] {
         let names = set(name).unwrap();
-        let (_, mut run) = vela(names);
-        group.bench_function(name, |bencher| bencher.iter(|| run(&bars)));
+        for (who, mut run) in [vela(names), vela_batch(names)] {
+            group.bench_function(format!("{name}, {who}"), |bencher| bencher.iter(|| run(&bars)));
+        }
     }
     group.finish();
 }

@@ -22,14 +22,14 @@ use crate::alert::Severity;
 use crate::config::{FeatureSettings, Settings};
 use crate::domain::{
     AlertEvent, Ask, Incoming, Lane, Origin, Outcome, Reason, Refusal, SeriesId, SeriesKey,
-    SymbolPerformance, Task,
+    SymbolPerformance, Task, Timestamp,
 };
 use crate::feature::{FeatureCache, FeatureRules, FeatureStage};
 use crate::ingest::{IngestKey, IngestStage, Ranking, RankingOptions};
 use crate::link::{Key, KeyOptions, LinkOptions, StageReading};
 use crate::persist::{Ledger, Outlets, PersistKey, PersistStage};
 use crate::predict::{Loading, Models, PredictStage};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, StoreReading};
 pub use control::{control, place_of};
 use crossbeam::channel::Receiver;
 pub use line::TopologyError;
@@ -128,9 +128,12 @@ impl Topology {
         let store_key = persist.link.key(PersistKey, KeyOptions::default()).map_err(|error| {
             TopologyError::Full { what: "the store".into(), error, setting: "fixed at one" }
         })?;
+        // Where time is not this machine's, nothing is late.
+        let overdue = Some(settings.predict.overdue_ms).filter(|limit_ms| *limit_ms > 0 && refuse_future);
+        let overdue = overdue.map(Duration::from_millis);
         let predict_stage = |loading| {
             let deliver = Box::new(sender_to(&store_key));
-            PredictStage::new(Arc::clone(&models), settings.batch_size_max, loading, deliver)
+            PredictStage::new(Arc::clone(&models), (settings.batch_size_max, overdue), loading, deliver)
         };
         let rows_max = settings.predict.queue_rows_max;
         let loaders = LinkOptions { items_max: rows_max, keys_max: CONTENTS_MAX, workers_max: LOADERS };
@@ -334,6 +337,20 @@ impl Topology {
     /// Outcomes that the store did not take.
     pub fn unsaved(&self) -> u64 {
         self.persist.link.stage().unsaved()
+    }
+
+    /// How the store is.
+    pub fn store(&self) -> StoreReading {
+        self.persist.link.stage().store()
+    }
+
+    /// Every series with the open time of its newest bar.
+    pub fn newest_bars(&self) -> Vec<(Arc<SeriesKey>, Timestamp)> {
+        let all = self.series.read();
+        let newest = |(series, wired): (&Arc<SeriesKey>, &Wired)| {
+            Some((Arc::clone(series), wired.ingest.data.newest()?))
+        };
+        all.iter().filter_map(newest).collect()
     }
 
     /// Stores what the process says of itself; `None` where the store was busy for `patience`.

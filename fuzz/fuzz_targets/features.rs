@@ -140,7 +140,8 @@ impl Maker {
             _ => {
                 // Rounding noise: neighbours of the level.
                 let moves = <[u8; 4]>::arbitrary(u)?;
-                moves.map(|ulps| f64::from_bits(self.level.to_bits() + u64::from(ulps % 4)))
+                let bits = |ulps: u8| self.level.to_bits() + u64::from(ulps % 4);
+                moves.map(|ulps| f64::from_bits(bits(ulps).min(f64::MAX.to_bits())))
             }
         };
         let prices = prices.map(|x| x.clamp(f64::from_bits(1), f64::MAX));

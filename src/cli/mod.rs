@@ -14,6 +14,7 @@ mod run;
 mod runtime;
 mod settings;
 mod signals;
+mod top;
 
 use clap::{Parser, Subcommand};
 use std::io::Write as _;
@@ -87,6 +88,8 @@ enum Command {
     /// Make or look at the tables of a PostgreSQL database
     #[command(subcommand)]
     Db(db::Command),
+    /// Watch a running vela at a terminal
+    Top(top::Arguments),
     /// Find or fetch ONNX Runtime
     #[command(subcommand)]
     Runtime(runtime::Command),
@@ -103,6 +106,7 @@ pub fn run() -> ExitCode {
         Command::Models(command) => models::run(&command),
         Command::Config(command) => config::run(&command),
         Command::Db(command) => db::run(&command),
+        Command::Top(arguments) => top::run(&arguments),
         Command::Runtime(command) => runtime::run(&command),
     };
     match result {

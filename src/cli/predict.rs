@@ -1,7 +1,7 @@
 //! `vela predict`: one answer for the newest closed bar.
 
 use super::{CliError, settings::ConfigOptions};
-use crate::config::CatchUp;
+use crate::config::{CatchUp, SourceKind};
 use crate::domain::{Outcome, Reason, SeriesKey, Timeframe};
 use crate::engine::{Engine, Overrides, history};
 use crate::link::clock;
@@ -34,9 +34,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         .map_err(|error| CliError::Failed(error.to_string()))?;
     // The history warms the features up; the answer is not stored, the service does that.
     let models = super::runtime::open_models(&settings)?;
-    let mut history = history(&settings, &models.catalogue());
+    let mut history = history(&settings, &models.catalogue()).only(series.clone());
     history.catch_up = CatchUp::None;
-    let source = open_source(&settings.source, history, &[])?.ok_or_else(|| {
+    let source = open_source(&settings, history, &[])?.ok_or_else(|| {
         CliError::Failed("[source] kind is \"none\": there are no bars to predict from".into())
     })?;
     models.preload_some();
@@ -61,9 +61,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     if let Err(refusal) = &outcome.result
         && refusal.reason == Reason::NoBar
     {
-        let path = engine.settings().source.path.display();
+        let settings = engine.settings();
+        let from = match settings.source_url() {
+            Some(url) if settings.source.kind == SourceKind::Postgres => format!("{url} (source.url)"),
+            _ => format!("{} (source.path)", settings.source.path.display()),
+        };
         return Err(CliError::Failed(format!(
-            "no prediction: {refusal}; bars are read from {path} (source.path): check it, and how the symbol is spelled"
+            "no prediction: {refusal}; bars are read from {from}: check it, and how the symbol is spelled"
         )));
     }
     print(&outcome, arguments.json)

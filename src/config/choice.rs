@@ -90,6 +90,8 @@ choice! {
     SourceKind {
         /// A table of an SQLite file.
         Sqlite = "sqlite",
+        /// Tables of a PostgreSQL database.
+        Postgres = "postgres",
         /// A folder of growing CSV files.
         Csv = "csv",
         /// Nowhere: they only come through the library.

@@ -5,9 +5,13 @@
 
 use super::choice::{GAPS, STABILITY};
 use super::table::{Allowed, Change, Field, Key, Section, settings};
-use super::{CatchUp, LogLevel, SourceKind, StoreUrl};
+use super::watch::{Rules, default_rules};
+use super::{BarTable, CatchUp, LogLevel, PostgresUrl, SourceKind, StoreUrl};
 use crate::domain::{GapPolicy, Lane, MarketHours, Stability};
-use Allowed::{Bool, Fraction, Hosts, Hours, Lanes, Listen, OneOf, PathOrEmpty, SqlName, Store, Whole};
+use Allowed::{
+    Bool, Fraction, Hosts, Hours, HttpUrlOrEmpty, Lanes, Listen, OneOf, PathOrEmpty, PostgresOrEmpty,
+    SqlName, Store, Tables, Whole,
+};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -18,9 +22,8 @@ settings! {
         /// Predictions that take longer are stored all the same, and counted as late.
         max_latency_ms: u64 = 5000, Whole(1..=3_600_000), "ms", Restart;
 
-        /// How often the system examines itself: stages that stand still, models that fail, a store that
-        /// is away. NOT IN EFFECT YET: it is checked, and takes effect with the health checks, which come
-        /// later.
+        /// How often the system examines itself by the rules of [alert]: what is wrong makes its health
+        /// degraded or critical, and alerts somebody.
         health_check_interval: u64 = 60, Whole(1..=86_400), "s", Restart;
 
         /// How long a computed feature vector may be served again. Older ones are computed anew.
@@ -74,19 +77,40 @@ settings! {
 
     /// Where bars come from.
     source: SourceSettings {
-        /// "sqlite": a table of an SQLite file, read as it grows. "csv": a folder with a growing file
-        /// SYMBOL_TIMEFRAME.csv for each series. "none": bars only come through the library.
+        /// "sqlite": a table of an SQLite file, read as it grows. "postgres": tables of a PostgreSQL database. "csv":
+        /// a folder with a growing file SYMBOL_TIMEFRAME.csv for each series. "none": bars only come through the library.
         kind: SourceKind = SourceKind::Sqlite, OneOf(SourceKind::WORDS), "", Restart;
 
         /// The database file, or the folder of CSV files. May be the file that the predictions go to.
-        /// Not read when kind = "none".
+        /// Not read with other kinds.
         path: PathBuf = PathBuf::from("vela.db"), Allowed::Path, "", Restart;
 
         /// The table that holds the bars, for kind = "sqlite".
         table: String = "ohlcv".to_owned(), SqlName, "", Restart;
 
+        /// The database, for kind = "postgres": "postgres://USER@HOST:PORT/NAME". "": that of store.url. A password is
+        /// better in the environment: PGPASSWORD, or VELA_SOURCE__URL with the whole URL.
+        url: Option<PostgresUrl> = None, PostgresOrEmpty, "", Restart;
+
+        /// The tables that hold the bars, for kind = "postgres"; none here: trading.ohlcv, as `vela db init` makes it.
+        /// Each is a [[source.tables]] with its name, symbol or timeframe where all its bars have the same, and
+        /// columns = { ts = "open_time", ... } for those that are not called symbol, timeframe, ts, open, high, low, close,
+        /// volume. ts may be a time, or a whole number since 1970 in any unit. A row is taken once its column `closed` is
+        /// true; where there is none (columns.closed = ""), once its time is over. In the environment and with --set: names
+        /// with commas between, or a TOML array. New bars are seen at once where `vela db init --watch NAME` had them
+        /// announced; else the table is looked at every poll_interval_ms.
+        tables: Vec<BarTable> = Vec::new(), Tables, "", Restart;
+
+        /// How often every series of a PostgreSQL table is read again from its newest bar, less overlap_bars: finds what was
+        /// not announced.
+        recheck_interval_s: u64 = 10, Whole(1..=86_400), "s", Restart;
+
+        /// How many bars before the newest are read again then, and after a connection was lost: bars that were committed
+        /// late. At a start as many before the last stored one are predicted where that was not done.
+        overlap_bars: usize = 16, Whole(0..=64), "bars per series", Restart;
+
         /// How long the source rests when it found nothing new. What it adds to a prediction's latency is
-        /// half of it on average.
+        /// half of it on average. A PostgreSQL table whose bars are announced is not waited for.
         poll_interval_ms: u64 = 5, Whole(1..=60_000), "ms", Restart;
 
         /// How much history is read per series at start, and at least what its models take to warm up, so that
@@ -112,7 +136,8 @@ settings! {
 
         /// How many of a series' newest bars can change after they closed: a bar that comes again with other
         /// content replaces the first, one that comes late goes in its place, and it and all newer bars are
-        /// answered anew, each with its next revision number. Older ones are counted and recorded. 0: none can change.
+        /// answered anew, each with its next revision number. Older ones are counted and recorded. 0: none
+        /// can change.
         revision_bars: usize = 8, Whole(0..=1000), "bars per series", Restart;
 
         /// The most bars that wait for this stage. When it is full, the source stops reading.
@@ -140,10 +165,11 @@ settings! {
 
     /// The second stage: turns bars into features.
     feature: FeatureSettings {
-        /// What bars that are missing within the market's hours do to features. "skip": windows count the bars
-        /// that are there. "fill_flat": bars without movement or volume at the last close stand in for them,
-        /// as some venues send them; they have no predictions of their own. "reset": a series begins anew behind
-        /// every gap, warm-up included, so that no window spans one. Part of what features are: train with the same.
+        /// What bars that are missing within the market's hours do to features. "skip": windows count the
+        /// bars that are there. "fill_flat": bars without movement or volume at the last close stand in for
+        /// them, as some venues send them; they have no predictions of their own. "reset": a series begins
+        /// anew behind every gap, warm-up included, so that no window spans one. Part of what features are:
+        /// train with the same.
         gaps: GapPolicy = GapPolicy::Skip, OneOf(GAPS), "", Restart;
 
         /// The longest gap over which features go on. Beyond it a series begins anew, warm-up included. 0:
@@ -195,6 +221,11 @@ settings! {
         /// ended, so one that hangs keeps a thread until the process ends.
         load_deadline_ms: u64 = 10_000, Whole(100..=600_000), "ms", Restart;
 
+        /// How long a live bar may have been on its way when a model's turn comes to run it. Older ones are recorded as
+        /// overdue: a model that is slower than its bars come answers the newest, instead of filling the queue that
+        /// it shares with the others. 0: all are run, however late. Replays run all.
+        overdue_ms: u64 = 60_000, Whole(0..=86_400_000), "ms", Restart;
+
         /// How much memory one run of a model may take for tensors at a time. A run that wants more fails, before it
         /// has it, and its rows go to the version promoted before. So many runs at once as there are workers.
         run_memory_max_mb: usize = 256, Whole(1..=1_048_576), "MiB", Restart;
@@ -215,16 +246,17 @@ settings! {
 
     /// Where predictions go.
     store: StoreSettings {
-        /// "sqlite:" and the path of a file, which is made where it is missing; the URL of a PostgreSQL database,
-        /// "postgres://USER@HOST:PORT/NAME", whose tables `vela db init` makes; or "none": predictions only reach
-        /// subscribers. A password is better in the environment: PGPASSWORD, or VELA_STORE__URL with the whole URL.
+        /// "sqlite:" and the path of a file, which is made where it is missing; the URL of a PostgreSQL
+        /// database, "postgres://USER@HOST:PORT/NAME", whose tables `vela db init` makes; or "none":
+        /// predictions only reach subscribers. A password is better in the environment: PGPASSWORD, or
+        /// VELA_STORE__URL with the whole URL.
         url: StoreUrl = StoreUrl::Sqlite(PathBuf::from("vela.db")), Store, "", Restart;
 
         /// How long one write may take a PostgreSQL database before its rows go into the spool.
         write_timeout_ms: u64 = 500, Whole(10..=60_000), "ms", Restart;
 
-        /// Whether PostgreSQL announces every new prediction on the channel `vela_predictions`, as JSON. Commits that
-        /// announce something queue behind each other.
+        /// Whether PostgreSQL announces every new prediction on the channel `vela_predictions`, as JSON.
+        /// Commits that announce something queue behind each other.
         notify: bool = false, Bool, "", Restart;
 
         /// The folder where rows wait while a PostgreSQL database is away. One process a folder.
@@ -316,6 +348,48 @@ settings! {
         /// The most sessions that inference by callers (/v2) loads. They are its own: they take nothing of
         /// model_pool_size, and no bar ever waits for them.
         sessions_max: usize = 16, Whole(1..=10_000), "sessions", Restart;
+    }
+
+    /// Who is told when something is wrong: the log, the store, and a webhook. An alert is raised once, repeated
+    /// after pauses that double while nothing changes, and cleared when it is over.
+    alert: AlertSettings {
+        /// When something is wrong. A rule is broken once its measure has been over its limit for for_s
+        /// seconds, and mended once it has not been for as long. A broken rule of severity "error" makes the
+        /// system's health critical, one of severity "warning" degraded. What a table says is laid over these
+        /// rules: { over = 80 } changes one number, { enabled = false } turns a rule off, a rule of a new
+        /// name needs a measure. In the environment and with --set it is written
+        /// memory.over=80,cpu.enabled=false.
+        ///
+        /// Measures, each with the unit of its limit: "latency" (% of the live predictions since the last
+        /// check that took longer than max_latency_ms), "errors" (% of the outcomes since then that are a
+        /// failure of a model, a bar or vela; bars that warm up or have no model are none), "panics" (items
+        /// since then over which a worker panicked), "stalled" (s in which a stage with work finished
+        /// nothing), "queue" (% of a stage's bound), "feed_quiet" (bars that a series is behind the newest of
+        /// its timeframe), "models_missing" (1 where no model serves), "models_refused" (entries of the
+        /// models folder that cannot be read), "model_fallback" (versions of a model that fail while an older
+        /// one serves), "model_down" (models that no version serves), "runtime" (sessions whose creation
+        /// hangs), "store_away" (s in which the store took nothing), "unsaved" (outcomes since the last check
+        /// that it refused for good), "spool" (% of store.spool_size_max_mb), "memory" (% of max_memory_mb or
+        /// of the control group's limit, whichever is nearer), "cpu" (% of all processors it may use), "disk"
+        /// (% of the file systems of log, store and spool). Shares of fewer than 20 are no measure.
+        rules: Rules = default_rules(), Allowed::Rules, "", Restart;
+
+        /// How long after an alert was raised it is repeated first, if it still stands; each further pause is
+        /// twice as long, up to a day.
+        repeat_after_s: u64 = 300, Whole(1..=86_400), "s", Restart;
+
+        /// Where alerts are sent as HTTP POST, one a request, as JSON: at, phase (raised, repeated, cleared),
+        /// severity, code, subject, detail, host, pid. "": nowhere. What cannot be delivered is tried again
+        /// for ten minutes; nothing waits for it.
+        webhook_url: String = String::new(), HttpUrlOrEmpty, "", Restart;
+
+        /// The file whose first line is the secret that requests are signed with; VELA_WEBHOOK_KEY goes
+        /// before it. "": there is none. The header X-Vela-Signature is t=SECONDS,v1=HEX, where HEX is the
+        /// HMAC-SHA256 of "SECONDS.BODY".
+        webhook_key_path: PathBuf = PathBuf::new(), PathOrEmpty, "", Restart;
+
+        /// How long one request may take.
+        webhook_timeout_ms: u64 = 5000, Whole(10..=60_000), "ms", Restart;
     }
 
     /// The log.

@@ -21,12 +21,16 @@ const SYNTAX_PROBLEMS_MAX: usize = 20;
 /// The longest piece of a key or value that a refusal quotes.
 const QUOTED_CHARS_MAX: usize = 80;
 
+/// The environment variable that holds the secret of the webhook.
+pub const WEBHOOK_KEY: &str = "VELA_WEBHOOK_KEY";
+
 /// Environment variables that begin with `VELA_` and are no keys, with what they are for.
 pub const OTHER_VARIABLES: &[(&str, &str)] = &[
     ("VELA_CACHE_DIR", "folder for what is fetched, such as ONNX Runtime"),
     ("VELA_CONFIG", "the configuration file, where --config does not name one"),
     ("VELA_LOG", "filter of the log by module, in place of log.level"),
     ("VELA_TOKEN", "the token that requests over HTTP must carry, in place of serve.token_file"),
+    (WEBHOOK_KEY, "the secret that alerts sent to alert.webhook_url are signed with"),
 ];
 
 /// A configuration that passed every check, and who set what.

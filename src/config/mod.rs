@@ -19,15 +19,19 @@ mod read;
 mod render;
 mod rules;
 mod secret;
+mod tables;
+mod watch;
 
 pub use choice::{CatchUp, LogLevel, PostgresUrl, SourceKind, StoreUrl};
 pub use keys::{
-    DatabaseSettings, FeatureSettings, IngestSettings, KEYS, LogSettings, ModelsSettings, PersistSettings,
-    PredictSettings, PrioritySettings, RuntimeSettings, ServeSettings, Settings, SourceSettings,
-    StoreSettings,
+    AlertSettings, DatabaseSettings, FeatureSettings, IngestSettings, KEYS, LogSettings, ModelsSettings,
+    PersistSettings, PredictSettings, PrioritySettings, RuntimeSettings, ServeSettings, Settings,
+    SourceSettings, StoreSettings,
 };
-pub use load::{Loaded, OTHER_VARIABLES, environment};
+pub use load::{Loaded, OTHER_VARIABLES, WEBHOOK_KEY, environment};
 pub use problem::{ConfigError, Problem, SetBy};
 pub use render::{render_effective, render_reference};
 pub use secret::masked;
 pub use table::{Allowed, Change, Key, Value};
+pub use tables::{BarColumns, BarTable};
+pub use watch::{Measure, Rule, Rules};

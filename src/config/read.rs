@@ -1,8 +1,9 @@
 //! From what was written to a checked value: pure functions of a row of the table and a text.
 
-use super::StoreUrl;
 use super::choice::lane_of;
 use super::table::{Allowed, Key, Value};
+use super::watch::{check_rules, rules_of_table, rules_of_text};
+use super::{PostgresUrl, StoreUrl, tables};
 use crate::domain::{Lane, MarketHours, SeriesKey, Timeframe};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -41,16 +42,37 @@ pub(super) fn read(key: &Key, raw: Raw<'_>, folder: Option<&Path>) -> Result<Val
         Allowed::Whole(_) => Value::Whole(whole(key, raw)?),
         Allowed::Fraction(_) => Value::Fraction(fraction(key, raw)?),
         Allowed::Bool => Value::Bool(boolean(key, raw)?),
-        Allowed::OneOf(_) | Allowed::SqlName | Allowed::Hours | Allowed::Listen | Allowed::Hosts => {
-            Value::Text(text(key, raw)?.to_owned())
-        }
+        Allowed::OneOf(_)
+        | Allowed::SqlName
+        | Allowed::Hours
+        | Allowed::HttpUrlOrEmpty
+        | Allowed::Listen
+        | Allowed::Hosts => Value::Text(text(key, raw)?.to_owned()),
         Allowed::Path | Allowed::PathOrEmpty => Value::Path(beside(folder, Path::new(text(key, raw)?))),
         Allowed::Store => match StoreUrl::parse(text(key, raw)?) {
             Some(StoreUrl::Sqlite(path)) => Value::Store(StoreUrl::Sqlite(beside(folder, &path))),
             Some(url) => Value::Store(url),
             None => return Err(Refused::whole(not_allowed(key))),
         },
+        Allowed::PostgresOrEmpty => match text(key, raw)? {
+            "" => Value::Postgres(None),
+            url => match PostgresUrl::parse(url) {
+                Some(url) => Value::Postgres(Some(url)),
+                None => return Err(Refused::whole(not_allowed(key))),
+            },
+        },
+        Allowed::Tables => Value::Tables(match raw {
+            Raw::Toml(value) => tables::of_toml(value)?,
+            Raw::Text(text) => tables::of_text(text)?,
+        }),
         Allowed::Lanes => Value::Lanes(lanes(key, raw)?),
+        Allowed::Rules => Value::Rules(match raw {
+            Raw::Toml(value) => match value.get_ref() {
+                DeValue::Table(table) => rules_of_table(table)?,
+                _ => return Err(wrong_type(key, raw)),
+            },
+            Raw::Text(text) => rules_of_text(text).map_err(Refused::whole)?,
+        }),
     };
     check(key, &value).map_err(Refused::whole)?;
     Ok(value)
@@ -78,8 +100,20 @@ pub(super) fn check(key: &Key, value: &Value) -> Result<(), String> {
         (Allowed::Store, Value::Store(StoreUrl::Sqlite(path))) => {
             !path.as_os_str().is_empty() && path_fits(path)
         }
+        (Allowed::PostgresOrEmpty, Value::Postgres(_)) => true,
+        (Allowed::Tables, Value::Tables(tables)) => {
+            for table in tables {
+                table.check().map_err(|problem| format!("table `{}`: {problem}", table.name))?;
+            }
+            true
+        }
         (Allowed::Lanes, Value::Lanes(lanes)) => {
             lanes.keys().try_for_each(|symbol| symbol_checked(symbol))?;
+            true
+        }
+        (Allowed::HttpUrlOrEmpty, Value::Text(url)) => url.is_empty() || is_http_url(url),
+        (Allowed::Rules, Value::Rules(rules)) => {
+            check_rules(rules)?;
             true
         }
         _ => false,
@@ -172,6 +206,12 @@ fn beside(folder: Option<&Path>, path: &Path) -> PathBuf {
         Some(folder) if !path.as_os_str().is_empty() => folder.join(path),
         _ => path.to_owned(),
     }
+}
+
+fn is_http_url(url: &str) -> bool {
+    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+    let plain = url.chars().all(|c| c.is_ascii_graphic());
+    plain && rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['/', '?', '#', ':', '@']))
 }
 
 fn is_sql_name(name: &str) -> bool {

@@ -1,12 +1,13 @@
 //! The table as text: the reference file, and what is in effect.
 
-use super::StoreUrl;
 use super::choice::lane_word;
 use super::keys::{KEYS, SECTIONS};
 use super::load::{Loaded, OTHER_VARIABLES};
 use super::problem::SetBy;
 use super::secret::masked;
 use super::table::{Key, Value};
+use super::watch::toml_of_rule;
+use super::{BarTable, StoreUrl};
 use std::fmt::Write as _;
 
 const COLUMNS_MAX: usize = 100;
@@ -48,6 +49,12 @@ pub fn render_reference() -> String {
         out.push_str("#\n");
         comment(&mut out, std::iter::once(facts(key).as_str()));
         let value = key.default_value();
+        if let Value::Rules(rules) = &value {
+            for (rule, limits) in rules {
+                push(&mut out, format_args!("{name}.{} = {}\n", toml_key(rule), toml_of_rule(limits)));
+            }
+            continue;
+        }
         let hash = if starts_at_folder(&value) { "#" } else { "" };
         push(&mut out, format_args!("{hash}{name} = {}\n", toml_of(&value)));
     }
@@ -71,6 +78,13 @@ pub fn render_effective(loaded: &Loaded) -> String {
     out
 }
 
+impl Value {
+    /// It as TOML writes it, without its secrets.
+    pub fn shown(&self) -> String {
+        masked(&toml_of(self)).into_owned()
+    }
+}
+
 /// A value as TOML writes it.
 pub(super) fn toml_of(value: &Value) -> String {
     match value {
@@ -80,6 +94,18 @@ pub(super) fn toml_of(value: &Value) -> String {
         Value::Text(text) => toml_string(text),
         Value::Path(path) => toml_string(&path.to_string_lossy()),
         Value::Store(url) => toml_string(&url.to_string()),
+        Value::Rules(rules) => {
+            let entries: Vec<String> = rules
+                .iter()
+                .map(|(name, rule)| format!("{} = {}", toml_key(name), toml_of_rule(rule)))
+                .collect();
+            format!("{{ {} }}", entries.join(", "))
+        }
+        Value::Postgres(url) => toml_string(&url.as_ref().map_or_else(String::new, ToString::to_string)),
+        Value::Tables(tables) => {
+            let tables: Vec<String> = tables.iter().map(BarTable::to_toml).collect();
+            format!("[{}]", tables.join(", "))
+        }
         Value::Lanes(lanes) if lanes.is_empty() => "{}".to_owned(),
         Value::Lanes(lanes) => {
             let entries: Vec<String> = lanes
@@ -96,7 +122,7 @@ fn toml_key(name: &str) -> String {
     if bare { name.to_owned() } else { toml_string(name) }
 }
 
-fn toml_string(text: &str) -> String {
+pub(super) fn toml_string(text: &str) -> String {
     let mut out = String::from("\"");
     for c in text.chars() {
         match c {
@@ -120,10 +146,12 @@ fn starts_at_folder(value: &Value) -> bool {
 
 fn facts(key: &Key) -> String {
     let unit = if key.unit.is_empty() { String::new() } else { format!("Unit: {}. ", key.unit) };
+    let value = key.default_value();
+    let default = if matches!(value, Value::Rules(_)) { "these".to_owned() } else { toml_of(&value) };
     format!(
         "{unit}Allowed: {}. Default: {}. Change: {}. Variable: {}",
         key.allowed,
-        toml_of(&key.default_value()),
+        default,
         key.change,
         key.variable()
     )

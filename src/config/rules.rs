@@ -6,6 +6,7 @@ use super::read::check;
 use super::render::toml_of;
 use super::secret::masked;
 use super::table::{Key, Value};
+use super::{PostgresUrl, SourceKind, StoreUrl};
 
 /// The first of each pair must not exceed the second.
 const ORDERED: [(&str, &str); 3] = [
@@ -17,6 +18,14 @@ const ORDERED: [(&str, &str); 3] = [
 const SHARE_ROUNDING: f64 = 1e-9;
 
 impl Settings {
+    /// The PostgreSQL database that bars are read from: `source.url`, or that of the store.
+    pub fn source_url(&self) -> Option<&PostgresUrl> {
+        match (&self.source.url, &self.store.url) {
+            (Some(url), _) | (None, StoreUrl::Postgres(url)) => Some(url),
+            _ => None,
+        }
+    }
+
     /// Checks settings that were made or changed by hand; [`Settings::load`] has done so already.
     ///
     /// # Errors
@@ -73,6 +82,14 @@ pub(super) fn broken<'a>(
             let detail = format!("must not exceed 1 together with {low} = {} ({low_by})", shares.low_share);
             problem(high_by, high, shares.high_share.to_string(), detail)
         });
+    }
+    let (kind, url) = ("source.kind", "source.url");
+    if let (Some(kind_by), Some(_)) = (set_by(kind), set_by(url))
+        && settings.source.kind == SourceKind::Postgres
+        && settings.source_url().is_none()
+    {
+        let detail = format!("needs a database: set {url}, or store.url to a PostgreSQL database");
+        problems.push(problem(kind_by, kind, "\"postgres\"".to_owned(), detail));
     }
     problems
 }

@@ -1,7 +1,8 @@
 //! What a row of the table of keys is, and the macro that turns the rows into `Settings` and `KEYS`.
 
 use super::keys::Settings;
-use super::{StoreUrl, choice};
+use super::watch::Rules;
+use super::{BarTable, PostgresUrl, StoreUrl, choice};
 use crate::domain::Lane;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -40,10 +41,18 @@ pub enum Allowed {
     Listen,
     /// Names of hosts, separated by commas, or the empty text.
     Hosts,
+    /// The URL of a PostgreSQL database, or the empty text.
+    PostgresOrEmpty,
+    /// Tables of bars in a PostgreSQL database.
+    Tables,
     /// Weekly hours.
     Hours,
     /// A table from symbols to lanes.
     Lanes,
+    /// The empty text, or the URL of an HTTP endpoint.
+    HttpUrlOrEmpty,
+    /// A table of alert rules.
+    Rules,
 }
 
 /// A value of any key.
@@ -61,8 +70,14 @@ pub enum Value {
     Path(PathBuf),
     /// Where predictions go.
     Store(StoreUrl),
+    /// A PostgreSQL database, or none.
+    Postgres(Option<PostgresUrl>),
+    /// Tables of bars.
+    Tables(Vec<BarTable>),
     /// Symbols and their lanes.
     Lanes(BTreeMap<String, Lane>),
+    /// Alert rules by name.
+    Rules(Rules),
 }
 
 /// A key: one row of the table.
@@ -142,8 +157,18 @@ impl Allowed {
             Self::Fraction(_) => "a number",
             Self::Bool => "true or false",
             Self::Lanes => "a table of symbols",
-            Self::OneOf(_) | Self::Path | Self::PathOrEmpty | Self::SqlName | Self::Store => "a string",
-            Self::Listen | Self::Hosts | Self::Hours => "a string",
+            Self::Rules => "a table of rules",
+            Self::Tables => "an array of tables",
+            Self::OneOf(_)
+            | Self::Path
+            | Self::PathOrEmpty
+            | Self::SqlName
+            | Self::Store
+            | Self::PostgresOrEmpty
+            | Self::HttpUrlOrEmpty
+            | Self::Listen
+            | Self::Hosts
+            | Self::Hours => "a string",
         }
     }
 }
@@ -165,8 +190,16 @@ impl fmt::Display for Allowed {
             }
             Self::Listen => f.write_str("an IP address with a port, such as \"127.0.0.1:8080\", or \"\""),
             Self::Hosts => f.write_str("names of hosts, separated by commas, or \"\""),
+            Self::PostgresOrEmpty => f.write_str("\"postgres://USER@HOST/DATABASE\", or \"\""),
+            Self::Tables => f.write_str(
+                "tables with name and, where needed, symbol, timeframe, columns = { ts = \"open_time\", ... }",
+            ),
             Self::Hours => f.write_str("\"always\", or stretches of the week such as \"sun 22:00-fri 22:00\""),
             Self::Lanes => write!(f, "SYMBOL = \"{}\" entries", choice::LANES.join("\" or \"")),
+            Self::HttpUrlOrEmpty => f.write_str("\"\", or a URL that begins with http:// or https://"),
+            Self::Rules => f.write_str(
+                "NAME = { measure = \"...\", over = NUMBER, for_s = SECONDS, severity = \"...\" } entries",
+            ),
         }
     }
 }
@@ -199,7 +232,10 @@ fields! {
     String, Text;
     PathBuf, Path;
     StoreUrl, Store;
+    Option<PostgresUrl>, Postgres;
+    Vec<BarTable>, Tables;
     BTreeMap<String, Lane>, Lanes;
+    Rules, Rules;
     u64, Whole;
 }
 

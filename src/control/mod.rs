@@ -1,4 +1,5 @@
-//! Tuning while it runs: how many workers each stage has, how many rows a run of each model takes.
+//! What looks after the system while it runs: tuning (how many workers each stage has, how many rows a run of each
+//! model takes), health by rules, and the webhook that alerts go to.
 //!
 //! ```text
 //! readings, twice ──► what the interval saw ──► decide / BatchState::step ──► widths, batch limits
@@ -11,8 +12,11 @@ mod batch;
 mod budget;
 mod decision;
 mod driver;
+pub mod health;
 mod peaks;
 mod policy;
+mod rules;
+pub mod webhook;
 
 pub use batch::{BatchRules, BatchState};
 pub use decision::{Decision, DecisionSeen, DecisionWhy};

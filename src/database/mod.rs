@@ -12,7 +12,7 @@ mod tls;
 
 pub use pool::{Connections, Pooled};
 pub use server::Server;
-pub use session::{Client, Session};
+pub use session::{Begun, Client, Session};
 
 /// Something that a server did not do.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -46,13 +46,30 @@ impl DatabaseError {
 
 /// What kind of trouble `error` is: by its SQLSTATE class, PostgreSQL's appendix A.
 fn trouble_of(error: &postgres::Error) -> Trouble {
-    let Some(code) = error.code() else { return Trouble::Away };
+    let Some(code) = error.code() else {
+        return if is_refusal(error) { Trouble::Refused } else { Trouble::Away };
+    };
     match (&code.code()[..2], code.code()) {
         // Connection, resources, operator, system, a standby that was promoted away, deadlocks, timeouts, locks.
         ("08" | "53" | "57" | "58" | "40" | "XX", _) | (_, "25006" | "55P03") => Trouble::Away,
         ("22" | "23", _) => Trouble::Data,
         _ => Trouble::Refused,
     }
+}
+
+/// Whether `error`, which came with no code, is not of the kind that passes: TLS is not to be had, or the server is not
+/// who it should be; it asks for a password, and there is none.
+fn is_refusal(error: &postgres::Error) -> bool {
+    let cause = std::error::Error::source(error);
+    // The driver tells its kinds of errors apart by their texts alone.
+    let kind = error.to_string();
+    let is = |begin: &str| kind.starts_with(begin);
+    if !is("error performing TLS handshake") {
+        return is("invalid configuration") || is("authentication error");
+    }
+    let Some(io) = cause.and_then(|cause| cause.downcast_ref::<std::io::Error>()) else { return true };
+    let tls = io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(tls, Some(rustls::Error::InvalidCertificate(_) | rustls::Error::AlertReceived(_)))
 }
 
 /// What `error` says, with what is behind it.

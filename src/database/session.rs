@@ -1,7 +1,7 @@
 //! A client on a thread of its own, and deadlines for whatever it is asked to do.
 
 use super::{DatabaseError, Trouble, text_of, trouble_of};
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 use postgres::{Error, Statement};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -22,6 +22,21 @@ pub struct Session {
     born: Instant,
     /// The driver failed in a way that leaves the connection useless, or did not answer.
     broken: bool,
+}
+
+/// Work that a session was given and nobody waits for.
+pub struct Begun<T> {
+    what: &'static str,
+    allowed: Duration,
+    until: Instant,
+    answered: Receiver<Result<T, Error>>,
+}
+
+impl<T> Begun<T> {
+    /// How long it may still take.
+    pub fn remaining(&self) -> Duration {
+        self.until.saturating_duration_since(Instant::now())
+    }
 }
 
 impl Client {
@@ -91,17 +106,63 @@ impl Session {
     /// broken.
     pub fn run<T: Send + 'static>(
         &mut self,
-        what: &str,
+        what: &'static str,
         deadline: Duration,
         work: impl FnOnce(&mut Client) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, DatabaseError> {
-        let result = match self.ask(deadline, work) {
+        let begun = self.begin(what, deadline, || {}, work);
+        let answer = begun.answered.recv_timeout(deadline);
+        self.outcome(&begun, answer)
+    }
+
+    /// Has `work` done by the client and waits for nothing: [`Session::look`] tells what came of it. `then` is called
+    /// behind it, on the session's thread. Nothing further may be asked for before.
+    pub fn begin<T: Send + 'static>(
+        &mut self,
+        what: &'static str,
+        deadline: Duration,
+        then: impl FnOnce() + Send + 'static,
+        work: impl FnOnce(&mut Client) -> Result<T, Error> + Send + 'static,
+    ) -> Begun<T> {
+        let (answer, answered) = bounded(1);
+        if !self.broken {
+            let job: Job = Box::new(move |client| {
+                drop(answer.send(work(client)));
+                then();
+            });
+            // Where the thread is gone, so is the sender of the answer: that is the answer.
+            let _ = self.jobs.send(job);
+        }
+        Begun { what, allowed: deadline, until: Instant::now() + deadline, answered }
+    }
+
+    /// What came of `begun`; `None` while it may still be done in time.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn look<T>(&mut self, begun: &Begun<T>) -> Option<Result<T, DatabaseError>> {
+        let answer = match begun.answered.try_recv() {
+            Err(TryRecvError::Empty) if Instant::now() < begun.until => return None,
+            Err(TryRecvError::Empty) => Err(RecvTimeoutError::Timeout),
+            Err(TryRecvError::Disconnected) => Err(RecvTimeoutError::Disconnected),
+            Ok(answer) => Ok(answer),
+        };
+        Some(self.outcome(begun, answer))
+    }
+
+    fn outcome<T>(
+        &mut self,
+        begun: &Begun<T>,
+        answer: Result<Result<T, Error>, RecvTimeoutError>,
+    ) -> Result<T, DatabaseError> {
+        let what = begun.what;
+        let result = match answer {
             Ok(result) => result,
             Err(silence) => {
                 self.broken = true;
                 let problem = match silence {
                     RecvTimeoutError::Timeout => {
-                        format!("{what}: no answer within {} ms", deadline.as_millis())
+                        format!("{what}: no answer within {} ms", begun.allowed.as_millis())
                     }
                     RecvTimeoutError::Disconnected => format!("{what}: the connection is gone"),
                 };
@@ -113,20 +174,6 @@ impl Session {
             self.broken |= error.is_closed() || error.code().is_none();
             self.failed(format!("{what}: {}", text_of(&error)), trouble_of(&error))
         })
-    }
-
-    fn ask<T: Send + 'static>(
-        &self,
-        deadline: Duration,
-        work: impl FnOnce(&mut Client) -> Result<T, Error> + Send + 'static,
-    ) -> Result<Result<T, Error>, RecvTimeoutError> {
-        if self.broken {
-            return Err(RecvTimeoutError::Disconnected);
-        }
-        let (answer, answered): (_, Receiver<Result<T, Error>>) = bounded(1);
-        let job: Job = Box::new(move |client| drop(answer.send(work(client))));
-        self.jobs.send(job).map_err(|_| RecvTimeoutError::Disconnected)?;
-        answered.recv_timeout(deadline)
     }
 
     fn failed(&self, problem: String, trouble: Trouble) -> DatabaseError {

@@ -95,3 +95,10 @@ pub struct FeatureVector {
     /// Index of the first undefined value, if there is one.
     pub undefined: Option<usize>,
 }
+
+impl FeatureVector {
+    /// A vector of `len` values, none of which is defined.
+    pub fn undefined(len: usize) -> Self {
+        Self { set: 0, values: vec![f64::NAN; len].into(), undefined: Some(0) }
+    }
+}

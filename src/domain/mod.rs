@@ -13,6 +13,7 @@ mod reason;
 mod report;
 mod retry;
 mod series;
+mod severity;
 mod time;
 mod timeframe;
 
@@ -26,5 +27,6 @@ pub use reason::{Reason, Refusal};
 pub use report::{AlertEvent, Process, SymbolPerformance};
 pub use retry::pause_ms;
 pub use series::{Lane, SeriesId, SeriesKey, SymbolError};
+pub use severity::Severity;
 pub use time::{ParseTimestampError, Timestamp};
 pub use timeframe::{ParseTimeframeError, Timeframe};

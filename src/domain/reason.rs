@@ -53,6 +53,8 @@ reasons! {
     ModelUnavailable = "model_unavailable",
     /// The model's run took longer than `predict.deadline_ms` and was ended.
     ModelTimeout = "model_timeout",
+    /// The model was so far behind that the bar was not worth running any more (`predict.overdue_ms`).
+    Overdue = "overdue",
     /// The model's run ended in an error.
     ModelFailed = "model_failed",
     /// The model answered NaN or infinity.
@@ -63,6 +65,28 @@ reasons! {
     Panicked = "panicked",
     /// The engine was stopping.
     Stopping = "stopping",
+}
+
+impl Reason {
+    /// Whether it is a failure of a bar, a model or vela. The others are as they have to be: a bar that came
+    /// twice, a feature that warms up, a series without a model.
+    pub const fn is_failure(self) -> bool {
+        matches!(
+            self,
+            Self::NotFinite
+                | Self::PriceNotPositive
+                | Self::NegativeVolume
+                | Self::HighBelowLow
+                | Self::OutsideRange
+                | Self::Unaligned
+                | Self::Future
+                | Self::ModelUnavailable
+                | Self::ModelTimeout
+                | Self::ModelFailed
+                | Self::OutputNotFinite
+                | Self::Panicked
+        )
+    }
 }
 
 impl fmt::Display for Reason {

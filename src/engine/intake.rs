@@ -5,8 +5,9 @@ use crate::domain::{Bar, Incoming, Origin, SeriesKey, Stamps};
 use crate::link::clock;
 use crate::predict::Catalogue;
 use crate::source::{History, Poll, Source, SourceBar, SourceError};
+use crate::store::Watermark;
 use crate::topology::{Topology, TopologyError, feature_rules};
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, select_biased};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -39,6 +40,17 @@ pub fn history(settings: &Settings, catalogue: &Arc<Catalogue>) -> History {
     })
 }
 
+/// From where the source's bars are answered: the newest that can change are once more, because a kill may have come
+/// between a change and the answers it led to. What is stored of them stays where it says the same.
+pub(super) fn behind(watermarks: &[Watermark], revision_bars: usize) -> Vec<Watermark> {
+    let bars = i64::try_from(revision_bars).unwrap_or(i64::MAX);
+    let back = |(series, ts): &Watermark| {
+        let ms = series.timeframe.as_millis().saturating_mul(bars);
+        (Arc::clone(series), ts.plus_millis(ms.saturating_neg()))
+    };
+    watermarks.iter().map(back).collect()
+}
+
 /// The stamps of what comes in now.
 pub(super) fn arrived() -> Stamps {
     Stamps { arrived_ns: clock::now_ns(), ..Stamps::default() }
@@ -66,6 +78,7 @@ impl Intake {
     fn follow(&self, mut source: Box<dyn Source>, stop: &Receiver<()>) -> Result<(), SourceError> {
         let mut bars: Vec<SourceBar> = Vec::with_capacity(1024);
         let mut refused = 0_u64;
+        let news = source.news();
         loop {
             let poll = source.poll(&mut bars)?;
             for SourceBar { series, bar, origin } in bars.drain(..) {
@@ -78,11 +91,13 @@ impl Intake {
             }
             let pause = match poll {
                 Poll::Ready => Duration::ZERO,
-                Poll::Idle(pause) => pause,
+                Poll::Idle(pause) | Poll::Reading(pause) => pause,
                 Poll::End => return Ok(()),
             };
-            if stop.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
-                return Ok(());
+            select_biased! {
+                recv(stop) -> _ => return Ok(()),
+                recv(news) -> _ => {}
+                default(pause) => {}
             }
         }
     }

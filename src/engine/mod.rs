@@ -2,6 +2,7 @@
 
 mod ask;
 mod gate;
+mod health;
 mod intake;
 mod promoting;
 mod reporter;
@@ -9,7 +10,6 @@ mod snapshot;
 mod stop;
 mod tuning;
 
-use crate::alert::Alert;
 use crate::config::Settings;
 use crate::control::Controller;
 use crate::domain::{Bar, Origin, Outcome, SeriesKey, SymbolError, Timeframe};
@@ -19,11 +19,13 @@ use crate::predict::{Catalogue, Keeper, Models};
 use crate::source::{self, Source, SourceError};
 use crate::store::{self, Store, StoreError, Watermark};
 use crate::topology::{self, Parts, Topology, TopologyError};
+use arc_swap::ArcSwap;
 pub use ask::Pending;
 use crossbeam::channel::{RecvTimeoutError, Sender, bounded};
 use gate::Gate;
+use health::{Health, HealthThread};
 pub use intake::history;
-use intake::{Intake, SourceThread};
+use intake::{Intake, SourceThread, behind};
 use parking_lot::Mutex;
 pub use promoting::PromoteError;
 use reporter::Reporter;
@@ -54,6 +56,9 @@ pub enum EngineError {
     /// What was handed in has a symbol that cannot be taken.
     #[error("{0}")]
     Symbol(#[from] SymbolError),
+    /// Alerts cannot be sent as configured.
+    #[error("{0}")]
+    Alerts(String),
     /// The system gives no more threads.
     #[error("no thread for what is reported ({0}): raise the thread limit")]
     Thread(std::io::Error),
@@ -105,9 +110,13 @@ pub struct Overrides {
 /// # }
 /// ```
 pub struct Engine {
-    settings: Settings,
+    /// In force now.
+    settings: Arc<ArcSwap<Settings>>,
     topology: Arc<Topology>,
     models: Arc<Models>,
+    health: Arc<Health>,
+    /// Ends with the engine's stop.
+    health_thread: Mutex<Option<HealthThread>>,
     /// Ends with the engine's stop.
     keeper: Mutex<Option<Keeper>>,
     controller: Controller,
@@ -157,9 +166,10 @@ impl Engine {
             Some(store) => (store, watermarks),
             None => store::open(&settings)?,
         };
+        let watermarks = behind(&watermarks, settings.ingest.revision_bars);
         let source = match source {
             Some(source) => Some(source),
-            None => source::open(&settings.source, history(&settings, &models.catalogue()), &watermarks)?,
+            None => source::open(&settings, history(&settings, &models.catalogue()), &watermarks)?,
         };
         let (patience, give_up) = bounded(0);
         let parts = Parts { models: Arc::clone(&models), store, refuse_future: !accept_future, give_up };
@@ -178,11 +188,17 @@ impl Engine {
         let controller = topology::control(&topology, &settings);
         let interval = Duration::from_secs(settings.log.performance_interval_s);
         let reporter = Reporter::start(Arc::clone(&topology), Arc::clone(&models.alerts), interval)?;
+        let settings = Arc::new(ArcSwap::from_pointee(settings));
+        let health = Arc::new(Health::new(&settings, &topology, &models));
+        health.webhook.follow(&settings.load().alert).map_err(EngineError::Alerts)?;
+        let health_thread = HealthThread::start(Arc::clone(&health));
         let source = source.map(|source| SourceThread::start(source, Arc::clone(&intake)));
         Ok(Self {
             settings,
             topology,
             models,
+            health,
+            health_thread: Mutex::new(Some(health_thread)),
             keeper: Mutex::new(keeper),
             controller,
             reporter: Mutex::new(Some(reporter)),
@@ -227,8 +243,8 @@ impl Engine {
     }
 
     /// The settings it runs with.
-    pub fn settings(&self) -> &Settings {
-        &self.settings
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings.load_full()
     }
 
     /// Whether it takes no more bars: it stops, or has.
@@ -239,11 +255,6 @@ impl Engine {
     /// Which models serve.
     pub fn catalogue(&self) -> Arc<Catalogue> {
         self.models.catalogue()
-    }
-
-    /// The newest alerts, the oldest of them first.
-    pub fn alerts(&self) -> Vec<Alert> {
-        self.models.alerts.recent()
     }
 
     /// Bars taken in so far.

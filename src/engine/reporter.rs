@@ -8,7 +8,7 @@ use crate::topology::Topology;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// How soon an alert is stored, and how soon again where the store had no time for it.
 const TICK: Duration = Duration::from_millis(500);
@@ -125,15 +125,14 @@ impl Desk {
 
 /// An alert as it is stored.
 fn event(alert: Alert, process: &Arc<Process>) -> AlertEvent {
-    let since = alert.at.duration_since(UNIX_EPOCH).unwrap_or_default();
     AlertEvent {
-        at: Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX)),
+        at: alert.at,
         process: Arc::clone(process),
-        code: alert.code.into(),
+        code: alert.code,
         subject: alert.subject,
         severity: alert.severity.word().into(),
-        state: "raised".into(),
+        state: alert.phase.word().into(),
         detail: alert.detail,
-        count: 1,
+        count: alert.count,
     }
 }

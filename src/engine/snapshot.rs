@@ -1,11 +1,12 @@
 //! The engine's metrics: what every part reads, put together.
 
 use super::Engine;
+use crate::alert::Standing;
 use crate::feature::CacheReading;
 use crate::link::StageReading;
 use crate::observe::{
-    BOUNDS_US, Buckets, CacheMetrics, Metrics, ModelMetrics, ModelPoolMetrics, Performance, Quantiles,
-    StageMetrics, SymbolMetrics, SystemMetrics,
+    ActiveAlert, BOUNDS_US, Buckets, CacheMetrics, Metrics, ModelMetrics, ModelPoolMetrics, Performance,
+    Quantiles, StageMetrics, SymbolMetrics, SystemMetrics,
 };
 use crate::persist::Tally;
 use crate::predict::Catalogue;
@@ -38,10 +39,12 @@ impl Engine {
 
     /// Everything at this moment.
     pub fn metrics(&self) -> Metrics {
+        let settings = self.settings.load();
         let ledger = self.topology.ledger().read();
         let latency = self.topology.ledger().latency().read().queue_wait;
         let cache = self.topology.cache().read();
         let pool = self.models.pool.read();
+        let health = self.health.newest();
         let (memory_usage_mb, cpu_usage_percent) = self.process.look();
         let share = |part: u64, whole: u64| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
         let hit_rate = share(cache.hits, cache.hits + cache.misses);
@@ -53,7 +56,7 @@ impl Engine {
                 queue_wait_buckets: Buckets::of(&meter.queue_wait),
                 service_buckets: Buckets::of(&meter.service),
                 workers: stage.workers,
-                workers_max: self.settings.workers_max,
+                workers_max: settings.workers_max,
                 depth: stage.depth,
                 items_max: stage.items_max,
                 items: meter.items,
@@ -73,7 +76,7 @@ impl Engine {
                 max_latency_ms: total.latency_max_ns as f64 / 1e6,
                 latency: Quantiles::of(&latency),
                 latency_buckets: Buckets::of(&latency),
-                budget_ms: self.settings.max_latency_ms,
+                budget_ms: settings.max_latency_ms,
                 late_predictions: ledger.late,
                 error_rate: share(total.refusals, total.predictions + total.refusals),
                 cache_hit_rate: hit_rate,
@@ -82,15 +85,16 @@ impl Engine {
             },
             system: SystemMetrics {
                 memory_usage_mb,
-                memory_limit_mb: self.settings.max_memory_mb,
+                memory_limit_mb: settings.max_memory_mb,
                 cpu_usage_percent,
                 cores: std::thread::available_parallelism().map_or(1, usize::from),
                 models_loaded: pool.loaded,
-                last_health_check: None,
+                last_health_check: health.as_ref().map(|report| report.checked_at.clone()),
+                health: health.map(|report| report.status.word()),
             },
             model_pool: ModelPoolMetrics {
                 total_models: self.models.catalogue().models().len(),
-                max_size: self.settings.model_pool_size,
+                max_size: settings.model_pool_size,
                 loads: pool.loads,
                 releases: pool.releases,
                 hanging: pool.hanging,
@@ -106,16 +110,22 @@ impl Engine {
             feature_cache: CacheMetrics {
                 total_entries: cache.entries,
                 hit_rate_percent: hit_rate * 100.0,
-                ttl_seconds: self.settings.cache_ttl_seconds,
+                ttl_seconds: settings.cache_ttl_seconds,
             },
             stages: stages.collect(),
             stage_order: STAGES.to_vec(),
             controller: self.controller_metrics(),
             reasons: ledger.reasons,
             alerts: self.models.alerts.counts(),
+            active_alerts: self.models.alerts.standing().into_iter().map(active).collect(),
             symbols: by_symbol(&ledger.symbols),
         }
     }
+}
+
+fn active(alert: Standing) -> ActiveAlert {
+    let Standing { code, subject, severity, since, .. } = alert;
+    ActiveAlert { code, subject, severity: severity.word(), since: since.to_string() }
 }
 
 fn by_symbol(tallies: &BTreeMap<Arc<str>, Tally>) -> BTreeMap<String, SymbolMetrics> {

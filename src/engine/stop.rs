@@ -51,6 +51,7 @@ impl Engine {
             return Ok(report.clone());
         }
         drop(self.keeper.lock().take());
+        drop(self.health_thread.lock().take());
         self.controller.stop();
         let source = self.source.lock().take();
         let give_up = || drop(self.patience.lock().take());
@@ -71,6 +72,7 @@ impl Engine {
         let stopped = StopReport { undrained, unsaved: self.topology.unsaved(), source_error };
         *report = Some(stopped.clone());
         self.reporter.lock().take().into_iter().for_each(Reporter::stop);
+        self.health.webhook.stop();
         self.topology.stop()?;
         Ok(stopped)
     }

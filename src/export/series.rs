@@ -6,9 +6,12 @@
 use super::label::{Label, Waiting};
 use super::{Dtype, ExportError, Row, Rules, Sink};
 use crate::domain::{Admission, Bar, Refusal, SeriesKey, Timestamp};
-use crate::feature::{Plan, PlanState, WarmUp};
+use crate::feature::{Batch, Plan, WarmUp};
 use crate::ingest::{Limits, Order, hold_open_and_close, validate};
 use std::collections::{BTreeMap, VecDeque};
+
+/// How many bars are taken together.
+const SETTLED: usize = 64;
 
 /// What became of the bars of one series.
 #[derive(Clone, Debug)]
@@ -36,7 +39,12 @@ pub(super) struct SeriesRows<'a> {
     newest: VecDeque<Bar>,
     revision_bars: usize,
     clamp_ohlc: bool,
-    state: PlanState,
+    batch: Batch,
+    /// Bars that do not change any more and wait to be taken together, and what came of those that were.
+    settled: Vec<Bar>,
+    found: Vec<f64>,
+    past_warm_up: Vec<bool>,
+    width: usize,
     waiting: Option<Waiting>,
     /// The rows of the bars that wait: open time, whether warmed up; and their values one after another.
     held: VecDeque<(Timestamp, bool)>,
@@ -75,7 +83,11 @@ impl<'a> SeriesRows<'a> {
             newest: VecDeque::with_capacity(revision_bars + 1),
             revision_bars,
             clamp_ohlc: rules.clamp_ohlc,
-            state: plan.state(),
+            batch: Batch::new(plan),
+            settled: Vec::with_capacity(SETTLED),
+            found: Vec::with_capacity(SETTLED * plan.len()),
+            past_warm_up: Vec::with_capacity(SETTLED),
+            width: plan.len(),
             waiting: label.map(|label| Waiting::new(label, series.timeframe)),
             held: VecDeque::new(),
             values: VecDeque::new(),
@@ -114,35 +126,57 @@ impl<'a> SeriesRows<'a> {
         if self.newest.len() > self.revision_bars
             && let Some(settled) = self.newest.pop_front()
         {
-            self.take(&settled, sink)?;
+            self.settle(settled, sink)?;
         }
         Ok(())
     }
 
     /// A bar that does not change any more.
-    fn take(&mut self, bar: &Bar, sink: &mut dyn Sink) -> Result<(), ExportError> {
+    fn settle(&mut self, bar: Bar, sink: &mut dyn Sink) -> Result<(), ExportError> {
+        self.settled.push(bar);
+        if self.settled.len() < SETTLED { Ok(()) } else { self.take_settled(sink) }
+    }
+
+    /// Takes the bars that wait, together, and then each one's row.
+    fn take_settled(&mut self, sink: &mut dyn Sink) -> Result<(), ExportError> {
+        let Self { batch, settled, found, past_warm_up, warm_up, .. } = self;
+        found.clear();
+        past_warm_up.clear();
+        batch.update(settled, warm_up, |_, values, past| {
+            found.extend_from_slice(values);
+            past_warm_up.push(past);
+        });
+        let bars = std::mem::take(settled);
+        let taken = bars.iter().enumerate().try_for_each(|(i, bar)| self.take(i, bar, sink));
+        self.settled = bars;
+        self.settled.clear();
+        taken
+    }
+
+    /// The row of a bar, the `i`-th of those that were taken together.
+    fn take(&mut self, i: usize, bar: &Bar, sink: &mut dyn Sink) -> Result<(), ExportError> {
         while let Some(label) = self.waiting.as_mut().and_then(|waiting| waiting.decided_by(bar)) {
             self.release(label, sink)?;
         }
-        self.state.update(bar);
         self.tally.bars += 1;
-        let settled = self.state.is_past(&self.warm_up);
+        let (settled, values) = (self.past_warm_up[i], i * self.width..(i + 1) * self.width);
         if let Some(waiting) = &mut self.waiting {
             waiting.take(bar);
             self.held.push_back((bar.ts, settled));
-            self.values.extend(self.state.values());
+            self.values.extend(&self.found[values]);
             return Ok(());
         }
         self.row.clear();
-        self.row.extend_from_slice(self.state.values());
+        self.row.extend_from_slice(&self.found[values]);
         self.write(bar.ts, settled, sink)
     }
 
     /// The rows that the end of the series leaves without a label, and what became of all.
     pub(super) fn finish(mut self, sink: &mut dyn Sink) -> Result<Tally, ExportError> {
         while let Some(bar) = self.newest.pop_front() {
-            self.take(&bar, sink)?;
+            self.settle(bar, sink)?;
         }
+        self.take_settled(sink)?;
         while !self.held.is_empty() {
             self.release(f64::NAN, sink)?;
         }
@@ -153,7 +187,7 @@ impl<'a> SeriesRows<'a> {
     fn release(&mut self, label: f64, sink: &mut dyn Sink) -> Result<(), ExportError> {
         let Some((ts, settled)) = self.held.pop_front() else { return Ok(()) };
         self.row.clear();
-        self.row.extend(self.values.drain(..self.state.values().len()));
+        self.row.extend(self.values.drain(..self.width));
         self.row.push(label);
         self.write(ts, settled, sink)
     }

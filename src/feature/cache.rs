@@ -1,7 +1,8 @@
 //! The feature cache: one computation for all horizons and callers of one bar.
 //!
 //! Every entry lives equally long, so the order of insertion is the order of expiry: a map and a queue,
-//! no clock thread. Expired entries are never served.
+//! no clock thread. Expired entries are never served. What is dropped here and held by nobody else is written anew:
+//! once the cache is full a bar allocates no vector.
 
 use crate::domain::{FeatureVector, SeriesId, Timestamp};
 use crate::link::clock;
@@ -11,6 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const SHARDS_MAX: usize = 8;
+/// How many vectors a shard keeps to be written anew, beyond its entries.
+const SPARE_MAX: usize = 32;
 
 /// What a vector is found by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,6 +41,40 @@ struct Shard {
     /// Keys with the time of their insertion, the oldest first; a key that was inserted again has an
     /// older twin here, told by its time.
     order: VecDeque<(CacheKey, u64)>,
+    /// Vectors that left the cache; some of them may still be on their way through the engine.
+    spare: Vec<Arc<FeatureVector>>,
+}
+
+impl Shard {
+    /// Drops what has expired, and the oldest until there is room for one more.
+    fn make_room(&mut self, entries_max: usize, is_expired: impl Fn(u64) -> bool) {
+        while let Some((oldest, inserted_ns)) = self.order.front().copied() {
+            if !is_expired(inserted_ns) && self.entries.len() < entries_max {
+                break;
+            }
+            self.order.pop_front();
+            if self.entries.get(&oldest).is_some_and(|entry| entry.inserted_ns == inserted_ns)
+                && let Some(entry) = self.entries.remove(&oldest)
+            {
+                self.keep(entry.vector);
+            }
+        }
+    }
+
+    fn keep(&mut self, vector: Arc<FeatureVector>) {
+        if self.spare.len() < SPARE_MAX {
+            self.spare.push(vector);
+        }
+    }
+
+    /// A vector of `len` values that nobody else holds.
+    fn take_spare(&mut self, len: usize) -> Option<Arc<FeatureVector>> {
+        let is_free = |vector: &mut Arc<FeatureVector>| {
+            Arc::get_mut(vector).is_some_and(|vector| vector.values.len() == len)
+        };
+        let at = self.spare.iter_mut().position(is_free)?;
+        Some(self.spare.swap_remove(at))
+    }
 }
 
 /// Vectors by (series, bar, feature set), bounded in number and age.
@@ -83,43 +120,41 @@ impl FeatureCache {
         &self.shards[key.series.0 as usize % self.shards.len()]
     }
 
-    /// The vector of `key`, computed where there is no live entry. A series is in one worker's hands at a
-    /// time, so that nobody computes the same vector beside it.
+    /// The vector of `key`, of `len` values, written by `compute` where there is no live entry. A series is in one
+    /// worker's hands at a time, so that nobody computes the same vector beside it.
     pub fn get_or_compute(
         &self,
         key: CacheKey,
-        compute: impl FnOnce() -> FeatureVector,
+        len: usize,
+        compute: impl FnOnce(&mut FeatureVector),
     ) -> Arc<FeatureVector> {
         let now_ns = (self.now_ns)();
-        let live = |entry: &&Entry| now_ns.saturating_sub(entry.inserted_ns) < self.ttl_ns;
-        if let Some(entry) = self.shard(&key).lock().entries.get(&key).filter(live) {
-            self.hits.fetch_add(1, Ordering::Relaxed);
-            return Arc::clone(&entry.vector);
-        }
+        let is_expired = |inserted_ns| now_ns.saturating_sub(inserted_ns) >= self.ttl_ns;
+        let spare = {
+            let mut shard = self.shard(&key).lock();
+            if let Some(entry) = shard.entries.get(&key).filter(|entry| !is_expired(entry.inserted_ns)) {
+                self.hits.fetch_add(1, Ordering::Relaxed);
+                return Arc::clone(&entry.vector);
+            }
+            shard.make_room(self.shard_entries_max, is_expired);
+            shard.take_spare(len)
+        };
         self.misses.fetch_add(1, Ordering::Relaxed);
-        let vector = Arc::new(compute());
-        self.insert(key, &vector, now_ns);
-        vector
-    }
-
-    fn insert(&self, key: CacheKey, vector: &Arc<FeatureVector>, now_ns: u64) {
-        if self.shard_entries_max == 0 || self.ttl_ns == 0 {
-            return;
+        let mut vector = spare.unwrap_or_else(|| Arc::new(FeatureVector::undefined(len)));
+        // Nobody else holds it: it is new, or was looked for as such.
+        if let Some(vector) = Arc::get_mut(&mut vector) {
+            compute(vector);
         }
         let mut shard = self.shard(&key).lock();
-        let shard = &mut *shard;
-        while let Some((oldest, inserted_ns)) = shard.order.front().copied() {
-            let expired = now_ns.saturating_sub(inserted_ns) >= self.ttl_ns;
-            if !expired && shard.entries.len() < self.shard_entries_max {
-                break;
-            }
-            shard.order.pop_front();
-            if shard.entries.get(&oldest).is_some_and(|entry| entry.inserted_ns == inserted_ns) {
-                shard.entries.remove(&oldest);
-            }
+        if self.shard_entries_max == 0 || self.ttl_ns == 0 {
+            shard.keep(Arc::clone(&vector));
+            return vector;
         }
-        shard.entries.insert(key, Entry { vector: Arc::clone(vector), inserted_ns: now_ns });
+        // Another series may have taken the room meanwhile.
+        shard.make_room(self.shard_entries_max, is_expired);
+        shard.entries.insert(key, Entry { vector: Arc::clone(&vector), inserted_ns: now_ns });
         shard.order.push_back((key, now_ns));
+        vector
     }
 
     /// The cache's numbers.
@@ -154,9 +189,11 @@ mod tests {
     }
 
     fn value(cache: &FeatureCache, key: CacheKey, computed: f64) -> f64 {
-        cache
-            .get_or_compute(key, || FeatureVector { set: 0, values: [computed].into(), undefined: None })
-            .values[0]
+        let compute = |vector: &mut FeatureVector| {
+            vector.values[0] = computed;
+            vector.undefined = None;
+        };
+        cache.get_or_compute(key, 1, compute).values[0]
     }
 
     #[test]
@@ -170,6 +207,27 @@ mod tests {
         NOW_S.set(600);
         assert_eq!(value(&cache, key(0, 1), 4.0), 3.0, "the new one lives from its own insertion");
         assert_eq!(cache.read(), CacheReading { entries: 1, hits: 2, misses: 2 });
+    }
+
+    #[test]
+    fn a_vector_that_somebody_holds_is_not_written_anew() {
+        for entries_max in [0, 1, 8, 100] {
+            let cache = FeatureCache::with_clock(entries_max, 300, now_ns);
+            let mut held = VecDeque::new();
+            for minute in 0..2000 {
+                let fill = |vector: &mut FeatureVector| vector.values.fill(minute as f64);
+                let len = 1 + minute as usize % 3;
+                held.push_back((minute, cache.get_or_compute(key(0, minute), len, fill)));
+                // Rows travel for a while, and not all equally long.
+                if held.len() > 40 {
+                    held.remove(minute as usize * 7 % 40);
+                }
+                for (minute, vector) in &held {
+                    let len = 1 + *minute as usize % 3;
+                    assert_eq!(*vector.values, *vec![*minute as f64; len], "of {entries_max}");
+                }
+            }
+        }
     }
 
     #[test]

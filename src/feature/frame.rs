@@ -47,9 +47,19 @@ impl Frame {
         ts.plus_millis(self.timeframe.as_millis())
     }
 
+    /// Whether a bar that opens at `ts` follows the newest one without a slot between them.
+    #[inline]
+    pub(super) fn is_next(&self, ts: Timestamp) -> bool {
+        self.newest.is_some_and(|newest| self.close_of(newest) == ts)
+    }
+
     /// Notes a bar of this timeframe; how many expected ones are missing before it.
+    #[inline]
     pub(super) fn take(&mut self, ts: Timestamp, grid: &Grid) -> u32 {
-        let missing = self.newest.map_or(0, |newest| grid.missing(newest, ts, self.timeframe));
+        let missing = match self.newest {
+            Some(newest) if self.close_of(newest) != ts => grid.missing(newest, ts, self.timeframe),
+            _ => 0,
+        };
         self.newest = Some(ts);
         self.taken += 1;
         u32::try_from(missing).unwrap_or(u32::MAX)

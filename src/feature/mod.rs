@@ -3,7 +3,7 @@
 //! A feature is asked for by name (`rsi_14`, `bb_pctb`, `macd_hist_12_26_9`); the [`catalogue`] lists what
 //! there is. A [`Plan`] turns a list of names into the streaming kernels it needs, each once; its
 //! [`PlanState`] takes one bar at a time and holds one value per name. [`FeatureStage`] keeps one such
-//! state a series and shares vectors through the [`FeatureCache`].
+//! state a series and shares vectors through the [`FeatureCache`]. [`Batch`] does many bars at once, for tables.
 //!
 //! Three rules hold for every value:
 //!
@@ -32,7 +32,7 @@ use crate::domain::{FeatureSet, Timeframe};
 
 pub use cache::{CacheKey, CacheReading, FeatureCache};
 pub use error::FeatureError;
-pub use plan::{Plan, PlanState, WarmUp};
+pub use plan::{Batch, Plan, PlanState, WarmUp};
 pub use series::SeriesFeatures;
 pub use stage::{FeatureKey, FeatureRules, FeatureStage};
 

@@ -1,12 +1,16 @@
 //! From a list of names to the kernels behind them, and their state.
 
+mod batch;
+
 use super::FeatureError;
 use super::frame::{Closed, Frame};
-use super::kernel::{Kernel, Layout, Read, Slot, Spec, Values};
+use super::kernel::{Column, Kernel, Layout, Slot, Spec};
 use super::name::{coarser, parse};
 use crate::domain::{Bar, Gap, Grid, Stability, Timeframe, Timestamp};
 use std::ops::Range;
 use std::sync::Arc;
+
+pub use batch::Batch;
 
 const LEVELS: [Stability; 3] = [Stability::Defined, Stability::Digits4, Stability::Digits8];
 
@@ -36,24 +40,6 @@ struct Shared {
     memory: usize,
 }
 
-/// Where a column goes, and how its value is read.
-#[derive(Clone, Copy, Debug)]
-struct Column {
-    at: usize,
-    read: Read,
-}
-
-impl Shared {
-    #[inline]
-    fn scatter(&self, kernel: usize, values: &Values, out: &mut [f64]) {
-        for column in &self.columns[self.readers[kernel].clone()] {
-            let value = column.read.of(values);
-            // What is too large for an f64 is no number: undefined, like a ratio of nothing.
-            out[column.at] = if value.is_infinite() { f64::NAN } else { value };
-        }
-    }
-}
-
 impl Plan {
     /// The plan for the features called `names`, in that order, over bars on `grid`. A name may come twice.
     ///
@@ -62,8 +48,7 @@ impl Plan {
     pub fn new(names: &[impl AsRef<str>], grid: impl Into<Grid>) -> Result<Self, FeatureError> {
         let grid = grid.into();
         let mut timeframes = vec![grid.timeframe];
-        let mut specs: Vec<(usize, Spec)> = Vec::new();
-        let mut columns: Vec<(usize, Column)> = Vec::with_capacity(names.len());
+        let mut asked: Vec<(usize, Spec, Column)> = Vec::with_capacity(names.len());
         let mut warm_up = Vec::with_capacity(names.len());
         for (at, name) in names.iter().enumerate() {
             let (base, timeframe) = coarser(name.as_ref(), grid.timeframe)?;
@@ -73,15 +58,22 @@ impl Plan {
                 timeframes.len() - 1
             });
             let (spec, read) = family.build(&arguments);
-            let kernel = specs.iter().position(|known| *known == (frame, spec)).unwrap_or_else(|| {
-                specs.push((frame, spec));
-                specs.len() - 1
-            });
-            columns.push((kernel, Column { at, read }));
+            asked.push((frame, spec, Column { at, read }));
             // What never settles counts from its first value: waiting would not help.
             let first = family.first_defined(&arguments);
             let bars = LEVELS.map(|level| family.settled(&arguments, level).unwrap_or(first) as u64 + 1);
             warm_up.push((frame, bars));
+        }
+        let mut specs: Vec<(usize, Spec)> = Vec::new();
+        let mut columns: Vec<(usize, Column)> = Vec::with_capacity(names.len());
+        for (frame, spec, column) in &asked {
+            let is_asked = |wider: &Spec| asked.iter().any(|(f, s, _)| (f, s) == (frame, wider));
+            let spec = (*frame, spec.wider().filter(is_asked).unwrap_or(*spec));
+            let kernel = specs.iter().position(|known| *known == spec).unwrap_or_else(|| {
+                specs.push(spec);
+                specs.len() - 1
+            });
+            columns.push((kernel, *column));
         }
         // A frame's kernels stand side by side.
         let mut order: Vec<usize> = (0..specs.len()).collect();
@@ -179,7 +171,7 @@ impl Plan {
             memory: vec![0.0; self.shared.memory].into(),
             values: vec![f64::NAN; self.len()].into(),
             frames: self.shared.frames.iter().map(|(timeframe, _)| Frame::new(*timeframe)).collect(),
-            newest: Bar::default(),
+            close: f64::NAN,
             shared: Arc::clone(&self.shared),
         }
     }
@@ -200,8 +192,8 @@ pub struct PlanState {
     memory: Box<[f64]>,
     values: Box<[f64]>,
     frames: Box<[Frame]>,
-    /// The newest bar, filled in or not.
-    newest: Bar,
+    /// The newest bar's close.
+    close: f64,
     shared: Arc<Shared>,
 }
 
@@ -211,12 +203,15 @@ impl PlanState {
     /// Allocates nothing. Amortised O(1) per kernel, but for [`super::catalogue::Cost::Linear`]; the bar that
     /// fills a block of n costs O(n), one behind a gap that is filled in as much as the bars filled in.
     pub fn update(&mut self, bar: &Bar) {
-        match self.gap_before(bar) {
-            Gap::Skip(_) => {}
-            Gap::Reset => self.reset(),
-            Gap::Fill(slots) => self.fill(slots),
+        // Nearly every bar stands in the slot behind the newest bar's.
+        if !self.frames[0].is_next(bar.ts) {
+            match self.gap_before(bar) {
+                Gap::Skip(_) => {}
+                Gap::Reset => self.reset(),
+                Gap::Fill(slots) => self.fill(slots),
+            }
         }
-        self.take(&Closed { bar: *bar, missing: 0, synthetic: false });
+        self.take(bar, false);
     }
 
     fn gap_before(&self, bar: &Bar) -> Gap {
@@ -226,44 +221,58 @@ impl PlanState {
 
     /// Flat bars for the `slots` that are missing after the newest bar.
     fn fill(&mut self, slots: u32) {
+        let Some(mut newest) = self.frames[0].newest() else { return };
         let shared = Arc::clone(&self.shared);
-        let close = self.newest.close;
+        let close = self.close;
         for _ in 0..slots {
-            let next = shared.grid.close_of(self.newest.ts);
-            let ts = shared.grid.hours.next_open(next, shared.grid.timeframe);
-            let bar = Bar { ts, open: close, high: close, low: close, close, volume: 0.0 };
-            self.take(&Closed { bar, missing: 0, synthetic: true });
+            let next = shared.grid.close_of(newest);
+            newest = shared.grid.hours.next_open(next, shared.grid.timeframe);
+            self.take(&Bar { ts: newest, open: close, high: close, low: close, close, volume: 0.0 }, true);
         }
     }
 
     /// One bar, or one that was filled in, through every timeframe; coarser ones first.
-    fn take(&mut self, base: &Closed) {
-        let Self { kernels, memory, values, frames, newest, shared } = self;
-        let mut run = |frame: &Frame, kernel_range: &Range<usize>, closed: &Closed| {
-            let Closed { bar, missing, synthetic } = closed;
-            let slot = Slot { bar, close: frame.close_of(bar.ts), missing: *missing, synthetic: *synthetic };
-            for i in kernel_range.clone() {
-                let found = kernels[i].advance(&slot, memory);
-                kernels[i].store(memory);
-                shared.scatter(i, &found, values);
-            }
-        };
-        let grid = &shared.grid;
-        let closes = grid.close_of(base.bar.ts);
-        // A plan has the series' own timeframe always.
-        let Some((own, coarser)) = frames.split_first_mut() else { return };
-        let began = own.newest().is_some();
-        for (frame, (_, kernels)) in coarser.iter_mut().zip(&shared.frames[1..]) {
-            if let Some(closed) = frame.close_before(&base.bar, grid) {
-                run(frame, kernels, &closed);
-            }
-            if let Some(closed) = frame.add(base, closes, began, grid) {
-                run(frame, kernels, &closed);
+    #[inline]
+    fn take(&mut self, bar: &Bar, synthetic: bool) {
+        if self.frames.len() > 1 {
+            self.take_coarser(bar, synthetic);
+        }
+        let close = self.shared.grid.close_of(bar.ts);
+        let missing = self.note(bar);
+        self.run(0, &Slot { bar, close, missing, synthetic });
+    }
+
+    /// Notes a bar of the series; how many expected ones are missing before it.
+    #[inline]
+    fn note(&mut self, bar: &Bar) -> u32 {
+        self.close = bar.close;
+        self.frames[0].take(bar.ts, &self.shared.grid)
+    }
+
+    /// The coarser bars that close before this bar opens, or with it.
+    fn take_coarser(&mut self, bar: &Bar, synthetic: bool) {
+        let closes = self.shared.grid.close_of(bar.ts);
+        let base = Closed { bar: *bar, missing: 0, synthetic };
+        let began = self.frames[0].newest().is_some();
+        for frame in 1..self.frames.len() {
+            let grid = &self.shared.grid;
+            let before = self.frames[frame].close_before(bar, grid);
+            let with = self.frames[frame].add(&base, closes, began, grid);
+            for Closed { bar, missing, synthetic } in before.into_iter().chain(with) {
+                let close = self.frames[frame].close_of(bar.ts);
+                self.run(frame, &Slot { bar: &bar, close, missing, synthetic });
             }
         }
-        let missing = own.take(base.bar.ts, grid);
-        run(own, &shared.frames[0].1, &Closed { missing, ..*base });
-        *newest = base.bar;
+    }
+
+    /// A bar of one timeframe, through its kernels.
+    #[inline]
+    fn run(&mut self, frame: usize, slot: &Slot<'_>) {
+        let Self { kernels, memory, values, shared, .. } = self;
+        let range = shared.frames[frame].1.clone();
+        for (kernel, readers) in kernels[range.clone()].iter_mut().zip(&shared.readers[range]) {
+            kernel.take(slot, memory, &shared.columns[readers.clone()], values);
+        }
     }
 
     /// Gives in `out` what [`PlanState::update`] and [`PlanState::write`] would give for `bar`, and commits
@@ -287,10 +296,10 @@ impl PlanState {
         }
         out.copy_from_slice(&self.values);
         let slot = Slot { bar, close, missing, synthetic: false };
-        for i in self.shared.frames[0].1.clone() {
-            let mut kernel = self.kernels[i];
-            let found = kernel.advance(&slot, &self.memory);
-            self.shared.scatter(i, &found, out);
+        let shared = &self.shared;
+        for i in shared.frames[0].1.clone() {
+            let columns = &shared.columns[shared.readers[i].clone()];
+            self.kernels[i].peek(&slot, &self.memory, columns, out);
         }
     }
 
@@ -348,7 +357,7 @@ impl Clone for PlanState {
             memory: self.memory.clone(),
             values: self.values.clone(),
             frames: self.frames.clone(),
-            newest: self.newest,
+            close: self.close,
             shared: Arc::clone(&self.shared),
         }
     }
@@ -358,7 +367,7 @@ impl Clone for PlanState {
         self.memory.clone_from(&source.memory);
         self.values.clone_from(&source.values);
         self.frames.clone_from(&source.frames);
-        self.newest = source.newest;
+        self.close = source.close;
         self.shared.clone_from(&source.shared);
     }
 }

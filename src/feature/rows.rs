@@ -1,7 +1,6 @@
 //! The newest rows of a series' columns: what models that look back over several bars read.
 
 use super::plan::PlanState;
-use crate::domain::FeatureVector;
 
 /// A ring of rows, one a bar.
 pub(super) struct Rows {
@@ -37,27 +36,30 @@ impl Rows {
         self.count = 0;
     }
 
-    /// The newest `window` rows of `columns`, as of no set by name: the oldest first; the last of them is `provisional` where there is one.
-    pub(super) fn collect(
+    /// Writes the newest `window` rows of `columns` into `values`, the oldest first; the last of them is `provisional`
+    /// where there is one. The index of the first value that is undefined.
+    pub(super) fn write(
         &self,
         columns: &[usize],
         window: usize,
         provisional: Option<&[f64]>,
-    ) -> FeatureVector {
-        let mut values = Vec::with_capacity(window * columns.len());
+        values: &mut [f64],
+    ) -> Option<usize> {
         let committed = window - usize::from(provisional.is_some());
-        for back in (0..committed as u64).rev() {
-            match self.count.checked_sub(back + 1) {
+        for (i, row) in values.chunks_exact_mut(columns.len().max(1)).enumerate() {
+            let known = match self.count.checked_sub(committed.saturating_sub(i) as u64) {
+                _ if i >= committed => provisional,
                 Some(bar) => {
-                    let row = (bar % self.max as u64) as usize * self.width;
-                    values.extend(columns.iter().map(|column| self.values[row + column]));
+                    let at = (bar % self.max as u64) as usize * self.width;
+                    Some(&self.values[at..at + self.width])
                 }
-                None => values.extend(columns.iter().map(|_| f64::NAN)),
+                None => None,
+            };
+            for (value, column) in row.iter_mut().zip(columns) {
+                *value = known.map_or(f64::NAN, |known| known[*column]);
             }
         }
-        values.extend(provisional.iter().flat_map(|row| columns.iter().map(|column| row[*column])));
         // Infinity is no more an input than NaN is: models turn both into plausible numbers.
-        let undefined = values.iter().position(|value| !value.is_finite());
-        FeatureVector { set: 0, values: values.into(), undefined }
+        values.iter().position(|value| !value.is_finite())
     }
 }

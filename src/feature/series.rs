@@ -78,9 +78,22 @@ impl SeriesFeatures {
         self.live.peek(bar, &mut self.provisional);
     }
 
-    /// The newest `window` rows of `columns`; the last of them what was peeked at, if `provisional`.
+    /// The newest `window` rows of `columns`, as of no set by name; the last of them what was peeked at, if `provisional`.
     pub fn collect(&self, columns: &[usize], window: usize, provisional: bool) -> FeatureVector {
-        self.rows.collect(columns, window, provisional.then_some(&*self.provisional))
+        let mut values: Box<[f64]> = vec![f64::NAN; window * columns.len()].into();
+        let undefined = self.write(columns, window, provisional, &mut values);
+        FeatureVector { set: 0, values, undefined }
+    }
+
+    /// [`SeriesFeatures::collect`] into `values`, which has a place for each; the index of the first that is undefined.
+    pub(super) fn write(
+        &self,
+        columns: &[usize],
+        window: usize,
+        provisional: bool,
+        values: &mut [f64],
+    ) -> Option<usize> {
+        self.rows.write(columns, window, provisional.then_some(&*self.provisional), values)
     }
 
     /// What `columns` take before they are used over the newest `window` bars.

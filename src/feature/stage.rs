@@ -5,8 +5,8 @@ mod demands;
 use super::cache::{CacheKey, FeatureCache};
 use super::plan::Plan;
 use crate::domain::{
-    Admission, Admitted, Ask, Bar, Demand, GapPolicy, Grid, MarketHours, Origin, Outcome, Place, Reason,
-    Refusal, Reply, SeriesId, SeriesKey, Stability, Stamps, Task, Timeframe,
+    Admission, Admitted, Ask, Bar, Demand, FeatureVector, GapPolicy, Grid, MarketHours, Origin, Outcome,
+    Place, Reason, Refusal, Reply, SeriesId, SeriesKey, Stability, Stamps, Task, Timeframe,
 };
 use crate::link::{Stage, clock};
 use demands::{Demanded, SeriesState};
@@ -133,13 +133,15 @@ impl FeatureStage {
         }
         let provisional = item.origin == Origin::Provisional;
         let vector = |reading| {
-            let collect = || state.collect(reading, provisional);
+            let write = |vector: &mut FeatureVector| state.write(reading, provisional, vector);
             if provisional {
-                return Arc::new(collect());
+                let mut vector = FeatureVector::undefined(reading.len());
+                write(&mut vector);
+                return Arc::new(vector);
             }
             let (series, ts, revision) = (key.id, item.bar.ts, item.revision);
             let key = CacheKey { series, ts, revision, features: reading.set, window: reading.window };
-            self.cache.get_or_compute(key, collect)
+            self.cache.get_or_compute(key, reading.len(), write)
         };
         let Some((own, others)) = readings.split_first() else {
             let detail = "the model reads no features";

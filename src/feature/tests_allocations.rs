@@ -1,12 +1,18 @@
 //! A bar allocates nothing: counted by the allocator itself.
 
-use super::Plan;
 use super::catalogue;
 use super::series::SeriesFeatures;
 use super::tests_support::Market;
-use crate::domain::{Admission, Bar, Stability, Timeframe};
+use super::{FeatureCache, FeatureRules, FeatureStage, Plan};
+use crate::domain::{
+    Admission, Admitted, Bar, Demand, FeatureSet, Origin, Place, SeriesId, SeriesKey, Stability, Stamps,
+    Timeframe,
+};
+use crate::link::Stage as _;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 thread_local! {
     // Const and without a destructor, so that counting does not allocate.
@@ -81,5 +87,54 @@ fn a_bar_allocates_nothing_in_any_named_set() {
             }
         });
         assert_eq!(count, 0, "{set}, as a series");
+    }
+}
+
+/// The stage's whole step: kernels, rows, vectors, the cache, a task for each of three models.
+#[test]
+fn a_bar_allocates_nothing_on_its_way_through_the_stage() {
+    for cache_size in [0, 64, 1000] {
+        let cache = Arc::new(FeatureCache::new(cache_size, 300));
+        let stage =
+            FeatureStage { cache, rules: FeatureRules { revision_bars: 8, ..FeatureRules::default() } };
+        let demand = |horizon, set: &str, window| Demand {
+            horizon,
+            model: horizon,
+            name: format!("h{horizon}").into(),
+            features: FeatureSet::new(catalogue::set(set).unwrap()),
+            window,
+            others: Vec::new(),
+            unusable: None,
+        };
+        let demands = [demand(1, "vela-core-1", 1), demand(2, "vela-core-1", 1), demand(3, "default", 32)];
+        let series = Arc::new(SeriesKey::new("BTC", Timeframe::MINUTE).unwrap());
+        let tasks = Arc::new(AtomicU64::new(0));
+        let emitted = Arc::clone(&tasks);
+        let emit = Box::new(move |task: crate::domain::Task| {
+            assert!(task.vector.undefined.is_none());
+            emitted.fetch_add(1, Ordering::Relaxed);
+        });
+        let key = stage.key((series, SeriesId(0)), &demands, emit, Box::new(|_| ()));
+        // A market that always moves and trades: what is undefined is refused with a text.
+        let mut close = 0.0;
+        let moves =
+            |b: &Bar| b.high > b.low && b.volume > 0.0 && std::mem::replace(&mut close, b.close) != b.close;
+        let items: Vec<Admitted> = Market::new(3, 50.0)
+            .filter(moves)
+            .take(12_000)
+            .map(|bar| Admitted::Bar {
+                bar,
+                admission: Admission::Next,
+                origin: Origin::Live,
+                place: Place::default(),
+                stamps: Stamps::default(),
+            })
+            .collect();
+        let (before, bars) = items.split_at(4000);
+        before.iter().for_each(|item| stage.step(&key, std::slice::from_ref(item)));
+        let was = tasks.load(Ordering::Relaxed);
+        let count = allocations(|| bars.iter().for_each(|item| stage.step(&key, std::slice::from_ref(item))));
+        assert_eq!(tasks.load(Ordering::Relaxed) - was, 3 * bars.len() as u64, "rows");
+        assert_eq!(count, 0, "a cache of {cache_size}");
     }
 }

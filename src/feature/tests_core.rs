@@ -3,7 +3,7 @@
 
 use super::Plan;
 use super::catalogue::VELA_CORE_1;
-use super::kernel::{Kernel, Layout, Slot, Spec};
+use super::kernel::{Column, Kernel, Layout, Read, Slot, Spec};
 use super::tests_support::{Market, Random, read_bars, reference};
 use super::tests_windows::{closes, last, mean, quotient, spread, typical};
 use crate::domain::{Bar, GapPolicy, Grid, Timeframe, Timestamp};
@@ -464,6 +464,7 @@ fn completeness_counts_slots() {
     for n in [1, 2, 20, 97] {
         let mut layout = Layout::default();
         let mut kernel = Kernel::new(Spec::Completeness(n), &mut layout);
+        let columns = [0, 1].map(|at| Column { at, read: Read::Value(at as u8) });
         let mut memory = vec![f64::NAN; layout.len()];
         let mut slots: VecDeque<Stands> = VecDeque::new();
         let mut random = Random(n as u64);
@@ -479,8 +480,8 @@ fn completeness_counts_slots() {
             slots.push_back(if synthetic { Stands::Synthetic } else { Stands::Bar });
             let bar = Bar::default();
             let slot = Slot { bar: &bar, close: Timestamp::default(), missing, synthetic };
-            let values = kernel.advance(&slot, &memory);
-            kernel.store(&mut memory);
+            let mut values = [f64::NAN; 2];
+            kernel.take(&slot, &mut memory, &columns, &mut values);
             while slots.len() > n {
                 slots.pop_front();
             }

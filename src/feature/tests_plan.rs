@@ -2,8 +2,8 @@
 
 use super::catalogue::{self, DEFAULT, FAMILIES, SETS, VELA_CORE_1};
 use super::tests_support::{Market, Random, bits};
-use super::{FeatureError, Plan};
-use crate::domain::{Bar, Stability, Timeframe};
+use super::{Batch, FeatureError, Plan};
+use crate::domain::{Bar, GapPolicy, Grid, Stability, Timeframe};
 
 /// Every family with its defaults, and with other parameters, small, odd and large.
 fn many() -> Vec<String> {
@@ -60,6 +60,36 @@ fn a_peek_is_an_update_that_was_not_committed() {
 }
 
 #[test]
+fn a_batch_gives_what_bars_one_by_one_give_bit_for_bit() {
+    let mut names = many();
+    names.extend(["rsi_14@5m", "sma_3@15m", "q_gap_20@5m"].map(str::to_owned));
+    for (seed, policy) in [GapPolicy::Skip, GapPolicy::FillFlat, GapPolicy::Reset].into_iter().enumerate() {
+        let grid = Grid { policy, gap_bars_max: 40, ..Timeframe::MINUTE.into() };
+        let plan = Plan::new(&names, grid).unwrap();
+        let columns: Vec<usize> = (0..plan.len()).collect();
+        let warm_up = plan.warm_up(&columns[..10], 3, Stability::Digits4);
+        let mut random = Random(seed as u64);
+        let mut there = |i: usize| !random.chance(0.02) && !(1000..1060).contains(&i);
+        let all = Market::new(9, 0.0).take(3000).enumerate();
+        let bars: Vec<Bar> = all.filter(|(i, _)| there(*i)).map(|(_, bar)| bar).collect();
+        let (mut one_by_one, mut batch) = (plan.state(), Batch::new(&plan));
+        let mut rest = &bars[..];
+        while !rest.is_empty() {
+            let (head, tail) = rest.split_at((random.next() as usize % 200).min(rest.len()));
+            let mut given = 0;
+            batch.update(head, &warm_up, |i, row, settled| {
+                one_by_one.update(&head[i]);
+                assert_eq!((i, bits(row)), (given, bits(one_by_one.values())), "{policy:?}");
+                assert_eq!(settled, one_by_one.is_past(&warm_up), "{policy:?}, {}", head[i].ts);
+                given += 1;
+            });
+            assert_eq!(given, head.len());
+            rest = tail;
+        }
+    }
+}
+
+#[test]
 fn a_snapshot_goes_on_bit_for_bit() {
     let plan = Plan::new(&many(), Timeframe::MINUTE).unwrap();
     let bars: Vec<Bar> = Market::new(8, 0.0).take(1500).collect();
@@ -110,6 +140,7 @@ fn columns_that_can_share_a_kernel_do() {
         kernels(&["bb_upper", "bb_mid", "bb_lower_20_3", "bb_pctb_20_2", "bb_width", "zscore_20", "sma_20"]),
         1
     );
+    assert_eq!(kernels(&["sma_20"]), kernels(&["bb_mid"]));
     assert_eq!(kernels(&["macd", "macd_signal_12_26_9", "macd_hist"]), 1);
     assert_eq!(kernels(&["stoch_d", "stoch_k_14_3_3"]), 1);
     assert_eq!(kernels(&["adx_14", "minus_di_14", "plus_di_14"]), 1);
@@ -162,6 +193,8 @@ fn what_is_too_large_for_a_number_is_undefined() {
         state.update(&bar);
         for (name, value) in plan.names().iter().zip(state.values()) {
             assert!(!value.is_infinite(), "bar {i}: {name} is {value}");
+            let one = !value.is_nan() || value.to_bits() == f64::NAN.to_bits();
+            assert!(one, "bar {i}: {name} is another NaN, {:x}", value.to_bits());
         }
         assert_eq!(bits(&peeked), bits(state.values()), "bar {i}");
     }

@@ -9,6 +9,7 @@ use crate::domain::{
 use crate::link::{Stage, clock};
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 /// How many bars of one series a turn takes at most.
 const BATCH_MAX: usize = 256;
@@ -29,6 +30,8 @@ pub struct IngestStage {
 pub struct IngestKey {
     series: Arc<SeriesKey>,
     standing: Arc<Standing>,
+    /// The open time of the newest bar, in ms; `i64::MIN` before the first.
+    newest_ms: AtomicI64,
     /// Never contended: the mailbox lets one worker in at a time.
     state: Mutex<SeriesState>,
     admit: Box<dyn Fn(Admitted) + Send + Sync>,
@@ -56,7 +59,8 @@ impl IngestStage {
             value: RollingValue::new(self.ranking.window_bars()),
             admitted: 0,
         };
-        IngestKey { series, standing, state: Mutex::new(state), admit, refuse }
+        let newest_ms = AtomicI64::new(i64::MIN);
+        IngestKey { series, standing, newest_ms, state: Mutex::new(state), admit, refuse }
     }
 
     fn admit(
@@ -80,6 +84,7 @@ impl IngestStage {
             let value = state.value.push(bar.quote_volume());
             let seconds = self.ranking.window_bars() as f64 * f64::from(key.series.timeframe.as_secs());
             self.ranking.note(&key.standing, value / seconds);
+            key.newest_ms.store(bar.ts.as_millis(), Ordering::Relaxed);
         }
         if origin == Origin::WarmUp {
             return Ok((admission, Place::default()));
@@ -110,6 +115,12 @@ impl IngestKey {
     /// The lane in which the series' live bars travel.
     pub fn lane(&self) -> Lane {
         self.standing.lane()
+    }
+
+    /// The open time of the newest bar that was admitted.
+    pub fn newest(&self) -> Option<Timestamp> {
+        let ms = self.newest_ms.load(Ordering::Relaxed);
+        (ms != i64::MIN).then(|| Timestamp::from_millis(ms))
     }
 
     /// Ends a question here.

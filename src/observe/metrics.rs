@@ -3,6 +3,7 @@
 use super::Buckets;
 use hdrhistogram::Histogram;
 use serde::Serialize;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Everything at one moment; counts run from the start of the engine.
@@ -28,10 +29,25 @@ pub struct Metrics {
     pub controller: ControllerMetrics,
     /// How many outcomes without a prediction each reason explains.
     pub reasons: BTreeMap<&'static str, u64>,
-    /// Alerts so far, by their kind.
-    pub alerts: BTreeMap<&'static str, u64>,
+    /// Alerts raised so far, by their kind.
+    pub alerts: BTreeMap<Cow<'static, str>, u64>,
+    /// Alerts whose cause is not over.
+    pub active_alerts: Vec<ActiveAlert>,
     /// By symbol.
     pub symbols: BTreeMap<String, SymbolMetrics>,
+}
+
+/// An alert whose cause is not over.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ActiveAlert {
+    /// Of which kind.
+    pub code: Cow<'static, str>,
+    /// Whom it concerns.
+    pub subject: String,
+    /// How grave it is: `info`, `warning`, `error`.
+    pub severity: &'static str,
+    /// Since when, RFC 3339.
+    pub since: String,
 }
 
 /// What came out.
@@ -78,6 +94,8 @@ pub struct SystemMetrics {
     pub models_loaded: usize,
     /// When health was last checked, RFC 3339; absent where it never was.
     pub last_health_check: Option<String>,
+    /// What came of it: `healthy`, `degraded`, `critical`.
+    pub health: Option<&'static str>,
 }
 
 /// The models' sessions.

@@ -120,6 +120,11 @@ impl Ledger {
         self.reasons[reason as usize].load(Ordering::Relaxed)
     }
 
+    /// The tally of everything, and how many predictions were late.
+    pub fn total(&self) -> (Tally, u64) {
+        (self.tallies.lock().total, self.late.load(Ordering::Relaxed))
+    }
+
     /// How many outcomes there were.
     pub fn outcomes(&self) -> u64 {
         let total = self.tallies.lock().total;

@@ -3,7 +3,7 @@
 use super::{Ledger, Outlets, Progress};
 use crate::domain::{AlertEvent, Outcome, SeriesKey, SymbolPerformance, Timestamp, pause_ms};
 use crate::link::{Stage, clock};
-use crate::store::{Store, StoreError};
+use crate::store::{Gauge, Store, StoreError, StoreReading};
 use crossbeam::channel::{Receiver, RecvTimeoutError};
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
@@ -25,6 +25,9 @@ pub struct PersistStage {
     /// Ends when the run must end: a store that is away is not waited for any longer.
     give_up: Receiver<()>,
     unsaved: AtomicU64,
+    /// Since when the store has failed, by the clock; 0 while it takes what it is given.
+    failing_since_ns: AtomicU64,
+    gauge: Option<Gauge>,
     /// What came out.
     pub ledger: Arc<Ledger>,
     /// Who is told.
@@ -50,18 +53,37 @@ impl PersistStage {
         outlets: Arc<Outlets>,
         give_up: Receiver<()>,
     ) -> Self {
+        let gauge = store.gauge();
         let state = State {
             store,
             progress: Progress::default(),
             watermarks: HashMap::new(),
             behind: HashSet::new(),
         };
-        Self { state: Mutex::new(state), give_up, unsaved: AtomicU64::new(0), ledger, outlets }
+        Self {
+            state: Mutex::new(state),
+            give_up,
+            unsaved: AtomicU64::new(0),
+            failing_since_ns: AtomicU64::new(0),
+            gauge,
+            ledger,
+            outlets,
+        }
     }
 
     /// Outcomes that no store took: they were logged, and their bars are predicted again at the next start.
     pub fn unsaved(&self) -> u64 {
         self.unsaved.load(Ordering::Relaxed)
+    }
+
+    /// How the store is.
+    pub fn store(&self) -> StoreReading {
+        let reading = self.gauge.as_ref().map_or_else(StoreReading::default, |gauge| gauge());
+        let failing = match self.failing_since_ns.load(Ordering::Relaxed) {
+            0 => None,
+            since_ns => Some(Duration::from_nanos(clock::now_ns().saturating_sub(since_ns))),
+        };
+        StoreReading { away: reading.away.max(failing), ..reading }
     }
 
     /// Stores what the process says of itself, between two batches; `None` where one was in work for `patience`.
@@ -96,12 +118,18 @@ impl PersistStage {
             // A store of the caller's own may panic: that is a failure like others, and costs no outcome.
             let written = catch_unwind(AssertUnwindSafe(|| store.write(outcomes, watermarks)));
             let error = match written {
-                Ok(Ok(())) => return Ok(()),
+                Ok(Ok(())) => {
+                    self.failing_since_ns.store(0, Ordering::Relaxed);
+                    return Ok(());
+                }
                 Ok(Err(error)) => error,
                 Err(_) => panicked(attempt < PANICS_MAX),
             };
             if !error.retryable {
                 return Err(error);
+            }
+            if attempt == 1 {
+                self.failing_since_ns.store(clock::now_ns(), Ordering::Relaxed);
             }
             let pause = Duration::from_millis(pause_ms(attempt, clock::now_ns()));
             tracing::warn!(%error, attempt, pause_ms = pause.as_millis() as u64, "store failed; will try again");

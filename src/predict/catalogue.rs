@@ -123,8 +123,11 @@ impl Catalogue {
         let mut next = Self { numbers: self.numbers.clone(), lists: self.lists.clone(), ..Self::default() };
         next.lists.retain(|name, _| !looked_at(name));
         next.lists.extend(registry.passed_over);
-        // What was wrong with the others is still wrong; it is told anew with the first look at everything.
-        next.problems = registry.problems;
+        // What was wrong with the others is still wrong.
+        let concerned =
+            |problem: &&Problem| problem.path.iter().any(|part| looked_at(&part.to_string_lossy()));
+        next.problems = self.problems.iter().filter(|problem| !concerned(problem)).cloned().collect();
+        next.problems.extend(registry.problems);
         let mut models: Vec<Arc<CatalogueModel>> =
             self.models.iter().filter(|model| !looked_at(&model.name)).cloned().collect();
         for entry in registry.models {

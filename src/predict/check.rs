@@ -6,8 +6,9 @@ use super::manifest::Manifest;
 use super::probe::probe;
 use super::runtime::Runtime;
 use super::session::{Artefact, Described, ModelError, Row, RunLimits, Session, describe};
-use super::signature::{Element, Port, Shape};
+use super::signature::{Element, MEDIANS, Port, Shape};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -34,7 +35,7 @@ pub struct CheckReport {
     /// The outputs as the graph declares them.
     pub outputs: Vec<String>,
     /// What its exporter wrote about it: name and value.
-    pub metadata: Vec<(String, String)>,
+    pub metadata: BTreeMap<String, String>,
     /// The names of a row's values; the prediction alone where there is one.
     pub values: Vec<String>,
     /// Which of them is the prediction.
@@ -144,7 +145,7 @@ pub struct Inspection {
     /// The outputs: name and type.
     pub outputs: Vec<String>,
     /// What its exporter wrote about it: name and value.
-    pub metadata: Vec<(String, String)>,
+    pub metadata: BTreeMap<String, String>,
     /// A `model.toml` to begin with: what the graph does not say stands in it to be filled in.
     pub manifest: String,
 }
@@ -187,9 +188,11 @@ fn first_manifest(inputs: &[Port], outputs: &[Port]) -> String {
         (false, Ok(width)) => (0..width).map(|at| format!("    \"feature_{at}\",\n")).collect(),
         (false, Err(_)) => vec!["    \"feature_0\", # the graph declares no width\n".to_owned()],
     };
-    // A label comes first in many exports, and is no prediction.
+    // A label comes first in many exports, and is no prediction; of quantiles the middle one is.
     let is_label = |port: &Port| port.name.contains("label");
-    let value = outputs.iter().find(|port| !is_label(port)).or(outputs.first());
+    let is_median = |port: &&Port| MEDIANS.contains(&port.name.to_ascii_lowercase().as_str());
+    let median = outputs.iter().find(is_median).filter(|_| outputs.len() > 1);
+    let value = median.or_else(|| outputs.iter().find(|port| !is_label(port))).or(outputs.first());
     let classes = value.is_some_and(|port| {
         matches!(port.shape, Shape::Maps(..)) || (port.name.contains("prob") && dims(port).last() != Some(&1))
     });
@@ -201,7 +204,12 @@ fn first_manifest(inputs: &[Port], outputs: &[Port]) -> String {
     );
     let window = if window < 1 { 1 } else { window };
     text += &format!("window = {window}\n");
-    text += &format!("kind = \"{}\"\n", if classes { "classification" } else { "regression" });
+    let kind = match (classes, median) {
+        (true, _) => "classification",
+        (false, Some(_)) => "quantiles",
+        (false, None) => "regression",
+    };
+    text += &format!("kind = {kind:?}\n");
     if let [one] = inputs {
         text += &format!("input = {:?}\n", one.name);
     }

@@ -51,6 +51,11 @@ impl ModelEntry {
         self.promoted.last().copied()
     }
 
+    /// Whether nothing of it is promoted, and nothing is wrong with that.
+    pub fn is_bare(&self) -> bool {
+        self.listed.is_empty() && self.unreadable.is_none()
+    }
+
     /// The folder of a version.
     pub fn version_folder(&self, version: u32) -> PathBuf {
         self.folder.join(version.to_string())

@@ -6,16 +6,19 @@ use super::models::Models;
 use super::pool::{Loaded, Loading};
 use super::session::{Row, RunError};
 use super::version::{Content, Failure, Standing, Version};
-use crate::domain::{Lane, Outcome, Prediction, Reason, Refusal, Task};
+use crate::alert::Severity;
+use crate::domain::{Lane, Origin, Outcome, Prediction, Reason, Refusal, Task};
 use crate::link::{BatchLimit, Key, Stage, clock};
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Stage 3, and what loads for it: rows whose session is not in memory go on to a second instance of it, whose
 /// workers may load, so that nobody else waits for that.
 pub struct PredictStage {
     models: Arc<Models>,
     batch_max: usize,
+    overdue_ns: Option<u64>,
     loading: Loading,
     deliver: Box<dyn Fn(Outcome) + Send + Sync>,
 }
@@ -35,19 +38,30 @@ type Chosen<'a> = (&'a Arc<CatalogueModel>, &'a Arc<Version>);
 type Left = Vec<(usize, Failure)>;
 
 impl PredictStage {
-    /// A stage that runs batches of at most `batch_max` rows, loads as `loading` says, and hands every outcome
-    /// to `deliver`.
+    /// A stage that runs batches of at most `batch_max` rows, none of live bars that arrived longer than `overdue`
+    /// ago, loads as `loading` says, and hands every outcome to `deliver`.
     pub fn new(
         models: Arc<Models>,
-        batch_max: usize,
+        (batch_max, overdue): (usize, Option<Duration>),
         loading: Loading,
         deliver: Box<dyn Fn(Outcome) + Send + Sync>,
     ) -> Self {
-        Self { models, batch_max, loading, deliver }
+        let overdue_ns = overdue.map(|overdue| overdue.as_nanos() as u64);
+        Self { models, batch_max, overdue_ns, loading, deliver }
     }
 
+    /// Keeps the outcome of `task` until the turn ends: who announces a key carries it, and all outcomes have one, the
+    /// store's. Handed on at once it would wait for the rest of a slow model's turn, and everybody's with it.
     fn deliver(&self, task: &Task, result: Result<Prediction, Refusal>) {
-        (self.deliver)(task.outcome(clock::now_ns(), result));
+        OUTCOMES.with_borrow_mut(|outcomes| outcomes.push(task.outcome(clock::now_ns(), result)));
+    }
+
+    /// Hands on what the turn came to.
+    fn hand_over(&self) {
+        // Taken out: a full store is waited for here.
+        let mut outcomes = OUTCOMES.take();
+        outcomes.drain(..).for_each(|outcome| (self.deliver)(outcome));
+        OUTCOMES.set(outcomes);
     }
 
     /// Answers `tasks`, each by the version that was chosen for it; all have the same content.
@@ -94,12 +108,35 @@ impl PredictStage {
         VALUES.with_borrow_mut(|out| {
             let mut from = 0;
             while from < tasks.len() {
+                if self.is_overdue(chosen[from], &tasks[from]) {
+                    from += 1;
+                    continue;
+                }
                 let to = from + loaded.batching.largest_at_most(tasks.len() - from);
                 self.run(loaded, (from, to), (chosen, tasks), (out, &mut left));
                 from = to;
             }
         });
         left
+    }
+
+    /// Whether `task` waited too long to be run; it has its outcome then.
+    fn is_overdue(&self, (model, version): Chosen<'_>, task: &Task) -> bool {
+        let Some(limit_ns) = self.overdue_ns.filter(|_| task.origin == Origin::Live) else { return false };
+        let waited_ns = clock::now_ns().saturating_sub(task.stamps.arrived_ns);
+        if waited_ns <= limit_ns {
+            return false;
+        }
+        let detail = format!(
+            "its turn came after {} ms, at most {} ms are allowed (predict.overdue_ms): the model is slower than its bars come",
+            waited_ns / 1_000_000,
+            limit_ns / 1_000_000
+        );
+        if version.content().is_ok_and(|content| content.slot.is_behind()) {
+            self.models.alerts.raise(Severity::Warning, "model_behind", &model.name, detail.clone());
+        }
+        self.refuse(task, Some(model), Reason::Overdue, detail);
+        true
     }
 
     /// Runs a range of the tasks at once; where that fails, each alone, so that one bad row costs only itself.
@@ -265,6 +302,8 @@ fn failure(error: &RunError) -> Failure {
 thread_local! {
     /// Where a worker's runs leave their values.
     static VALUES: RefCell<Vec<f64>> = const { RefCell::new(Vec::new()) };
+    /// What a worker's turn has come to so far.
+    static OUTCOMES: RefCell<Vec<Outcome>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Stage for PredictStage {
@@ -285,6 +324,8 @@ impl Stage for PredictStage {
     }
 
     fn step(&self, key: &PredictKey, tasks: &[Task]) {
+        // A turn that panicked is repeated from its beginning.
+        OUTCOMES.with_borrow_mut(Vec::clear);
         // What is promoted at this moment decides, not what was when the bar came.
         let catalogue = self.models.catalogue.load();
         let mut chosen: Vec<Chosen<'_>> = Vec::with_capacity(tasks.len());
@@ -314,6 +355,7 @@ impl Stage for PredictStage {
             }
             rest = later;
         }
+        self.hand_over();
     }
 
     fn turned(&self, key: &PredictKey, rows: usize, service_ns: u64) {
@@ -323,6 +365,8 @@ impl Stage for PredictStage {
     fn panicked(&self, _: &PredictKey, task: &Task, message: &str) {
         let catalogue = self.models.catalogue.load();
         let model = catalogue.model(task.model).map(|model| &**model);
+        OUTCOMES.with_borrow_mut(Vec::clear);
         self.refuse(task, model, Reason::Panicked, format!("in predict: {message}"));
+        self.hand_over();
     }
 }

@@ -80,7 +80,8 @@ impl Server {
     /// # Errors
     /// When the address cannot be listened at, or would let in whom it must not.
     pub fn start(engine: &Arc<Engine>) -> Result<Option<Self>, ServeError> {
-        let settings = &engine.settings().serve;
+        let all = engine.settings();
+        let settings = &all.serve;
         if settings.listen.is_empty() {
             return Ok(None);
         }
@@ -98,7 +99,8 @@ impl Server {
     /// # Errors
     /// When its address would let in whom it must not, or there is no thread.
     pub fn start_on(engine: &Arc<Engine>, listener: TcpListener) -> Result<Self, ServeError> {
-        let settings = &engine.settings().serve;
+        let all = engine.settings();
+        let settings = &all.serve;
         let address = listener.local_addr().map_err(ServeError::Thread)?;
         let access = Access::new(settings, address, token()).map_err(ServeError::Access)?;
         let limits = limits(settings, access.is_local());

@@ -149,7 +149,7 @@ fn engine(service: &Service, out: &mut Exposition) {
         out.metric("vela_alerts_total", "counter", "Alerts raised, by code.");
     }
     for (code, count) in &metrics.alerts {
-        out.sample("vela_alerts_total", &[("code", code)], count);
+        out.sample("vela_alerts_total", &[("code", &code.to_string())], count);
     }
     let models = &metrics.model_pool.models;
     let mut other = (0, 0);

@@ -17,6 +17,8 @@ pub struct History {
     /// With [`CatchUp::All`], how many bars of each series are predicted at most, the newest ones;
     /// older ones only warm up.
     pub catch_up_bars_max: usize,
+    /// The only series that is wanted, where others need not be read.
+    pub(super) only: Option<SeriesKey>,
     /// What a series' models need at least.
     pub(super) needs: Option<Needs>,
 }
@@ -25,7 +27,13 @@ impl History {
     /// What the settings say.
     pub fn of(settings: &SourceSettings) -> Self {
         let SourceSettings { history_bars, catch_up, catch_up_bars_max, .. } = *settings;
-        Self { history_bars, catch_up, catch_up_bars_max, needs: None }
+        Self { history_bars, catch_up, catch_up_bars_max, only: None, needs: None }
+    }
+
+    /// The same for one series only; a source that can leaves others unread.
+    #[must_use]
+    pub fn only(self, series: SeriesKey) -> Self {
+        Self { only: Some(series), ..self }
     }
 
     /// The same with as many more bars of history as `needs` says of a series.
@@ -39,7 +47,7 @@ impl History {
         let needed = self.needs.as_ref().map_or(0, |needs| needs(series));
         // 0 is all there is.
         let history_bars = if self.history_bars == 0 { 0 } else { self.history_bars.max(needed) };
-        Self { history_bars, needs: None, ..*self }
+        Self { history_bars, needs: None, only: None, ..*self }
     }
 }
 
@@ -103,7 +111,7 @@ mod tests {
             (Some(3), Not, 0, 100, "wwwwww"),
             (None, Not, 4, 100, "..wwww"),
         ] {
-            let history = History { history_bars, catch_up, catch_up_bars_max, needs: None };
+            let history = History { history_bars, catch_up, catch_up_bars_max, only: None, needs: None };
             let mut given = Given::default();
             let mut seen: Vec<char> = (1..=6)
                 .rev()
@@ -124,7 +132,7 @@ mod tests {
     fn what_models_need_is_read_whatever_is_configured() {
         let series = |symbol: &str| SeriesKey::new(symbol, crate::domain::Timeframe::MINUTE).unwrap();
         let history = |history_bars| {
-            History { history_bars, catch_up: CatchUp::All, catch_up_bars_max: 9, needs: None }
+            History { history_bars, catch_up: CatchUp::All, catch_up_bars_max: 9, only: None, needs: None }
                 .with_needs(|series| if &*series.symbol == "BTC" { 500 } else { 0 })
         };
         for (history_bars, symbol, expected) in

@@ -8,6 +8,7 @@ mod lines;
 pub mod market;
 mod merge;
 mod parquet;
+mod postgres;
 mod replay;
 mod simulated;
 mod single;
@@ -18,13 +19,15 @@ pub use csv::CsvReader;
 pub use files::{BarFile, BarReader, bar_files, series_of};
 pub use follow::Follow;
 pub use history::History;
+pub use postgres::{PostgresSource, watch};
 pub use replay::Replay;
 pub use simulated::{Pace, Simulated};
 pub use single::OneSeries;
 pub use sqlite::SqliteSource;
 
-use crate::config::{SourceKind, SourceSettings};
+use crate::config::{Settings, SourceKind, SourceSettings};
 use crate::domain::{Bar, Origin, SeriesKey, Timestamp};
+use crossbeam::channel::Receiver;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +49,8 @@ pub enum Poll {
     Ready,
     /// Nothing new; ask again after this long.
     Idle(Duration),
+    /// Not all that is there has been read yet; ask again after this long.
+    Reading(Duration),
     /// There will be no more.
     End,
 }
@@ -86,6 +91,11 @@ pub trait Source: Send {
     /// # Errors
     /// When the source cannot go on; a passing trouble (a locked database) is `Idle` instead.
     fn poll(&mut self, bars: &mut Vec<SourceBar>) -> Result<Poll, SourceError>;
+
+    /// Gets a message when it is worth asking again before a pause is over.
+    fn news(&self) -> Receiver<()> {
+        crossbeam::channel::never()
+    }
 }
 
 /// Opens the source that `settings` name, behind the `watermarks` of what is stored; `None` where bars only
@@ -94,14 +104,15 @@ pub trait Source: Send {
 /// # Errors
 /// When the file or table is there and is not what it must be; one that is not there yet is waited for.
 pub fn open(
-    settings: &SourceSettings,
+    settings: &Settings,
     history: History,
     watermarks: &[(Arc<SeriesKey>, Timestamp)],
 ) -> Result<Option<Box<dyn Source>>, SourceError> {
-    let SourceSettings { path, table, .. } = settings;
-    let interval = Duration::from_millis(settings.poll_interval_ms);
-    Ok(match settings.kind {
+    let SourceSettings { kind, ref path, ref table, poll_interval_ms, .. } = settings.source;
+    let interval = Duration::from_millis(poll_interval_ms);
+    Ok(match kind {
         SourceKind::Sqlite => Some(Box::new(SqliteSource::open(path, table, history, watermarks, interval)?)),
+        SourceKind::Postgres => Some(Box::new(PostgresSource::open(settings, history, watermarks)?)),
         SourceKind::Csv => Some(Box::new(Follow::open(path, history, watermarks, interval)?)),
         SourceKind::None => None,
     })

@@ -2,6 +2,7 @@
 
 use super::{Poll, Source, SourceBar, SourceError};
 use crate::domain::SeriesKey;
+use crossbeam::channel::Receiver;
 
 /// Passes the bars of one series on, and ends where the source behind it has nothing more to give.
 pub struct OneSeries {
@@ -24,5 +25,9 @@ impl Source for OneSeries {
             Poll::Idle(_) => Poll::End,
             other => other,
         })
+    }
+
+    fn news(&self) -> Receiver<()> {
+        self.source.news()
     }
 }

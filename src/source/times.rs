@@ -86,6 +86,19 @@ impl Times {
         self.agreed(unit, ts)
     }
 
+    /// `ts` as the whole number it is in this feed; `None` where none was read yet.
+    pub(super) fn write_integer(&self, ts: Timestamp) -> Option<i64> {
+        let ms = ts.as_millis();
+        match self.unit? {
+            Unit::Text => None,
+            // Rounded down: an earlier time leads to the same bars and some more.
+            Unit::Seconds => Some(ms.div_euclid(1000)),
+            Unit::Millis => Some(ms),
+            Unit::Micros => Some(ms.saturating_mul(1000)),
+            Unit::Nanos => Some(ms.saturating_mul(1_000_000)),
+        }
+    }
+
     fn agreed(&mut self, unit: Unit, ts: Timestamp) -> Result<Timestamp, TimeProblem> {
         match *self.unit.get_or_insert(unit) {
             first if first == unit => Ok(ts),
@@ -115,6 +128,17 @@ mod tests {
             "2024-06-01 14:00:00+02:00",
         ] {
             assert_eq!(Times::default().read_text(text), Ok(noon), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_time_is_written_as_the_feed_writes_it() {
+        let noon: Timestamp = "2024-06-01T12:00:00Z".parse().unwrap();
+        assert_eq!(Times::default().write_integer(noon), None);
+        for value in [1_717_243_200, 1_717_243_200_000, 1_717_243_200_000_000, 1_717_243_200_000_000_000] {
+            let mut times = Times::default();
+            assert_eq!(times.read_integer(value), Ok(noon));
+            assert_eq!(times.write_integer(noon), Some(value));
         }
     }
 

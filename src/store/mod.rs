@@ -15,12 +15,14 @@ pub use self::postgres::{CHANNEL, PostgresStore};
 pub use csv::{Completion, CsvStore};
 pub use memory::MemoryStore;
 pub use null::Null;
+pub use spool::Waiting;
 pub use sqlite::SqliteStore;
 pub use tee::Tee;
 
 use crate::config::{Settings, StoreUrl};
 use crate::domain::{AlertEvent, Outcome, SeriesKey, SymbolPerformance, Timestamp};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Up to which bar, inclusive, every outcome of a series is stored.
 pub type Watermark = (Arc<SeriesKey>, Timestamp);
@@ -37,6 +39,20 @@ pub struct StoreError {
     pub retryable: bool,
 }
 
+/// How a store is, beside what `write` says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreReading {
+    /// How long it has taken nothing; `None` where it takes what it is given.
+    pub away: Option<Duration>,
+    /// Rows that wait on disk for their database, in bytes.
+    pub spool_bytes: u64,
+    /// How much may wait there; 0 where there is no such place.
+    pub spool_bytes_max: u64,
+}
+
+/// Reads how a store is, while another thread writes into it.
+pub type Gauge = Box<dyn Fn() -> StoreReading + Send + Sync>;
+
 /// A sink of outcomes. Called by one thread at a time.
 pub trait Store: Send {
     /// Writes a batch, whole or not at all, together with the watermarks that become true with it.
@@ -45,6 +61,11 @@ pub trait Store: Send {
     /// # Errors
     /// When nothing of the batch was written.
     fn write(&mut self, outcomes: &[Outcome], watermarks: &[Watermark]) -> Result<(), StoreError>;
+
+    /// What there is to know of it beside what `write` says.
+    fn gauge(&self) -> Option<Gauge> {
+        None
+    }
 
     /// Stores what the process says of itself, each of it once. Outcomes come first: it is not tried twice in one call,
     /// and where there is no room for it, it is given back.

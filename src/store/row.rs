@@ -6,6 +6,16 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 /// One row of either table.
+///
+/// Under which revision a prediction is stored, and whether at all:
+/// - of a bar that just closed: 0, unless there is one of this bar, model and version;
+/// - of a bar that changed (`revision` above 0): its own number. Where an earlier run used that for something else (after
+///   a start the numbers begin anew), it and the highest that was used together: the highest revision is the last word.
+///   Where the same was said under this number or a higher one, nothing: so writing again changes nothing;
+/// - of a bar that is caught up with (`unless_answered`): 0. Where the same version said something else, and never this,
+///   the next number: a kill came between a change of its bars and its new answer. Nothing where another version answered.
+///
+/// The same is what differs by no more than rounding, 1e-9 of the value.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Row {
     pub series: Arc<SeriesKey>,
@@ -15,7 +25,8 @@ pub(super) struct Row {
     /// The model that answered; for an error empty where it concerns none.
     pub model: Arc<str>,
     pub created_at: Timestamp,
-    /// Only where nothing was said of this bar before: by this model for a prediction, in predictions for an error.
+    /// Only where nothing, or something else, was said of this bar before: by this model for a prediction; where
+    /// nothing was said in predictions for an error.
     ///
     /// So after a restart a newly promoted version does not predict old bars a second time.
     pub unless_answered: bool,

@@ -1,6 +1,6 @@
 //! Several stores as one.
 
-use super::{Store, StoreError, Watermark};
+use super::{Gauge, Store, StoreError, StoreReading, Watermark};
 use crate::domain::{AlertEvent, Outcome, SymbolPerformance};
 
 /// Writes to every store in turn. When one fails the batch has failed: writing it again changes nothing in the
@@ -11,6 +11,17 @@ pub struct Tee(pub Vec<Box<dyn Store>>);
 impl Store for Tee {
     fn write(&mut self, outcomes: &[Outcome], watermarks: &[Watermark]) -> Result<(), StoreError> {
         self.0.iter_mut().try_for_each(|store| store.write(outcomes, watermarks))
+    }
+
+    /// The worst of each.
+    fn gauge(&self) -> Option<Gauge> {
+        let gauges: Vec<Gauge> = self.0.iter().filter_map(|store| store.gauge()).collect();
+        let worst = |a: StoreReading, b: StoreReading| StoreReading {
+            away: a.away.max(b.away),
+            spool_bytes: a.spool_bytes.max(b.spool_bytes),
+            spool_bytes_max: a.spool_bytes_max.max(b.spool_bytes_max),
+        };
+        Some(Box::new(move || gauges.iter().map(|gauge| gauge()).fold(StoreReading::default(), worst)))
     }
 
     fn report(&mut self, performance: &[SymbolPerformance], alerts: &[AlertEvent]) -> Result<(), StoreError> {

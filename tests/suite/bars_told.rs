@@ -107,3 +107,65 @@ fn a_symbol_that_was_halted_goes_on_where_it_was() {
     assert_eq!(first, values_of(&outcomes_of(settings(), &bars), bars[150].ts, 0));
     assert_eq!(first.len(), OUTCOMES_PER_BAR);
 }
+
+#[test]
+fn a_price_of_zero_or_below_is_refused_whatever_the_symbol() {
+    let good = bars(150);
+    for symbol in ["BTCUSD", "CL-SPREAD"] {
+        for price in [0.0, -0.0, -37.63] {
+            let mut bars = good.clone();
+            bars.insert(149, Bar { low: price, ..good[149] });
+            let outcomes = outcomes_for(symbol, settings(), &bars);
+            let refused = reasons(&outcomes).iter().filter(|r| **r == Reason::PriceNotPositive).count();
+            assert_eq!(refused, 1, "{symbol} at {price}");
+            let expected = outcomes_for(symbol, settings(), &good);
+            let at = good[149].ts;
+            assert_eq!(values_of(&outcomes, at, 0), values_of(&expected, at, 0), "{symbol} at {price}");
+        }
+    }
+}
+
+#[test]
+fn a_bad_tick_that_is_corrected_leaves_no_trace() {
+    let good = bars(150);
+    let mut told = good.clone();
+    told[148].high *= 10.0;
+    // The venue takes the tick back after the next bar.
+    told.push(good[148]);
+    let outcomes = outcomes_of(settings(), &told);
+    let expected = outcomes_of(settings(), &good);
+    for bar in &good[148..] {
+        let last = outcomes.iter().filter(|o| o.ts == bar.ts).map(|o| o.revision).max().unwrap();
+        assert_eq!(last, 1, "{}", bar.ts);
+        assert_eq!(values_of(&outcomes, bar.ts, last), values_of(&expected, bar.ts, 0), "{}", bar.ts);
+    }
+}
+
+/// The table of docs/bars.md names tests that there are.
+#[test]
+fn every_case_of_the_page_has_its_test() {
+    fn sources(folder: &std::path::Path, text: &mut String) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                sources(&path, text);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                text.push_str(&std::fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut all = String::new();
+    ["src", "tests/suite"].iter().for_each(|folder| sources(&root.join(folder), &mut all));
+    let page = std::fs::read_to_string(root.join("docs/bars.md")).unwrap();
+    let mut named = 0;
+    for row in page.lines().filter(|line| line.starts_with("| ")).skip(2) {
+        let tests: Vec<&str> = row.rsplit('|').nth(1).unwrap().split('`').skip(1).step_by(2).collect();
+        assert!(!tests.is_empty(), "no test: {row}");
+        for test in tests {
+            assert!(all.contains(&format!("fn {test}(")), "there is no test {test}");
+            named += 1;
+        }
+    }
+    assert!(named > 30, "{named}");
+}

@@ -98,6 +98,8 @@ fn nothing_set_gives_the_documented_defaults() {
         ("feature_cache_size", 1000),
         ("series_max", 10_000),
         ("source.poll_interval_ms", 5),
+        ("source.recheck_interval_s", 10),
+        ("source.overlap_bars", 16),
         ("source.history_bars", 10_000),
         ("source.catch_up_bars_max", 10_000),
         ("ingest.clock_skew_ms_max", 2000),
@@ -109,6 +111,7 @@ fn nothing_set_gives_the_documented_defaults() {
         ("models.look_interval_ms", 400),
         ("predict.deadline_ms", 1000),
         ("predict.load_deadline_ms", 10_000),
+        ("predict.overdue_ms", 60_000),
         ("predict.run_memory_max_mb", 256),
         ("predict.queue_rows_max", 20_000),
         ("predict.sessions_per_model_max", 1),
@@ -133,6 +136,8 @@ fn nothing_set_gives_the_documented_defaults() {
         ("serve.stream_heartbeat_s", 15),
         ("serve.sessions_max", 16),
         ("log.file_size_max_mb", 64),
+        ("alert.repeat_after_s", 300),
+        ("alert.webhook_timeout_ms", 5000),
         ("log.files_max", 5),
         ("log.performance_interval_s", 60),
     ];
@@ -206,7 +211,9 @@ fn words_and_booleans_are_taken_and_others_are_refused() {
         match &key.allowed {
             Allowed::OneOf(words) => {
                 for word in *words {
-                    let loaded = Home::with(format!("{} = \"{word}\"", key.name)).load(&[], &[]).unwrap();
+                    // Reading from PostgreSQL needs a database.
+                    let text = format!("source.url = \"postgres://h/d\"\n{} = \"{word}\"", key.name);
+                    let loaded = Home::with(text).load(&[], &[]).unwrap();
                     assert_eq!(key.value(&loaded.settings), Value::Text((*word).to_owned()));
                 }
                 for word in ["", "other", &words[0].to_uppercase()] {
@@ -242,6 +249,11 @@ fn paths_names_and_urls_are_checked() {
             &["none", "sqlite:vela.db", "sqlite:/var/x.db"],
             &["", "sqlite:", "sqlite::memory:", "None", "vela.db", "mysql://h/d"],
         ),
+        (
+            "source.url",
+            &["", "postgres://h/d", "postgresql://u@h:1/d"],
+            &["sqlite:x", "postgres://", "mysql://h/d"],
+        ),
     ];
     for (name, taken, refused) in cases {
         for value in *taken {
@@ -255,6 +267,19 @@ fn paths_names_and_urls_are_checked() {
             );
         }
     }
+    let text = refusal("source.kind = \"postgres\"");
+    assert!(text.contains("source.kind = \"postgres\": needs a database: set source.url"), "{text}");
+    let tables = "[[source.tables]]\nname = \"feeds.a\"\ntimeframe = \"1m\"\ncolumns = { ts = \"t\" }\n\n[[source.tables]]\nname = \"b\"";
+    let tables = Home::with(tables).load(&[], &[]).unwrap().settings.source.tables;
+    let columns = |at: usize| (tables[at].parts().join("/"), tables[at].columns.ts.clone());
+    assert_eq!((columns(0), columns(1)), (("feeds/a".into(), "t".into()), ("b".into(), "ts".into())));
+    let text = refusal("[[source.tables]]\nname = \"a\"\ntimeframe = \"soon\"");
+    assert!(
+        text.contains("vela.toml:3: source.tables.0.timeframe = \"soon\": `soon` is not a timeframe"),
+        "{text}"
+    );
+    assert!(with_set(&[("source.tables", "a.b,c")]).is_ok());
+    assert!(with_set(&[("source.tables", "a.b.c")]).is_err());
     assert!(with_set(&[("source.table", &"x".repeat(63))]).is_ok());
     assert!(with_set(&[("source.table", &"x".repeat(64))]).is_err());
 }
@@ -264,7 +289,8 @@ fn a_wrong_type_says_what_was_expected_and_what_was_found() {
     let wrong = |allowed: &Allowed| match allowed {
         Allowed::Whole(_) | Allowed::Fraction(_) => ["\"5\"", "true", "[5]", "{ a = 5 }", "1979-05-27"],
         Allowed::Bool => ["\"true\"", "1", "[true]", "{ a = 5 }", "0.5"],
-        Allowed::Lanes => ["\"high\"", "1", "[\"high\"]", "false", "0.5"],
+        Allowed::Tables => ["5", "true", "\"x\"", "{ a = 5 }", "1.5"],
+        Allowed::Lanes | Allowed::Rules => ["\"high\"", "1", "[\"high\"]", "false", "0.5"],
         _ => ["5", "true", "[\"x\"]", "{ a = 5 }", "1.5"],
     };
     for key in KEYS {
@@ -465,6 +491,52 @@ fn pinned_symbols_come_from_a_table_or_a_text() {
 }
 
 #[test]
+fn alert_rules_are_laid_over_the_default_ones() {
+    use vela::config::Measure;
+    use vela::domain::Severity;
+    let home = Home::with(
+        "[alert]\nrules.memory = { over = 80 }\nrules.cpu.enabled = false\n[alert.rules.memory_high]\n\
+         severity = \"error\"\nover = 97.5\nmeasure = \"memory\"\nfor_s = 0\n",
+    );
+    let rules = home.load(&[], &[]).unwrap().settings.alert.rules;
+    assert_eq!(rules.len(), Measure::ALL.len() + 1);
+    assert_eq!((rules["memory"].over, rules["memory"].for_s), (80.0, 60));
+    assert!(!rules["cpu"].enabled && rules["disk"].enabled);
+    let high = rules["memory_high"];
+    assert_eq!((high.measure, high.over, high.for_s), (Measure::Memory, 97.5, 0));
+    assert_eq!(high.severity, Severity::Error);
+    let by_text =
+        with_set(&[("alert.rules", "memory.over=80, cpu.enabled=false")]).unwrap().settings.alert.rules;
+    assert_eq!((by_text["memory"], by_text["cpu"]), (rules["memory"], rules["cpu"]));
+
+    let text = refusal(
+        "[alert.rules]\nmemory = { over = -1, ovr = 3 }\nnew = { over = 3 }\ncpu = 5\ndisk = { for_s = 1.5 }\n\
+         queue = { severity = \"bad\" }\n\"a b\" = { measure = \"cpu\" }\nx = { measure = \"heat\" }\n",
+    );
+    for expected in [
+        "vela.toml:2: alert.rules.memory.over = -1: allowed is a number from 0",
+        "vela.toml:2: alert.rules.memory.ovr = 3: unknown field: a rule has measure, over, for_s, severity, enabled",
+        "vela.toml:3: alert.rules.new = { over = 3 }: a rule of a new name says what it measures: measure = \"latency\" or",
+        "vela.toml:4: alert.rules.cpu = 5: expected a table of measure, over, for_s, severity, enabled, found a whole number",
+        "vela.toml:5: alert.rules.disk.for_s = 1.5: allowed is a whole number from 0 to 86400 (s)",
+        "vela.toml:6: alert.rules.queue.severity = \"bad\": allowed is \"info\" or \"warning\" or \"error\"",
+        "vela.toml:8: alert.rules.x.measure = \"heat\": allowed is \"latency\" or",
+    ] {
+        assert!(text.contains(expected), "{expected}\nin\n{text}");
+    }
+    assert!(text.contains("is no name of a rule"), "{text}");
+    for text in ["memory", "memory=3", "memory.over", "memory.over=x", "nope.over=3", "memory.nope=3"] {
+        assert!(with_set(&[("alert.rules", text)]).is_err(), "{text}");
+    }
+    for url in ["", "http://127.0.0.1:9/x?y=1", "https://h/"] {
+        with_set(&[("alert.webhook_url", url)]).unwrap();
+    }
+    for url in ["h", "ftp://h", "http://", "http:///x", "https://h x"] {
+        assert!(with_set(&[("alert.webhook_url", url)]).is_err(), "{url}");
+    }
+}
+
+#[test]
 fn what_is_in_effect_reads_back_as_the_same_settings() {
     let home = Home::with(
         "workers_max = 10\nsource.kind = \"csv\"\nsource.catch_up = \"latest\"\nsource.path = \"a \\\"b\\\\c\"\n\
@@ -509,7 +581,9 @@ fn the_shipped_reference_is_what_the_table_renders_and_changes_nothing() {
     for key in KEYS {
         let (_, name) = key.parts();
         assert!(
-            shipped.contains(&format!("\n{name} = ")) || shipped.contains(&format!("\n#{name} = ")),
+            shipped.contains(&format!("\n{name} = "))
+                || shipped.contains(&format!("\n{name}.memory = "))
+                || shipped.contains(&format!("\n#{name} = ")),
             "{name}"
         );
         assert!(shipped.contains(&key.variable()), "{name}");

@@ -50,11 +50,11 @@ fn wrong(scenario: &Scenario, run: &Run) -> String {
         }
     }
     // At most one change of a stage in two intervals; giving way to another stage may come at once.
-    for stage in 0..4 {
+    for (stage, name) in STAGES.iter().enumerate() {
         let of_stage: Vec<_> = run.changes.iter().filter(|change| change.1 == stage).collect();
         for pair in of_stage.windows(2) {
             if pair[1].0 - pair[0].0 < 0.499 && pair[1].3 > pair[1].2 {
-                say(format!("{} changed twice within a dwell: {pair:?}", STAGES[stage]));
+                say(format!("{name} changed twice within a dwell: {pair:?}"));
             }
         }
     }

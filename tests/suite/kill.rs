@@ -4,7 +4,9 @@ use crate::service_support::{
     Fed, Home, OUTCOMES_PER_BAR, Random, Service, Table, assert_same, eventually, market,
 };
 use crossbeam::channel::{Receiver, Sender, bounded};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use vela::domain::Bar;
 
 const KILLS: usize = 50;
 const SYMBOLS: usize = 8;
@@ -145,4 +147,67 @@ fn fifty_kills_lose_nothing_and_store_nothing_twice() {
         assert_same(what, killed, undisturbed);
     }
     assert!(undisturbed[0].len() > 10_000 && undisturbed[1].len() > 100, "the market said little");
+}
+
+/// Bars change after they closed, and the process is killed while it answers anew what changed with them.
+#[test]
+fn changes_that_a_kill_cut_short_are_made_up_for() {
+    const ROUNDS: usize = 12;
+    const BEFORE: usize = 150;
+    let seed = std::env::var("KILL_SEED").map_or(1, |seed| seed.parse().unwrap());
+    let mut random = Random(seed);
+    let bars = market(2, BEFORE + 5 * ROUNDS);
+    let (before, live) = bars.split_at(2 * BEFORE);
+    // Each round brings five minutes, and corrections of two of them.
+    let minute = |round: usize, minute: usize| 2 * BEFORE + 2 * (5 * round + minute);
+    let changed = |(series, bar): &Fed| -> Fed {
+        (Arc::clone(series), Bar { close: (bar.high + bar.low) / 2.0, ..*bar })
+    };
+    let mut last = bars.clone();
+    for at in (0..ROUNDS).flat_map(|round| [minute(round, 1), minute(round, 3) + 1]) {
+        last[at] = changed(&last[at]);
+    }
+    // The bars as they stand in the end, each once.
+    let home = Home::new();
+    Table::create(&home.database()).feed(&last);
+    let watched = Table::watch(&home.database());
+    let service = home.run();
+    watched.reaches(bars.len() * OUTCOMES_PER_BAR);
+    service.stop();
+    let expected = watched.last_words();
+    assert!(expected.len() > 50 * ROUNDS, "the market said little");
+
+    let home = Home::new();
+    let mut table = Table::create(&home.database());
+    table.feed(before);
+    let watched = Table::watch(&home.database());
+    for (round, bars) in live.chunks(10).enumerate() {
+        let mut service = home.spawn_run();
+        service.says("vela runs with");
+        table.feed(bars);
+        let newest = bars[9].1.ts.to_string();
+        let sql = "SELECT count(*) FROM agentpreds WHERE ts = ?1";
+        eventually("the newest bar", || {
+            let count: i64 = watched.0.query_row(sql, [&newest], |row| row.get(0)).unwrap();
+            (count > 0).then_some(())
+        });
+        let rows = watched.outcomes();
+        table.feed(&[changed(&bars[2]), changed(&bars[7])]);
+        // Somewhere between before the change was read and after all of it was answered.
+        if random.below(3) > 0 {
+            eventually("an answer", || (watched.outcomes() > rows).then_some(()));
+        }
+        std::thread::sleep(Duration::from_micros(random.below(3000)));
+        service.kill();
+        println!("{round:>3} {} rows", watched.outcomes());
+    }
+    let service = home.run();
+    eventually("the last word on every bar", || {
+        let found = watched.last_words();
+        let same = |((a, x), (b, y)): (&(String, f64), &(String, f64))| {
+            a == b && (x - y).abs() <= 1e-9 * x.abs().max(y.abs())
+        };
+        (found.len() == expected.len() && found.iter().zip(&expected).all(same)).then_some(())
+    });
+    service.stop();
 }

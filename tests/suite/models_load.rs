@@ -61,8 +61,50 @@ fn a_slow_model_hurts_only_itself() {
     fed.engine.stop().unwrap();
 }
 
+#[test]
+fn a_model_that_is_slower_than_its_bars_come_answers_the_newest_and_holds_up_nobody() {
+    let folder = Folder::new();
+    folder.says_itself("good", 1).promote("good", &[1]);
+    // A falling bar costs it some 40 ms, one that rises nothing.
+    folder.version("slow", 1, onnx::slow_by(1, 5e5), "").promote("slow", &[1]);
+    let mut fed = Fed::with(&folder, |settings| {
+        settings.predict.overdue_ms = 2_000;
+        settings.predict.deadline_ms = 30_000;
+        // What the slow one would leave waiting fills it, and everything would stand still for a minute.
+        settings.predict.queue_rows_max = 1_500;
+    });
+    let bars = 2_000;
+    let begin = Instant::now();
+    for n in 0..bars {
+        fed.put(100.0 * 0.99_f64.powi(n));
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert!(fed.engine.drain(SOON));
+    println!("{bars} bars in {:?}", begin.elapsed());
+    let mut counts = BTreeMap::new();
+    for outcome in fed.come(2 * bars as usize) {
+        let what = match outcome.result {
+            Ok(prediction) => prediction.model.to_string(),
+            Err(refusal) => {
+                assert_eq!(refusal.model.as_deref(), Some("slow"), "{refusal}");
+                assert!(refusal.detail.contains("predict.overdue_ms"), "{refusal}");
+                refusal.reason.to_string()
+            }
+        };
+        *counts.entry(what).or_insert(0) += 1;
+    }
+    assert_eq!(counts["good"], bars, "{counts:?}");
+    assert!(counts["overdue"] > 0 && counts["slow"] > 0, "{counts:?}");
+    assert_eq!(counts["overdue"] + counts["slow"], bars, "{counts:?}");
+    // It is told once in a while, not of every bar; and what comes in time is run.
+    assert_eq!(fed.engine.metrics().alerts["model_behind"], 1);
+    fed.put(1e3);
+    assert!(fed.come(2).iter().all(|outcome| outcome.result.is_ok()));
+    fed.engine.stop().unwrap();
+}
+
 /// A pinned model whose session takes seconds to create.
-fn put_hanging(folder: &Folder, model: &str, salt: f32, symbol: &str) {
+pub fn put_hanging(folder: &Folder, model: &str, salt: f32, symbol: &str) {
     let toml = format!(
         "symbol = \"{symbol}\"\ntimeframe = \"1m\"\nhorizon = 1\nfeatures = [\"ret_1\"]\npinned = true\n"
     );

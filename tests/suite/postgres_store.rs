@@ -5,6 +5,8 @@ use crate::support::postgres::{DEADLINE, count, ready, session, settings};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use vela::config::Settings;
+use vela::database::schema;
 use vela::domain::{
     Origin, Outcome, Place, Prediction, Reason, Refusal, SeriesKey, Stamps, Timeframe, Timestamp,
 };
@@ -58,10 +60,50 @@ fn init_is_safe_twice_and_by_many_at_once_and_status_says_what_is_there() {
     assert_eq!(said.iter().filter(|(_, text)| text.contains("nothing to do")).count(), 3, "{said:?}");
     let (good, text) = vela(&["db", "status"], &url);
     assert!(good && text.contains("trading.agentpreds") && !text.contains("missing"), "{text}");
+    assert!(text.contains("spool vela-spool: nothing waits"), "{text}");
+    // As an older program left it, with rows of its last outage.
+    let mut admin = postgres::Client::connect(&url, postgres::NoTls).unwrap();
+    admin.batch_execute("UPDATE trading.schema_version SET version = 0 WHERE version = 1; DELETE FROM trading.schema_version WHERE version > 1").unwrap();
+    let spool = mine.path().join("spool");
+    std::fs::create_dir_all(&spool).unwrap();
+    std::fs::write(spool.join("000000000001.rows"), "1234567").unwrap();
+    std::fs::write(spool.join("000000000001.bad"), "x").unwrap();
+    let set = format!("store.spool_path={}", spool.display());
+    let (good, text) = vela(&["db", "status", "--set", &set], &url);
+    let pending = format!("version 0, this program writes {0}; migrations pending: {0},", schema::VERSION);
+    assert!(!good && text.contains(&pending), "{text}");
+    assert!(text.contains("7 bytes wait; files with lines put aside (.bad): 1"), "{text}");
     let (good, text) = vela(&["db", "init"], "sqlite:vela.db");
     assert!(!good && text.contains("is no PostgreSQL database"), "{text}");
     let (good, text) = vela(&["db", "status"], "postgres://vela:s3cret@127.0.0.1:1/vela");
     assert!(!good && text.contains("127.0.0.1:1") && !text.contains("s3cret"), "{text}");
+}
+
+/// Of the bar of minute 100: as in SQLite, but for the numbers in between where a batch holds several.
+fn revisions_go_on_where_an_earlier_run_left_them(store: &mut dyn Store, settings: &Settings) {
+    let revised = |revision, version, value| Outcome {
+        revision,
+        ..outcome(100, Origin::Live, Ok(answer(version, value)))
+    };
+    let caught_up = |version, value| outcome(100, Origin::CatchUp, Ok(answer(version, value)));
+    for batch in [
+        vec![revised(0, 1, 1.0), revised(1, 1, 2.0), revised(2, 1, 3.0)],
+        // A second run, which counts from 0 again.
+        vec![revised(1, 1, 4.0), revised(2, 1, 5.0)],
+        vec![revised(3, 1, 6.0)],
+        // After a kill: said already, said before a change, by another version, and said by nobody.
+        vec![caught_up(1, 6.0 * (1.0 + 1e-15))],
+        vec![caught_up(1, 1.0), caught_up(2, 8.0)],
+        vec![caught_up(1, 7.0)],
+    ] {
+        (0..2).for_each(|_| store.write(&batch, &[]).unwrap());
+    }
+    let values = session(settings).run("read", DEADLINE, |client| {
+        let sql = "SELECT value FROM trading.agentpreds WHERE ts = to_timestamp(6000) ORDER BY revision";
+        let rows = client.driver().query(sql, &[])?;
+        Ok(rows.iter().map(|row| row.get(0)).collect::<Vec<f64>>())
+    });
+    assert_eq!(values.unwrap(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
 }
 
 #[test]
@@ -87,11 +129,12 @@ fn rows_are_what_was_said_bit_for_bit_and_stored_once() {
     let refused =
         |minute| outcome(minute, Origin::CatchUp, Err(Refusal::of_model(&model, Reason::NoModel, "")));
     store.write(&[catch_up(2, 1), catch_up(2, 7), refused(1), refused(8)], &[]).unwrap();
+    revisions_go_on_where_an_earlier_run_left_them(&mut *store, &settings);
     drop(store);
     let mut session = session(&settings);
     let rows = session.run("read", DEADLINE, |client| {
         let sql = "SELECT (extract(epoch FROM ts) / 60)::bigint, version, value, outputs::text, latency_us, feature_us \
-                   FROM trading.agentpreds ORDER BY 1";
+                   FROM trading.agentpreds WHERE ts < to_timestamp(6000) ORDER BY 1";
         let rows = client.driver().query(sql, &[])?;
         let row = |row: &postgres::Row| {
             let bits = row.get::<_, f64>(2).to_bits();
@@ -126,6 +169,70 @@ fn rows_are_what_was_said_bit_for_bit_and_stored_once() {
     );
     let (_, watermarks) = store::open(&settings).unwrap();
     assert_eq!(watermarks, [mark(4)], "never backwards");
+}
+
+#[test]
+fn a_new_prediction_is_announced_once_where_that_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some((cluster, mut settings)) = ready(folder.path(), &[]) else { return };
+    let mut listener = postgres::Client::connect(&cluster.url(), postgres::NoTls).unwrap();
+    listener.batch_execute(&format!("LISTEN {}", store::CHANNEL)).unwrap();
+    let value = f64::from_bits(0x3fb9_9999_9999_999b);
+    for (notify, minutes) in [(false, [1, 2]), (true, [2, 3])] {
+        settings.store.notify = notify;
+        let (mut store, _) = store::open(&settings).unwrap();
+        let batch = minutes.map(|minute| outcome(minute, Origin::Live, Ok(answer(1, value))));
+        for _ in 0..2 {
+            store.write(&batch, &[]).unwrap();
+        }
+        store.write(&[outcome(9, Origin::Live, Err(Refusal::new(Reason::Late, "")))], &[]).unwrap();
+        drop(store);
+        // What is announced last is announced by the listener itself.
+        listener.batch_execute(&format!("NOTIFY {}, 'end'", store::CHANNEL)).unwrap();
+        let mut heard = Vec::new();
+        while heard.last().is_none_or(|text| text != "end") {
+            let next = next_of(&mut listener);
+            heard.push(next.expect("an announcement"));
+        }
+        let predictions: Vec<serde_json::Value> =
+            heard[..heard.len() - 1].iter().map(|text| serde_json::from_str(text).unwrap()).collect();
+        if !notify {
+            assert!(predictions.is_empty(), "{predictions:?}");
+            continue;
+        }
+        let [one] = &predictions[..] else { panic!("only what is new: {predictions:?}") };
+        assert_eq!((&one["symbol"], &one["timeframe"]), (&"BTC/USDT".into(), &"1m".into()));
+        assert_eq!((one["horizon"].as_i64(), one["version"].as_i64()), (Some(5), Some(1)));
+        assert_eq!(one["value"].as_f64().unwrap().to_bits(), value.to_bits());
+        assert!(one["ts"].as_str().unwrap().starts_with("1970-01-01T00:03:00"), "{one}");
+    }
+}
+
+/// The next announcement.
+fn next_of(listener: &mut postgres::Client) -> Option<String> {
+    use postgres::fallible_iterator::FallibleIterator as _;
+    let mut notifications = listener.notifications();
+    let next = notifications.timeout_iter(DEADLINE).next().unwrap();
+    next.map(|notification| notification.payload().to_owned())
+}
+
+#[test]
+fn times_that_no_column_holds_are_the_nearest_that_it_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some((_cluster, settings)) = ready(folder.path(), &[]) else { return };
+    let (mut store, _) = store::open(&settings).unwrap();
+    let at = |ms| Outcome {
+        ts: Timestamp::from_millis(ms),
+        ..outcome(1, Origin::Live, Err(Refusal::new(Reason::Future, "")))
+    };
+    store.write(&[at(i64::MIN), at(i64::MAX), at(-1)], &[]).unwrap();
+    let sql = "SELECT count(DISTINCT extract(year FROM ts)) FROM trading.inference_errors \
+               WHERE extract(year FROM ts) IN (-4714, 1969, 294276)";
+    assert_eq!(count(&mut session(&settings), sql), 3);
+    assert!(
+        std::fs::read_dir(folder.path().join("spool")).unwrap().count() == 1,
+        "nothing went into the spool"
+    );
 }
 
 #[test]

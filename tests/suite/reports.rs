@@ -103,7 +103,7 @@ fn alerts_wait_in_the_spool_while_the_database_is_away_and_never_keep_rows_back(
     );
     // Somebody takes the right to write alerts away, or the table.
     look.run("drop", DEADLINE, |client| client.driver().batch_execute("DROP TABLE trading.alerts")).unwrap();
-    let error = store.report(&[], &[alert(9, "raised")]).unwrap_err();
+    let error = eventually("a refusal", || store.report(&[], &[alert(9, "raised")]).err());
     assert!(!error.retryable && error.problem.contains("alerts"), "{error}");
     cluster.ctl(&["stop", "-w", "-m", "immediate"]);
     store.report(&[], &[alert(9, "raised")]).unwrap();

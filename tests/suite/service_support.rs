@@ -295,11 +295,12 @@ impl Table {
         Self(connection)
     }
 
-    /// Adds bars in one transaction. NaN is stored as NULL, as SQLite has none.
+    /// Adds bars in one transaction; one that is there takes the place of the other, as a new row. NaN is stored as NULL,
+    /// as SQLite has none.
     pub fn feed(&mut self, bars: &[Fed]) {
         let transaction = self.0.transaction().unwrap();
         {
-            let sql = "INSERT INTO ohlcv VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+            let sql = "INSERT OR REPLACE INTO ohlcv VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
             let mut insert = transaction.prepare_cached(sql).unwrap();
             for (series, Bar { ts, open, high, low, close, volume }) in bars {
                 let (timeframe, ts) = (series.timeframe.to_string(), ts.to_string());
@@ -343,6 +344,15 @@ impl Table {
     pub fn refusals(&self) -> Vec<String> {
         let sql = "SELECT symbol, timeframe, horizon, ts, reason, model, detail FROM inference_errors ORDER BY 1, 2, 3, 4, 5, 6";
         self.rows(sql)
+    }
+
+    /// The last word on every bar: of each model's predictions that of the highest revision, by series, bar and horizon.
+    pub fn last_words(&self) -> Vec<(String, f64)> {
+        let sql = "SELECT symbol || ' ' || ts || ' ' || horizon || ' ' || model, value, max(revision) FROM agentpreds \
+                   GROUP BY symbol, ts, horizon, model ORDER BY 1";
+        let mut statement = self.0.prepare_cached(sql).unwrap();
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        rows.collect::<Result<_, _>>().unwrap()
     }
 
     fn rows(&self, sql: &str) -> Vec<String> {

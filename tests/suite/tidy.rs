@@ -13,13 +13,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("store", &["domain", "config", "database"]),
     ("ingest", &["domain", "link"]),
     ("feature", &["domain", "link"]),
-    ("alert.rs", &[]),
+    ("alert.rs", &["domain"]),
+    ("alert", &["domain"]),
+    ("control", &["domain", "config", "link", "observe", "alert"]),
     ("predict", &["domain", "link", "config", "alert"]),
     ("persist", &["domain", "link", "store"]),
     ("observe", &["domain"]),
-    ("control", &["domain", "link", "config", "observe"]),
     ("export", &["domain", "source", "ingest", "feature"]),
-    ("serve", &["domain", "link", "config", "alert", "predict", "observe", "engine"]),
+    ("serve", &["domain", "link", "config", "alert", "control", "predict", "observe", "engine"]),
 ];
 
 /// (crate, the rooms that may name it).
@@ -34,6 +35,7 @@ const HEAVY: &[(&str, &[&str])] = &[
     ("httparse", &["serve"]),
     ("mio", &["serve"]),
     ("tungstenite", &["serve"]),
+    ("ureq", &["control"]),
     ("signal_hook", &["cli"]),
 ];
 

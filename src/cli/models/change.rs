@@ -53,7 +53,11 @@ pub(super) fn rollback(settings: &Settings, name: &str, reason: &str) -> Result<
 
 pub(super) fn history(settings: &Settings, name: &str, json: bool) -> Result<(), CliError> {
     let mut out = std::io::stdout().lock();
-    for entry in promotion::history(&settings.models.path, name)? {
+    let entries = promotion::history(&settings.models.path, name)?;
+    if entries.is_empty() && !json {
+        writeln!(out, "{name}: nothing was promoted or rolled back by `vela models` yet")?;
+    }
+    for entry in entries {
         if json {
             let line = serde_json::to_string(&entry).map_err(|error| CliError::Failed(error.to_string()))?;
             writeln!(out, "{line}")?;

@@ -43,7 +43,29 @@ pub(super) fn list(folder: &Path) -> Result<(), CliError> {
     for problem in catalogue.problems() {
         writeln!(out, "problem: {problem}")?;
     }
+    for entry in Registry::scan(folder).models.iter().filter(|entry| entry.is_bare()) {
+        let name = &entry.name;
+        match versions_in(entry.folder()).as_slice() {
+            [] => writeln!(out, "{name}: no version yet: put one into {name}/1/")?,
+            [.., newest] => writeln!(
+                out,
+                "{name}: no version is promoted and none serves: vela models promote {name} {newest}"
+            )?,
+        }
+    }
+    if catalogue.models().is_empty() && catalogue.problems().is_empty() {
+        writeln!(out, "no model serves from {}", folder.display())?;
+    }
     Ok(())
+}
+
+/// The versions whose folders are there, ascending.
+fn versions_in(folder: &Path) -> Vec<u32> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let number = |entry: std::fs::DirEntry| entry.file_name().to_str()?.parse::<u32>().ok();
+    let mut versions: Vec<u32> = entries.filter_map(number).collect();
+    versions.sort_unstable();
+    versions
 }
 
 pub(super) fn inspect(settings: &Settings, file: &Path, as_json: bool) -> Result<(), CliError> {
@@ -56,19 +78,19 @@ pub(super) fn inspect(settings: &Settings, file: &Path, as_json: bool) -> Result
     writeln!(out, "# {}: {} bytes", file.display(), found.file_bytes)?;
     found.inputs.iter().try_for_each(|port| writeln!(out, "# input  {port}"))?;
     found.outputs.iter().try_for_each(|port| writeln!(out, "# output {port}"))?;
-    found.metadata.iter().try_for_each(|pair| writeln!(out, "# {}", told(pair)))?;
+    found.metadata.iter().try_for_each(|(name, value)| writeln!(out, "# {}", told(name, value)))?;
     writeln!(out, "\n{}", found.manifest.trim_end())?;
     Ok(())
 }
 
 /// One thing that the exporter wrote, on one line: nobody knows what it is.
-fn told((name, value): &(String, String)) -> String {
+fn told(name: &str, value: &str) -> String {
     const CHARS_MAX: usize = 100;
     let mut short: String = value.chars().take(CHARS_MAX).collect();
     if short.len() < value.len() {
         short.push('…');
     }
-    format!("{:<9} {}", name.escape_debug(), short.escape_debug())
+    format!("{:<9} {}", name.escape_debug().to_string(), short.escape_debug())
 }
 
 /// Tries the version in `folder`.
@@ -89,7 +111,7 @@ pub(super) fn check(settings: &Settings, model: &str, as_json: bool) -> Result<(
         Some((name, version)) => {
             let number = version.parse::<u32>();
             let wrong =
-                |_| CliError::Failed(format!("`{version}` is no version: write NAME@3, a whole number"));
+                |_| CliError::Failed(format!("`{version}` is no version: write {name}@3, a whole number"));
             (name, number.map_err(wrong)?)
         }
         None => {
@@ -99,7 +121,11 @@ pub(super) fn check(settings: &Settings, model: &str, as_json: bool) -> Result<(
                 CliError::Failed(format!("there is no model `{model}` in {}", root.display()))
             })?;
             let newest = entry.newest().ok_or_else(|| {
-                CliError::Failed(format!("{model} has no promoted version: name one, {model}@1"))
+                let known: Vec<String> = versions_in(entry.folder()).iter().map(u32::to_string).collect();
+                let known = if known.is_empty() { "none is there".to_owned() } else { known.join(", ") };
+                CliError::Failed(format!(
+                    "{model} has no promoted version: name one, {model}@1 (there: {known})"
+                ))
             })?;
             (model, newest)
         }
@@ -107,7 +133,7 @@ pub(super) fn check(settings: &Settings, model: &str, as_json: bool) -> Result<(
     let folder = root.join(name).join(version.to_string());
     if !crate::predict::registry::is_model_name(name) || !folder.is_dir() {
         return Err(CliError::Failed(format!(
-            "there is no version {version} of `{name}` in {}",
+            "there is no version {version} of `{name}` in {}: `vela models list` shows what there is",
             root.display()
         )));
     }
@@ -129,7 +155,7 @@ fn print(name: &str, version: u32, report: &CheckReport) -> Result<(), CliError>
     writeln!(out, "{name} version {version}: {}", if report.passed { "may serve" } else { "FAILS" })?;
     report.inputs.iter().try_for_each(|port| writeln!(out, "  input     {port}"))?;
     report.outputs.iter().try_for_each(|port| writeln!(out, "  output    {port}"))?;
-    report.metadata.iter().try_for_each(|pair| writeln!(out, "  {}", told(pair)))?;
+    report.metadata.iter().try_for_each(|(name, value)| writeln!(out, "  {}", told(name, value)))?;
     if !report.passed {
         return Ok(());
     }
@@ -144,8 +170,8 @@ fn print(name: &str, version: u32, report: &CheckReport) -> Result<(), CliError>
     }
     writeln!(out, "  batches   up to {} rows: {}", report.batch_max, report.batching)?;
     let runs: Vec<String> =
-        report.runs_us.iter().map(|(rows, us)| format!("{rows} rows {}", short_us(*us))).collect();
-    writeln!(out, "  loads in  {}; runs: {}", short_us(report.load_ms * 1e3), runs.join(", "))?;
+        report.runs_us.iter().map(|(rows, us)| format!("{rows} in {}", short_us(*us))).collect();
+    writeln!(out, "  loads in  {}; rows of a run: {}", short_us(report.load_ms * 1e3), runs.join(", "))?;
     let kept_kib = report.kept_bytes >> 10;
     write!(out, "  memory    {kept_kib} KiB of weights; the file has {} KiB", report.file_bytes >> 10)?;
     match report.resident_kib {

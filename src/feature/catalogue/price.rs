@@ -25,7 +25,7 @@ pub(super) const ROWS: &[Family] = &[
     family!("lower_wick", "(min(o, c) - l) / (h - l); 0 when h equals l", Ratio, Window, |_| (Spec::Shape, Read::Value(3))),
     family!("clv", "(2c - h - l) / (h - l); 0 when h equals l", Ratio, Window, |_| (Spec::Place, Read::Value(0))),
     family!("sma", N from 1 as 20, "mean of N closes", Price, Window, "N - 1" = |a| a.n[0] - 1,
-            |a| (Spec::Deviation(a.n[0]), Read::Value(0))),
+            |a| (Spec::Mean(a.n[0]), Read::Value(0))),
     family!("sma_dist", N from 1 as 20, "c / sma - 1", Ratio, Window, "N - 1" = |a| a.n[0] - 1,
             |a| (Spec::Deviation(a.n[0]), Read::Quotient(2, 0))),
     family!("ema", N from 1 as 12, "e += (c - e) * 2 / (N + 1), seeded with the mean of the first N closes", Price, EMA,

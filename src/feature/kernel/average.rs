@@ -1,7 +1,6 @@
 //! Exponential averages of the close: EMA, two of them, MACD.
 
-use super::Values;
-use crate::domain::Bar;
+use super::{Slot, Step, Values};
 
 /// A mean that is a plain one over its first `n` inputs and recursive afterwards: how TA-Lib seeds.
 #[derive(Clone, Copy, Debug)]
@@ -54,11 +53,13 @@ impl Ema {
         // Of one bar it is that bar, and not what is left of it after the difference was rounded.
         self.mean.advance(x, |mean, x| if k == 1.0 { x } else { (x - mean) * k + mean })
     }
+}
 
+impl Step for Ema {
     /// `ema_N`, price units, and the close's distance from it, that `ema_dist_N` reads; defined from bar n - 1.
     /// Source: TA-Lib `EMA`.
-    #[inline(never)]
-    pub fn update(&mut self, bar: &Bar) -> Values {
+    #[inline(always)]
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, _: &[f64]) -> Values {
         let average = self.advance(bar.close);
         [average, bar.close - average, f64::NAN, f64::NAN]
     }
@@ -77,10 +78,12 @@ impl Crossing {
     pub fn new([fast, slow]: [usize; 2]) -> Self {
         Self { fast: Ema::new(fast), slow: Ema::new(slow) }
     }
+}
 
+impl Step for Crossing {
     /// Slow average, distance.
-    #[inline(never)]
-    pub fn update(&mut self, bar: &Bar) -> Values {
+    #[inline(always)]
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, _: &[f64]) -> Values {
         let (fast, slow) = (self.fast.advance(bar.close), self.slow.advance(bar.close));
         [slow, fast - slow, f64::NAN, f64::NAN]
     }
@@ -106,10 +109,12 @@ impl Macd {
     pub fn new([fast, slow, signal]: [usize; 3]) -> Self {
         Self { fast: Ema::new(fast), slow: Ema::new(slow), signal: Ema::new(signal), wait: slow - fast }
     }
+}
 
+impl Step for Macd {
     /// Line, signal, histogram, close.
-    #[inline(never)]
-    pub fn update(&mut self, bar: &Bar) -> Values {
+    #[inline(always)]
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, _: &[f64]) -> Values {
         let slow = self.slow.advance(bar.close);
         if self.wait > 0 {
             self.wait -= 1;

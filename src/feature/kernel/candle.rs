@@ -1,6 +1,6 @@
 //! What one bar says by itself, or beside the one before: its shape, its gap, and when it opened.
 
-use super::{UNDEFINED, Values, ratio};
+use super::{Slot, Step, UNDEFINED, Values, ratio};
 use crate::domain::Bar;
 use std::f64::consts::PI;
 
@@ -11,16 +11,21 @@ const EPOCH_WEEKDAY: i64 = 3;
 /// `hl_range = (high - low) / close`; `body_ratio = (close - open) / (high - low)`, -1 to 1;
 /// `upper_wick = (high - max(open, close)) / (high - low)` and
 /// `lower_wick = (min(open, close) - low) / (high - low)`, 0 to 1. The last three are 0 when high equals low.
-#[inline(never)]
-pub fn shape(bar: &Bar) -> Values {
-    let range = bar.high - bar.low;
-    let share = |part: f64| if range == 0.0 { 0.0 } else { part / range };
-    [
-        ratio(range, bar.close),
-        share(bar.close - bar.open),
-        share(bar.high - bar.open.max(bar.close)),
-        share(bar.open.min(bar.close) - bar.low),
-    ]
+#[derive(Clone, Copy, Debug)]
+pub struct Shape;
+
+impl Step for Shape {
+    #[inline(always)]
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, _: &[f64]) -> Values {
+        let range = bar.high - bar.low;
+        let share = |part: f64| if range == 0.0 { 0.0 } else { part / range };
+        [
+            ratio(range, bar.close),
+            share(bar.close - bar.open),
+            share(bar.high - bar.open.max(bar.close)),
+            share(bar.open.min(bar.close) - bar.low),
+        ]
+    }
 }
 
 /// Where the close stands in its bar, -1 at the low to 1 at the high; 0 when high equals low: `clv`.
@@ -31,9 +36,14 @@ pub fn close_place(bar: &Bar) -> f64 {
 }
 
 /// `clv`, and `range = (high - low) / open`.
-#[inline(never)]
-pub fn place(bar: &Bar) -> Values {
-    [close_place(bar), ratio(bar.high - bar.low, bar.open), f64::NAN, f64::NAN]
+#[derive(Clone, Copy, Debug)]
+pub struct Place;
+
+impl Step for Place {
+    #[inline(always)]
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, _: &[f64]) -> Values {
+        [close_place(bar), ratio(bar.high - bar.low, bar.open), f64::NAN, f64::NAN]
+    }
 }
 
 /// `gap = ln(open / previous close)`; defined from bar 1.
@@ -42,10 +52,10 @@ pub struct Opening {
     previous: Option<f64>,
 }
 
-impl Opening {
+impl Step for Opening {
     /// The gap.
-    #[inline(never)]
-    pub fn update(&mut self, bar: &Bar) -> Values {
+    #[inline(always)]
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, _: &[f64]) -> Values {
         match self.previous.replace(bar.close) {
             Some(previous) => [ratio(bar.open, previous).ln(), f64::NAN, f64::NAN, f64::NAN],
             None => UNDEFINED,
@@ -55,17 +65,27 @@ impl Opening {
 
 /// `hour_sin`, `hour_cos`: sine and cosine of `2 pi * hour / 24`, where the hour of the bar's open time in UTC
 /// includes its minutes as a fraction (and not its seconds).
-#[inline(never)]
-pub fn hour(bar: &Bar) -> Values {
-    let minute = bar.ts.as_secs().rem_euclid(DAY_S) / 60;
-    let (sin, cos) = (2.0 * PI * (minute as f64 / 60.0) / 24.0).sin_cos();
-    [sin, cos, f64::NAN, f64::NAN]
+#[derive(Clone, Copy, Debug)]
+pub struct Hour;
+
+impl Step for Hour {
+    #[inline(always)]
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, _: &[f64]) -> Values {
+        let minute = bar.ts.as_secs().rem_euclid(DAY_S) / 60;
+        let (sin, cos) = (2.0 * PI * (minute as f64 / 60.0) / 24.0).sin_cos();
+        [sin, cos, f64::NAN, f64::NAN]
+    }
 }
 
 /// `dow_sin`, `dow_cos`: sine and cosine of `2 pi * weekday / 7` of the bar's open time in UTC, Monday = 0.
-#[inline(never)]
-pub fn weekday(bar: &Bar) -> Values {
-    let weekday = (bar.ts.as_secs().div_euclid(DAY_S) + EPOCH_WEEKDAY).rem_euclid(7);
-    let (sin, cos) = (2.0 * PI * weekday as f64 / 7.0).sin_cos();
-    [sin, cos, f64::NAN, f64::NAN]
+#[derive(Clone, Copy, Debug)]
+pub struct Weekday;
+
+impl Step for Weekday {
+    #[inline(always)]
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, _: &[f64]) -> Values {
+        let weekday = (bar.ts.as_secs().div_euclid(DAY_S) + EPOCH_WEEKDAY).rem_euclid(7);
+        let (sin, cos) = (2.0 * PI * weekday as f64 / 7.0).sin_cos();
+        [sin, cos, f64::NAN, f64::NAN]
+    }
 }

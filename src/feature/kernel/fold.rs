@@ -5,35 +5,72 @@
 //! about n for the third and fourth moment too, since an origin far off is itself the largest deviation), whatever the
 //! level, and a window that is flat gives exactly 0 without an epsilon.
 
-use super::not_negative;
 use super::window::{Fold, Sum};
+use super::{larger, not_negative, smaller};
+use std::array::from_fn;
 
 /// Sums of `W` quantities. Exactly 0 when every item is 0.
 #[derive(Clone, Copy, Debug)]
 pub struct Sums<const W: usize> {
-    sums: [Sum; W],
+    sums: Sum<W>,
 }
 
 impl<const W: usize> Fold<W> for Sums<W> {
+    #[inline]
     fn begin(_: [f64; W]) -> Self {
-        Self { sums: [Sum::default(); W] }
+        Self { sums: Sum::default() }
     }
 
     #[inline]
     fn add(&mut self, item: [f64; W]) {
-        for (sum, x) in self.sums.iter_mut().zip(item) {
-            sum.add(x);
-        }
+        self.sums.add(item);
     }
 
     #[inline]
     fn result(&self) -> [f64; W] {
-        self.sums.map(Sum::get)
+        self.sums.get()
     }
 
     #[inline]
     fn join(a: [f64; W], b: [f64; W]) -> [f64; W] {
-        std::array::from_fn(|j| a[j] + b[j])
+        from_fn(|j| a[j] + b[j])
+    }
+}
+
+/// The mean alone: items are `[x]`, results `[sum(x - origin)]`, the first of what [`Moments`] gives, bit for bit.
+#[derive(Clone, Copy, Debug)]
+pub struct First {
+    origin: f64,
+    sum: Sum<1>,
+}
+
+impl First {
+    /// The mean of a window's `result`.
+    #[inline]
+    pub fn mean(&self, [first]: [f64; 1], n: f64) -> f64 {
+        self.origin + first / n
+    }
+}
+
+impl Fold<1> for First {
+    #[inline]
+    fn begin([origin]: [f64; 1]) -> Self {
+        Self { origin, sum: Sum::default() }
+    }
+
+    #[inline]
+    fn add(&mut self, [x]: [f64; 1]) {
+        self.sum.add([x - self.origin]);
+    }
+
+    #[inline]
+    fn result(&self) -> [f64; 1] {
+        self.sum.get()
+    }
+
+    #[inline]
+    fn join(a: [f64; 1], b: [f64; 1]) -> [f64; 1] {
+        [a[0] + b[0]]
     }
 }
 
@@ -41,8 +78,7 @@ impl<const W: usize> Fold<W> for Sums<W> {
 #[derive(Clone, Copy, Debug)]
 pub struct Moments {
     origin: f64,
-    first: Sum,
-    second: Sum,
+    sums: Sum<2>,
 }
 
 /// Mean and spread of a window.
@@ -59,8 +95,8 @@ pub struct Spread {
 impl Moments {
     /// Reads a window's `result`, whose newest item is `x`.
     #[inline]
-    pub fn spread(&self, [first, second]: [f64; 2], x: f64, n: usize) -> Spread {
-        let mean = first / n as f64;
+    pub fn spread(&self, [first, second]: [f64; 2], x: f64, n: f64) -> Spread {
+        let mean = first / n;
         Spread {
             mean: self.origin + mean,
             squares: not_negative(second - first * mean),
@@ -70,20 +106,20 @@ impl Moments {
 }
 
 impl Fold<2> for Moments {
+    #[inline]
     fn begin([origin, _]: [f64; 2]) -> Self {
-        Self { origin, first: Sum::default(), second: Sum::default() }
+        Self { origin, sums: Sum::default() }
     }
 
     #[inline]
     fn add(&mut self, [x, _]: [f64; 2]) {
         let d = x - self.origin;
-        self.first.add(d);
-        self.second.add(d * d);
+        self.sums.add([d, d * d]);
     }
 
     #[inline]
     fn result(&self) -> [f64; 2] {
-        [self.first.get(), self.second.get()]
+        self.sums.get()
     }
 
     #[inline]
@@ -106,8 +142,7 @@ impl Fold<2> for Extremes {
 
     #[inline]
     fn add(&mut self, [high, low]: [f64; 2]) {
-        self.high = self.high.max(high);
-        self.low = self.low.min(low);
+        (self.high, self.low) = (larger(self.high, high), smaller(self.low, low));
     }
 
     #[inline]
@@ -117,7 +152,7 @@ impl Fold<2> for Extremes {
 
     #[inline]
     fn join(a: [f64; 2], b: [f64; 2]) -> [f64; 2] {
-        [a[0].max(b[0]), a[1].min(b[1])]
+        [larger(a[0], b[0]), smaller(a[1], b[1])]
     }
 }
 
@@ -125,7 +160,7 @@ impl Fold<2> for Extremes {
 #[derive(Clone, Copy, Debug)]
 pub struct Powers {
     origin: f64,
-    sums: [Sum; 4],
+    sums: Sum<4>,
 }
 
 /// How a window is spread and shaped: central moments of the population.
@@ -142,8 +177,8 @@ pub struct Shape {
 impl Powers {
     /// Reads a window's `result` over `n` items.
     #[inline]
-    pub fn shape(sums: [f64; 4], n: usize) -> Shape {
-        let [m, second, third, fourth] = sums.map(|sum| sum / n as f64);
+    pub fn shape(sums: [f64; 4], n: f64) -> Shape {
+        let [m, second, third, fourth] = sums.map(|sum| sum / n);
         Shape {
             variance: not_negative(second - m * m),
             third: third - m * (3.0 * second - 2.0 * m * m),
@@ -153,27 +188,26 @@ impl Powers {
 }
 
 impl Fold<4> for Powers {
+    #[inline]
     fn begin([origin, ..]: [f64; 4]) -> Self {
-        Self { origin, sums: [Sum::default(); 4] }
+        Self { origin, sums: Sum::default() }
     }
 
     #[inline]
     fn add(&mut self, [x, ..]: [f64; 4]) {
         let d = x - self.origin;
         let square = d * d;
-        for (sum, power) in self.sums.iter_mut().zip([d, square, square * d, square * square]) {
-            sum.add(power);
-        }
+        self.sums.add([d, square, square * d, square * square]);
     }
 
     #[inline]
     fn result(&self) -> [f64; 4] {
-        self.sums.map(Sum::get)
+        self.sums.get()
     }
 
     #[inline]
     fn join(a: [f64; 4], b: [f64; 4]) -> [f64; 4] {
-        std::array::from_fn(|j| a[j] + b[j])
+        from_fn(|j| a[j] + b[j])
     }
 }
 
@@ -182,7 +216,7 @@ impl Fold<4> for Powers {
 #[derive(Clone, Copy, Debug)]
 pub struct Pairs {
     origin: [f64; 2],
-    sums: [Sum; 5],
+    sums: Sum<5>,
 }
 
 /// Population variances and covariance of the pairs of a window.
@@ -199,8 +233,8 @@ pub struct Joint {
 impl Pairs {
     /// Reads a window's `result` over `n` pairs.
     #[inline]
-    pub fn joint(sums: [f64; 5], n: usize) -> Joint {
-        let [x, y, xx, xy, yy] = sums.map(|sum| sum / n as f64);
+    pub fn joint(sums: [f64; 5], n: f64) -> Joint {
+        let [x, y, xx, xy, yy] = sums.map(|sum| sum / n);
         Joint { xx: not_negative(xx - x * x), xy: xy - x * y, yy: not_negative(yy - y * y) }
     }
 }
@@ -215,26 +249,25 @@ impl Joint {
 }
 
 impl Fold<5> for Pairs {
+    #[inline]
     fn begin([x, y, ..]: [f64; 5]) -> Self {
-        Self { origin: [x, y], sums: [Sum::default(); 5] }
+        Self { origin: [x, y], sums: Sum::default() }
     }
 
     #[inline]
     fn add(&mut self, [x, y, ..]: [f64; 5]) {
         let (dx, dy) = (x - self.origin[0], y - self.origin[1]);
-        for (sum, term) in self.sums.iter_mut().zip([dx, dy, dx * dx, dx * dy, dy * dy]) {
-            sum.add(term);
-        }
+        self.sums.add([dx, dy, dx * dx, dx * dy, dy * dy]);
     }
 
     #[inline]
     fn result(&self) -> [f64; 5] {
-        self.sums.map(Sum::get)
+        self.sums.get()
     }
 
     #[inline]
     fn join(a: [f64; 5], b: [f64; 5]) -> [f64; 5] {
-        std::array::from_fn(|j| a[j] + b[j])
+        from_fn(|j| a[j] + b[j])
     }
 }
 

@@ -1,8 +1,8 @@
 //! The streaming kernels, and the one enum through which a plan reaches them.
 //!
 //! A kernel is a few numbers (`Copy`) and, where it looks back over a window, a stretch of the plan's flat
-//! memory. `advance` moves the numbers and reads the memory; `store` writes it. To commit is both; to peek is
-//! to advance a copy: so that both answers come from the same instructions, and a snapshot is a copy of
+//! memory. `step` moves the numbers and reads the memory; `store` writes it. To commit is both; to peek is
+//! to step a copy: so that both answers come from the same arithmetic, and a snapshot is a copy of
 //! plain data.
 
 mod average;
@@ -17,7 +17,7 @@ mod volume;
 mod wilder;
 mod window;
 
-pub use read::Read;
+pub use read::{Column, Read};
 pub use window::Layout;
 
 use crate::domain::{Bar, Timestamp};
@@ -47,6 +47,24 @@ fn ratio(a: f64, b: f64) -> f64 {
     if b == 0.0 { f64::NAN } else { a / b }
 }
 
+/// The larger of two numbers, in one instruction: `f64::max` takes more, because it looks for NaN.
+#[inline]
+fn larger(a: f64, b: f64) -> f64 {
+    if a > b { a } else { b }
+}
+
+/// The smaller of two numbers.
+#[inline]
+fn smaller(a: f64, b: f64) -> f64 {
+    if a < b { a } else { b }
+}
+
+/// `x` where `holds`, and 0 else, without a branch: what prices do next cannot be predicted.
+#[inline]
+fn only_if(holds: bool, x: f64) -> f64 {
+    std::hint::select_unpredictable(holds, x, 0.0)
+}
+
 /// `x`, and 0 where rounding made it negative; NaN stays NaN.
 #[inline]
 fn not_negative(x: f64) -> f64 {
@@ -70,6 +88,8 @@ fn same_price(a: f64, b: f64) -> bool {
 pub enum Spec {
     /// [`rolling::Lag`]
     Lag(usize),
+    /// [`rolling::Mean`]
+    Mean(usize),
     /// [`rolling::Deviation`]
     Deviation(usize),
     /// [`returns::Volatility`]
@@ -128,97 +148,150 @@ pub enum Spec {
     Balance(usize),
     /// [`average::Crossing`]
     Crossing([usize; 2]),
-    /// [`candle::place`]
+    /// [`candle::Place`]
     Place,
     /// [`candle::Opening`]
     Opening,
-    /// [`candle::shape`]
+    /// [`candle::Shape`]
     Shape,
-    /// [`candle::hour`]
+    /// [`candle::Hour`]
     Hour,
-    /// [`candle::weekday`]
+    /// [`candle::Weekday`]
     Weekday,
-    /// [`slot::phase`]
+    /// [`slot::Phase`]
     Phase,
     /// [`slot::Completeness`]
     Completeness(usize),
 }
 
-/// A kernel's state, all but its windows' memory.
-#[derive(Clone, Copy, Debug)]
-pub enum Kernel {
-    /// See [`Spec::Lag`].
+/// What a kernel does with a bar. To peek is to step a copy; to commit is to step and to store.
+trait Step: Copy {
+    /// Moves over `slot` as far as it goes without writing to `memory`; what it says about it.
+    fn step(&mut self, slot: &Slot<'_>, memory: &[f64]) -> Values;
+
+    /// Writes what the last [`Step::step`] took in.
+    #[inline]
+    fn store(&mut self, _memory: &mut [f64]) {}
+}
+
+/// One kernel, one bar, and the columns that read it. A function of its own for each kernel: inlined into one, what is
+/// pure arithmetic in any of them would be done for all, as the compiler takes that for cheaper than a branch.
+#[inline(never)]
+fn take<K: Step>(kernel: &mut K, slot: &Slot<'_>, memory: &mut [f64], columns: &[Column], out: &mut [f64]) {
+    let found = kernel.step(slot, memory);
+    kernel.store(memory);
+    columns.iter().for_each(|column| column.write(&found, out));
+}
+
+#[inline(never)]
+fn peek<K: Step>(mut kernel: K, slot: &Slot<'_>, memory: &[f64], columns: &[Column], out: &mut [f64]) {
+    let found = kernel.step(slot, memory);
+    columns.iter().for_each(|column| column.write(&found, out));
+}
+
+/// One kernel over several bars: its numbers stay in registers.
+#[inline(never)]
+fn take_run<K: Step>(kernel: &mut K, slots: &[Slot<'_>], memory: &mut [f64], found: &mut [Values]) {
+    let mut own = *kernel;
+    for (slot, found) in slots.iter().zip(found) {
+        *found = own.step(slot, memory);
+        own.store(memory);
+    }
+    *kernel = own;
+}
+
+macro_rules! kernels {
+    ($($name:ident($kernel:ty),)+) => {
+        /// A kernel's state, all but its windows' memory.
+        #[derive(Clone, Copy, Debug)]
+        pub enum Kernel {
+            $(
+                #[doc = concat!("See [`Spec::", stringify!($name), "`].")]
+                $name($kernel),
+            )+
+        }
+
+        impl Kernel {
+            /// Commits `slot` and writes what `columns` read into `out`.
+            #[inline]
+            pub fn take(
+                &mut self,
+                slot: &Slot<'_>,
+                memory: &mut [f64],
+                columns: &[Column],
+                out: &mut [f64],
+            ) {
+                match self {
+                    $(Self::$name(kernel) => take(kernel, slot, memory, columns, out),)+
+                }
+            }
+
+            /// Writes what [`Kernel::take`] would write, and commits nothing.
+            #[inline]
+            pub fn peek(&self, slot: &Slot<'_>, memory: &[f64], columns: &[Column], out: &mut [f64]) {
+                match self {
+                    $(Self::$name(kernel) => peek(*kernel, slot, memory, columns, out),)+
+                }
+            }
+
+            /// Commits `slots`, one after the other, and notes what it says about each in `found`.
+            pub fn take_run(&mut self, slots: &[Slot<'_>], memory: &mut [f64], found: &mut [Values]) {
+                match self {
+                    $(Self::$name(kernel) => take_run(kernel, slots, memory, found),)+
+                }
+            }
+        }
+    };
+}
+
+kernels! {
     Lag(rolling::Lag),
-    /// See [`Spec::Deviation`].
+    Mean(rolling::Mean),
     Deviation(rolling::Deviation),
-    /// See [`Spec::Volatility`].
     Volatility(returns::Volatility),
-    /// See [`Spec::WilliamsR`].
     WilliamsR(rolling::WilliamsR),
-    /// See [`Spec::Stochastic`].
     Stochastic(rolling::Stochastic),
-    /// See [`Spec::Cci`].
     Cci(rolling::Cci),
-    /// See [`Spec::Ema`].
     Ema(average::Ema),
-    /// See [`Spec::Macd`].
     Macd(average::Macd),
-    /// See [`Spec::Rsi`].
     Rsi(wilder::Rsi),
-    /// See [`Spec::Atr`].
     Atr(wilder::Atr),
-    /// See [`Spec::Directional`].
     Directional(wilder::Directional),
-    /// See [`Spec::Obv`].
     Obv(volume::Obv),
-    /// See [`Spec::Mfi`].
     Mfi(volume::Mfi),
-    /// See [`Spec::Vwap`].
     Vwap(volume::Vwap),
-    /// See [`Spec::VolumeRatio`].
     VolumeRatio(volume::VolumeRatio),
-    /// See [`Spec::VolatilityRatio`].
     VolatilityRatio(returns::VolatilityRatio),
-    /// See [`Spec::ReturnShape`].
     ReturnShape(returns::ReturnShape),
-    /// See [`Spec::Autocorrelation`].
     Autocorrelation(returns::Autocorrelation),
-    /// See [`Spec::VolumeCorrelation`].
     VolumeCorrelation(returns::VolumeCorrelation),
-    /// See [`Spec::RangeVolatility`].
     RangeVolatility(returns::RangeVolatility),
-    /// See [`Spec::Channel`].
     Channel(trend::Channel),
-    /// See [`Spec::Drawdown`].
     Drawdown(trend::Drawdown),
-    /// See [`Spec::Efficiency`].
     Efficiency(trend::Efficiency),
-    /// See [`Spec::Aroon`].
     Aroon(trend::Aroon),
-    /// See [`Spec::Regression`].
     Regression(trend::Regression),
-    /// See [`Spec::LogVolume`].
     LogVolume(volume::LogVolume),
-    /// See [`Spec::MoneyFlow`].
     MoneyFlow(volume::MoneyFlow),
-    /// See [`Spec::Balance`].
     Balance(volume::Balance),
-    /// See [`Spec::Crossing`].
     Crossing(average::Crossing),
-    /// See [`Spec::Place`].
-    Place,
-    /// See [`Spec::Opening`].
+    Place(candle::Place),
     Opening(candle::Opening),
-    /// See [`Spec::Shape`].
-    Shape,
-    /// See [`Spec::Hour`].
-    Hour,
-    /// See [`Spec::Weekday`].
-    Weekday,
-    /// See [`Spec::Phase`].
-    Phase,
-    /// See [`Spec::Completeness`].
+    Shape(candle::Shape),
+    Hour(candle::Hour),
+    Weekday(candle::Weekday),
+    Phase(slot::Phase),
     Completeness(slot::Completeness),
+}
+
+impl Spec {
+    /// The kernel whose values are this one's, bit for bit, and more: where a plan has that one, this is not needed.
+    pub fn wider(self) -> Option<Self> {
+        match self {
+            Self::Mean(n) => Some(Self::Deviation(n)),
+            _ => None,
+        }
+    }
 }
 
 impl Kernel {
@@ -226,6 +299,7 @@ impl Kernel {
     pub fn new(spec: Spec, layout: &mut Layout) -> Self {
         match spec {
             Spec::Lag(n) => Self::Lag(rolling::Lag::new(n, layout)),
+            Spec::Mean(n) => Self::Mean(rolling::Mean::new(n, layout)),
             Spec::Deviation(n) => Self::Deviation(rolling::Deviation::new(n, layout)),
             Spec::Volatility(n) => Self::Volatility(returns::Volatility::new(n, layout)),
             Spec::WilliamsR(n) => Self::WilliamsR(rolling::WilliamsR::new(n, layout)),
@@ -257,103 +331,13 @@ impl Kernel {
             Spec::MoneyFlow(n) => Self::MoneyFlow(volume::MoneyFlow::new(n, layout)),
             Spec::Balance(n) => Self::Balance(volume::Balance::new(n, layout)),
             Spec::Crossing(periods) => Self::Crossing(average::Crossing::new(periods)),
-            Spec::Place => Self::Place,
+            Spec::Place => Self::Place(candle::Place),
             Spec::Opening => Self::Opening(candle::Opening::default()),
-            Spec::Shape => Self::Shape,
-            Spec::Hour => Self::Hour,
-            Spec::Weekday => Self::Weekday,
-            Spec::Phase => Self::Phase,
+            Spec::Shape => Self::Shape(candle::Shape),
+            Spec::Hour => Self::Hour(candle::Hour),
+            Spec::Weekday => Self::Weekday(candle::Weekday),
+            Spec::Phase => Self::Phase(slot::Phase),
             Spec::Completeness(n) => Self::Completeness(slot::Completeness::new(n, layout)),
-        }
-    }
-
-    /// Moves over `slot` as far as it goes without writing to `memory`.
-    ///
-    /// The kernels' own functions are not inlined: what is pure arithmetic in one of them would be done for
-    /// all of them, as the compiler takes a few dozen such instructions for cheaper than a branch.
-    #[inline]
-    pub fn advance(&mut self, slot: &Slot<'_>, memory: &[f64]) -> Values {
-        let bar = slot.bar;
-        match self {
-            Self::Lag(kernel) => kernel.advance(bar, memory),
-            Self::Deviation(kernel) => kernel.advance(bar, memory),
-            Self::Volatility(kernel) => kernel.advance(bar, memory),
-            Self::WilliamsR(kernel) => kernel.advance(bar, memory),
-            Self::Stochastic(kernel) => kernel.advance(bar, memory),
-            Self::Cci(kernel) => kernel.advance(bar, memory),
-            Self::Ema(kernel) => kernel.update(bar),
-            Self::Macd(kernel) => kernel.update(bar),
-            Self::Rsi(kernel) => kernel.update(bar),
-            Self::Atr(kernel) => kernel.update(bar),
-            Self::Directional(kernel) => kernel.update(bar),
-            Self::Obv(kernel) => kernel.update(bar),
-            Self::Mfi(kernel) => kernel.advance(bar, memory),
-            Self::Vwap(kernel) => kernel.advance(bar, memory),
-            Self::VolumeRatio(kernel) => kernel.advance(bar, memory),
-            Self::VolatilityRatio(kernel) => kernel.advance(bar, memory),
-            Self::ReturnShape(kernel) => kernel.advance(bar, memory),
-            Self::Autocorrelation(kernel) => kernel.advance(bar, memory),
-            Self::VolumeCorrelation(kernel) => kernel.advance(bar, memory),
-            Self::RangeVolatility(kernel) => kernel.advance(bar, memory),
-            Self::Channel(kernel) => kernel.advance(bar, memory),
-            Self::Drawdown(kernel) => kernel.advance(bar, memory),
-            Self::Efficiency(kernel) => kernel.advance(bar, memory),
-            Self::Aroon(kernel) => kernel.advance(bar, memory),
-            Self::Regression(kernel) => kernel.advance(bar, memory),
-            Self::LogVolume(kernel) => kernel.advance(bar, memory),
-            Self::MoneyFlow(kernel) => kernel.advance(bar, memory),
-            Self::Balance(kernel) => kernel.advance(bar, memory),
-            Self::Crossing(kernel) => kernel.update(bar),
-            Self::Place => candle::place(bar),
-            Self::Opening(kernel) => kernel.update(bar),
-            Self::Shape => candle::shape(bar),
-            Self::Hour => candle::hour(bar),
-            Self::Weekday => candle::weekday(bar),
-            Self::Phase => slot::phase(slot),
-            Self::Completeness(kernel) => kernel.advance(slot, memory),
-        }
-    }
-
-    /// Writes what the last [`Kernel::advance`] took in.
-    #[inline]
-    pub fn store(&mut self, memory: &mut [f64]) {
-        match self {
-            Self::Lag(kernel) => kernel.store(memory),
-            Self::Deviation(kernel) => kernel.store(memory),
-            Self::Volatility(kernel) => kernel.store(memory),
-            Self::WilliamsR(kernel) => kernel.store(memory),
-            Self::Stochastic(kernel) => kernel.store(memory),
-            Self::Cci(kernel) => kernel.store(memory),
-            Self::Mfi(kernel) => kernel.store(memory),
-            Self::Vwap(kernel) => kernel.store(memory),
-            Self::VolumeRatio(kernel) => kernel.store(memory),
-            Self::VolatilityRatio(kernel) => kernel.store(memory),
-            Self::ReturnShape(kernel) => kernel.store(memory),
-            Self::Autocorrelation(kernel) => kernel.store(memory),
-            Self::VolumeCorrelation(kernel) => kernel.store(memory),
-            Self::RangeVolatility(kernel) => kernel.store(memory),
-            Self::Channel(kernel) => kernel.store(memory),
-            Self::Drawdown(kernel) => kernel.store(memory),
-            Self::Efficiency(kernel) => kernel.store(memory),
-            Self::Aroon(kernel) => kernel.store(memory),
-            Self::Regression(kernel) => kernel.store(memory),
-            Self::LogVolume(kernel) => kernel.store(memory),
-            Self::MoneyFlow(kernel) => kernel.store(memory),
-            Self::Balance(kernel) => kernel.store(memory),
-            Self::Completeness(kernel) => kernel.store(memory),
-            Self::Ema(_)
-            | Self::Macd(_)
-            | Self::Rsi(_)
-            | Self::Atr(_)
-            | Self::Directional(_)
-            | Self::Obv(_)
-            | Self::Crossing(_)
-            | Self::Place
-            | Self::Opening(_)
-            | Self::Shape
-            | Self::Hour
-            | Self::Weekday
-            | Self::Phase => {}
         }
     }
 }

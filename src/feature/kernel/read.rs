@@ -35,10 +35,45 @@ fn ln(x: f64) -> f64 {
     x.ln()
 }
 
+/// Where a column goes, and how its value is read.
+#[derive(Clone, Copy, Debug)]
+pub struct Column {
+    /// Its place in the row.
+    pub at: usize,
+    /// How its value is read.
+    pub read: Read,
+}
+
+impl Column {
+    /// Writes the column's value of what its kernel said into the row.
+    #[inline]
+    pub fn write(&self, values: &Values, row: &mut [f64]) {
+        row[self.at] = finite(self.read.of(values));
+    }
+
+    /// The same of several bars, whose rows follow each other in `rows`.
+    pub fn write_run(&self, found: &[Values], rows: &mut [f64], width: usize) {
+        let cells = rows.iter_mut().skip(self.at).step_by(width);
+        match self.read {
+            Read::Value(i) => {
+                cells.zip(found).for_each(|(cell, values)| *cell = finite(values[usize::from(i) & 3]));
+            }
+            read => cells.zip(found).for_each(|(cell, values)| *cell = finite(read.computed(values))),
+        }
+    }
+}
+
+/// What is too large for an f64 is no number: undefined, like a ratio of nothing. And there is one NaN: which of the many
+/// an operation gives is for the compiler to say, and a peek is compiled apart from an update.
+#[inline]
+fn finite(value: f64) -> f64 {
+    if value.is_finite() { value } else { f64::NAN }
+}
+
 impl Read {
     /// The column's value.
     #[inline]
-    pub fn of(self, values: &Values) -> f64 {
+    fn of(self, values: &Values) -> f64 {
         match self {
             Self::Value(i) => values[usize::from(i) & 3],
             _ => self.computed(values),

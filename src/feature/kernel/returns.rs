@@ -6,8 +6,7 @@
 
 use super::fold::{Moments, Pairs, Powers, Sums};
 use super::window::{Layout, Window};
-use super::{NOISE, UNDEFINED, Values, not_negative, ratio};
-use crate::domain::Bar;
+use super::{NOISE, Slot, Step, UNDEFINED, Values, not_negative, ratio};
 
 /// Turns closes into log returns.
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,19 +36,20 @@ impl Volatility {
     pub fn new(n: usize, layout: &mut Layout) -> Self {
         Self { returns: Returns::default(), window: Window::new(n, layout) }
     }
+}
 
+impl Step for Volatility {
     /// Sample deviation, population deviation.
-    #[inline(never)]
-    pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
+    #[inline(always)]
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &[f64]) -> Values {
         let Some(x) = self.returns.advance(bar.close) else { return UNDEFINED };
         let Some(squares) = squares(&mut self.window, x, memory) else { return UNDEFINED };
-        let n = self.window.n() as f64;
+        let n = self.window.n();
         [(squares / (n - 1.0)).sqrt(), (squares / n).sqrt(), f64::NAN, f64::NAN]
     }
 
-    /// Commits.
-    #[inline]
-    pub fn store(&mut self, memory: &mut [f64]) {
+    #[inline(always)]
+    fn store(&mut self, memory: &mut [f64]) {
         self.window.store(memory);
     }
 }
@@ -75,22 +75,23 @@ impl VolatilityRatio {
     pub fn new([fast, slow]: [usize; 2], layout: &mut Layout) -> Self {
         Self { returns: Returns::default(), fast: Window::new(fast, layout), slow: Window::new(slow, layout) }
     }
+}
 
+impl Step for VolatilityRatio {
     /// The ratio.
-    #[inline(never)]
-    pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
+    #[inline(always)]
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &[f64]) -> Values {
         let Some(x) = self.returns.advance(bar.close) else { return UNDEFINED };
         let fast = squares(&mut self.fast, x, memory);
         let slow = squares(&mut self.slow, x, memory);
         let (Some(fast), Some(slow)) = (fast, slow) else { return UNDEFINED };
-        let deviation = |squares: f64, n: usize| (squares / n as f64).sqrt();
+        let deviation = |squares: f64, n: f64| (squares / n).sqrt();
         let (fast, slow) = (deviation(fast, self.fast.n()), deviation(slow, self.slow.n()));
         [if slow > NOISE { fast / slow } else { f64::NAN }, f64::NAN, f64::NAN, f64::NAN]
     }
 
-    /// Commits.
-    #[inline]
-    pub fn store(&mut self, memory: &mut [f64]) {
+    #[inline(always)]
+    fn store(&mut self, memory: &mut [f64]) {
         self.fast.store(memory);
         self.slow.store(memory);
     }
@@ -110,10 +111,12 @@ impl ReturnShape {
     pub fn new(n: usize, layout: &mut Layout) -> Self {
         Self { returns: Returns::default(), window: Window::new(n, layout) }
     }
+}
 
+impl Step for ReturnShape {
     /// Skewness, excess kurtosis.
-    #[inline(never)]
-    pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
+    #[inline(always)]
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &[f64]) -> Values {
         let Some(x) = self.returns.advance(bar.close) else { return UNDEFINED };
         let Some(sums) = self.window.advance([x, 0.0, 0.0, 0.0], memory) else { return UNDEFINED };
         let shape = Powers::shape(sums, self.window.n());
@@ -127,9 +130,8 @@ impl ReturnShape {
         }
     }
 
-    /// Commits.
-    #[inline]
-    pub fn store(&mut self, memory: &mut [f64]) {
+    #[inline(always)]
+    fn store(&mut self, memory: &mut [f64]) {
         self.window.store(memory);
     }
 }
@@ -148,19 +150,20 @@ impl Autocorrelation {
     pub fn new(n: usize, layout: &mut Layout) -> Self {
         Self { returns: Returns::default(), previous: None, pairs: Window::new(n, layout) }
     }
+}
 
+impl Step for Autocorrelation {
     /// The correlation.
-    #[inline(never)]
-    pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
+    #[inline(always)]
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &[f64]) -> Values {
         let Some(x) = self.returns.advance(bar.close) else { return UNDEFINED };
         let Some(before) = self.previous.replace(x) else { return UNDEFINED };
         let Some(sums) = self.pairs.advance([x, before, 0.0, 0.0, 0.0], memory) else { return UNDEFINED };
         [Pairs::joint(sums, self.pairs.n()).correlation(NOISE), f64::NAN, f64::NAN, f64::NAN]
     }
 
-    /// Commits.
-    #[inline]
-    pub fn store(&mut self, memory: &mut [f64]) {
+    #[inline(always)]
+    fn store(&mut self, memory: &mut [f64]) {
         self.pairs.store(memory);
     }
 }
@@ -179,10 +182,12 @@ impl VolumeCorrelation {
     pub fn new(n: usize, layout: &mut Layout) -> Self {
         Self { returns: Returns::default(), volume: None, pairs: Window::new(n, layout) }
     }
+}
 
+impl Step for VolumeCorrelation {
     /// The correlation.
-    #[inline(never)]
-    pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
+    #[inline(always)]
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &[f64]) -> Values {
         let volume = bar.volume.ln_1p();
         let before = self.volume.replace(volume);
         let (Some(x), Some(before)) = (self.returns.advance(bar.close), before) else { return UNDEFINED };
@@ -191,9 +196,8 @@ impl VolumeCorrelation {
         [Pairs::joint(sums, self.pairs.n()).correlation(NOISE), f64::NAN, f64::NAN, f64::NAN]
     }
 
-    /// Commits.
-    #[inline]
-    pub fn store(&mut self, memory: &mut [f64]) {
+    #[inline(always)]
+    fn store(&mut self, memory: &mut [f64]) {
         self.pairs.store(memory);
     }
 }
@@ -211,23 +215,24 @@ impl RangeVolatility {
     pub fn new(n: usize, layout: &mut Layout) -> Self {
         Self { squares: Window::new(n, layout) }
     }
+}
 
+impl Step for RangeVolatility {
     /// Parkinson's, Garman and Klass's.
-    #[inline(never)]
-    pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
+    #[inline(always)]
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &[f64]) -> Values {
         use std::f64::consts::LN_2;
         let range = ratio(bar.high, bar.low).ln();
         let body = ratio(bar.close, bar.open).ln();
         let Some(sums) = self.squares.advance([range * range, body * body], memory) else { return UNDEFINED };
-        let [range, body] = sums.map(|sum| sum / self.squares.n() as f64);
+        let [range, body] = sums.map(|sum| sum / self.squares.n());
         // The body is within the range: only rounding makes the second negative, of bars a few last bits high.
         let both = not_negative(0.5 * range - (2.0 * LN_2 - 1.0) * body);
         [(range / (4.0 * LN_2)).sqrt(), both.sqrt(), f64::NAN, f64::NAN]
     }
 
-    /// Commits.
-    #[inline]
-    pub fn store(&mut self, memory: &mut [f64]) {
+    #[inline(always)]
+    fn store(&mut self, memory: &mut [f64]) {
         self.squares.store(memory);
     }
 }

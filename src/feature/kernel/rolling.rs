@@ -1,8 +1,8 @@
 //! Statistics of prices over the last bars: lags, means and deviations, ranges, CCI.
 
-use super::fold::{Extremes, Moments, Sums};
-use super::window::{Layout, Ring, Window};
-use super::{NOISE, UNDEFINED, Values, ratio, same_price};
+use super::fold::{Extremes, First, Moments, Sums};
+use super::window::{Layout, Ring, Strip, Window};
+use super::{NOISE, Slot, Step, UNDEFINED, Values, ratio, same_price};
 use crate::domain::Bar;
 
 /// The close over the close `n` bars before: a bare ratio, that `ret_N`, `logret_N` and `roc_N` read.
@@ -17,19 +17,48 @@ impl Lag {
     pub fn new(n: usize, layout: &mut Layout) -> Self {
         Self { closes: Ring::new(n, layout) }
     }
+}
 
+impl Step for Lag {
     /// The ratio.
-    #[inline(never)]
-    pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
+    #[inline(always)]
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &[f64]) -> Values {
         match self.closes.advance(bar.close, memory) {
             Some(before) => [ratio(bar.close, before), f64::NAN, f64::NAN, f64::NAN],
             None => UNDEFINED,
         }
     }
 
-    /// Commits.
-    #[inline]
-    pub fn store(&mut self, memory: &mut [f64]) {
+    #[inline(always)]
+    fn store(&mut self, memory: &mut [f64]) {
+        self.closes.store(memory);
+    }
+}
+
+/// The mean of the last `n` closes, price units: `sma_N`. Defined from bar n - 1. The first value of [`Deviation`], bit for
+/// bit, for less: a plan that has that one reads it there.
+#[derive(Clone, Copy, Debug)]
+pub struct Mean {
+    closes: Window<First, 1>,
+}
+
+impl Mean {
+    /// A window of `n >= 1` closes.
+    pub fn new(n: usize, layout: &mut Layout) -> Self {
+        Self { closes: Window::new(n, layout) }
+    }
+}
+
+impl Step for Mean {
+    /// The mean.
+    #[inline(always)]
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &[f64]) -> Values {
+        let Some(sum) = self.closes.advance([bar.close], memory) else { return UNDEFINED };
+        [self.closes.block().mean(sum, self.closes.n()), f64::NAN, f64::NAN, f64::NAN]
+    }
+
+    #[inline(always)]
+    fn store(&mut self, memory: &mut [f64]) {
         self.closes.store(memory);
     }
 }
@@ -47,19 +76,20 @@ impl Deviation {
     pub fn new(n: usize, layout: &mut Layout) -> Self {
         Self { closes: Window::new(n, layout) }
     }
+}
 
+impl Step for Deviation {
     /// Mean, deviation, distance.
-    #[inline(never)]
-    pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
+    #[inline(always)]
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &[f64]) -> Values {
         let Some(moments) = self.closes.advance([bar.close, 0.0], memory) else { return UNDEFINED };
         let n = self.closes.n();
         let spread = self.closes.block().spread(moments, bar.close, n);
-        [spread.mean, (spread.squares / n as f64).sqrt(), spread.deviation, f64::NAN]
+        [spread.mean, (spread.squares / n).sqrt(), spread.deviation, f64::NAN]
     }
 
-    /// Commits.
-    #[inline]
-    pub fn store(&mut self, memory: &mut [f64]) {
+    #[inline(always)]
+    fn store(&mut self, memory: &mut [f64]) {
         self.closes.store(memory);
     }
 }
@@ -76,10 +106,12 @@ impl WilliamsR {
     pub fn new(n: usize, layout: &mut Layout) -> Self {
         Self { range: Window::new(n, layout) }
     }
+}
 
+impl Step for WilliamsR {
     /// Williams' %R, and without the -100.
-    #[inline(never)]
-    pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
+    #[inline(always)]
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &[f64]) -> Values {
         let Some([high, low]) = self.range.advance([bar.high, bar.low], memory) else { return UNDEFINED };
         if same_price(high, low) {
             return [0.0, 0.0, f64::NAN, f64::NAN];
@@ -88,9 +120,8 @@ impl WilliamsR {
         [share * -100.0, share, f64::NAN, f64::NAN]
     }
 
-    /// Commits.
-    #[inline]
-    pub fn store(&mut self, memory: &mut [f64]) {
+    #[inline(always)]
+    fn store(&mut self, memory: &mut [f64]) {
         self.range.store(memory);
     }
 }
@@ -101,8 +132,43 @@ impl WilliamsR {
 #[derive(Clone, Copy, Debug)]
 pub struct Stochastic {
     range: Window<Extremes, 2>,
-    raw: Window<Sums<1>, 1>,
-    smoothed: Window<Sums<1>, 1>,
+    raw: Recent,
+    smoothed: Recent,
+}
+
+/// The mean of the last `n` values. A few are added up anew each time; of many that would not be O(1).
+#[derive(Clone, Copy, Debug)]
+enum Recent {
+    Few(Strip),
+    Many(Window<Sums<1>, 1>),
+}
+
+impl Recent {
+    const FEW: usize = 8;
+
+    fn new(n: usize, layout: &mut Layout) -> Self {
+        if n <= Self::FEW { Self::Few(Strip::new(n, layout)) } else { Self::Many(Window::new(n, layout)) }
+    }
+
+    /// Takes `x` in; the mean, once there are `n` values.
+    #[inline(always)]
+    fn advance(&mut self, x: f64, memory: &[f64]) -> Option<f64> {
+        match self {
+            Self::Few(strip) => {
+                let n = strip.n();
+                strip.advance(x, memory).map(|earlier| (earlier.iter().sum::<f64>() + x) / n)
+            }
+            Self::Many(window) => window.advance([x], memory).map(|[sum]| sum / window.n()),
+        }
+    }
+
+    #[inline(always)]
+    fn store(&mut self, memory: &mut [f64]) {
+        match self {
+            Self::Few(strip) => strip.store(memory),
+            Self::Many(window) => window.store(memory),
+        }
+    }
 }
 
 impl Stochastic {
@@ -110,25 +176,25 @@ impl Stochastic {
     pub fn new([n, smooth, signal]: [usize; 3], layout: &mut Layout) -> Self {
         Self {
             range: Window::new(n, layout),
-            raw: Window::new(smooth, layout),
-            smoothed: Window::new(signal, layout),
+            raw: Recent::new(smooth, layout),
+            smoothed: Recent::new(signal, layout),
         }
     }
+}
 
+impl Step for Stochastic {
     /// k and d.
-    #[inline(never)]
-    pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
+    #[inline(always)]
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &[f64]) -> Values {
         let Some([high, low]) = self.range.advance([bar.high, bar.low], memory) else { return UNDEFINED };
         let raw = if same_price(high, low) { 0.0 } else { (bar.close - low) / (high - low) * 100.0 };
-        let Some([sum]) = self.raw.advance([raw], memory) else { return UNDEFINED };
-        let k = sum / self.raw.n() as f64;
-        let Some([sum]) = self.smoothed.advance([k], memory) else { return UNDEFINED };
-        [k, sum / self.smoothed.n() as f64, f64::NAN, f64::NAN]
+        let Some(k) = self.raw.advance(raw, memory) else { return UNDEFINED };
+        let Some(d) = self.smoothed.advance(k, memory) else { return UNDEFINED };
+        [k, d, f64::NAN, f64::NAN]
     }
 
-    /// Commits.
-    #[inline]
-    pub fn store(&mut self, memory: &mut [f64]) {
+    #[inline(always)]
+    fn store(&mut self, memory: &mut [f64]) {
         self.range.store(memory);
         self.raw.store(memory);
         self.smoothed.store(memory);
@@ -144,36 +210,33 @@ impl Stochastic {
 /// the mean.
 #[derive(Clone, Copy, Debug)]
 pub struct Cci {
-    typical: Ring,
-    n: usize,
+    typical: Strip,
 }
 
 impl Cci {
     /// A window of `n >= 2` bars.
     pub fn new(n: usize, layout: &mut Layout) -> Self {
-        Self { typical: Ring::new(n, layout), n }
+        Self { typical: Strip::new(n, layout) }
     }
+}
 
+impl Step for Cci {
     /// The CCI.
-    #[inline(never)]
-    pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
+    #[inline(always)]
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &[f64]) -> Values {
         let tp = typical_price(bar);
-        self.typical.advance(tp, memory);
-        let Some(earlier) = self.typical.before(memory) else { return UNDEFINED };
-        let n = self.n as f64;
+        let Some(earlier) = self.typical.advance(tp, memory) else { return UNDEFINED };
+        let n = self.typical.n();
         // Distances from the newest value instead of from 0: exact, however large the price. Its own is 0.
-        let mean = earlier.map(|run| sum_of(run, |x| x - tp)).iter().sum::<f64>() / n;
-        let absolute =
-            earlier.map(|run| sum_of(run, |x| (x - tp - mean).abs())).iter().sum::<f64>() + mean.abs();
-        let deviation = absolute / n;
+        let mean = sum_of(earlier, |x| x - tp) / n;
+        let deviation = (sum_of(earlier, |x| (x - tp - mean).abs()) + mean.abs()) / n;
         let noise = NOISE * (tp + mean).abs();
         let value = if mean.abs() <= noise || deviation <= noise { 0.0 } else { -mean / (0.015 * deviation) };
         [value, f64::NAN, f64::NAN, f64::NAN]
     }
 
-    /// Commits.
-    #[inline]
-    pub fn store(&mut self, memory: &mut [f64]) {
+    #[inline(always)]
+    fn store(&mut self, memory: &mut [f64]) {
         self.typical.store(memory);
     }
 }
@@ -194,8 +257,7 @@ fn sum_of(run: &[f64], f: impl Fn(f64) -> f64) -> f64 {
             *lane += f(*x);
         }
     }
-    for (lane, x) in lanes.iter_mut().zip(rest) {
-        *lane += f(*x);
-    }
-    (lanes[0] + lanes[1]) + (lanes[2] + lanes[3])
+    // What is left over has a sum of its own: lanes that are indexed would leave their registers.
+    let rest = rest.iter().fold(0.0, |sum, x| sum + f(*x));
+    (lanes[0] + lanes[2]) + (lanes[1] + lanes[3]) + rest
 }

@@ -1,7 +1,7 @@
 //! What a bar's place in its series says: when it closed, and how complete the slots before it are.
 
 use super::window::Layout;
-use super::{Slot, Values};
+use super::{Slot, Step, Values};
 use std::f64::consts::TAU;
 
 const DAY_MS: i64 = 86_400_000;
@@ -11,13 +11,19 @@ const EPOCH_WEEKDAY_MS: i64 = 3 * DAY_MS;
 
 /// `tod_sin`, `tod_cos`, `week_sin`, `week_cos`: sine and cosine of `2 pi x`, where x is the bar's CLOSE time as a share of
 /// its day, or of its week from Monday 0:00, in UTC.
-#[inline(never)]
-pub fn phase(slot: &Slot<'_>) -> Values {
-    let close_ms = slot.close.as_millis();
-    let share = |ms: i64, of_ms: i64| ms.rem_euclid(of_ms) as f64 / of_ms as f64;
-    let (day_sin, day_cos) = (TAU * share(close_ms, DAY_MS)).sin_cos();
-    let (week_sin, week_cos) = (TAU * share(close_ms.saturating_add(EPOCH_WEEKDAY_MS), WEEK_MS)).sin_cos();
-    [day_sin, day_cos, week_sin, week_cos]
+#[derive(Clone, Copy, Debug)]
+pub struct Phase;
+
+impl Step for Phase {
+    #[inline(always)]
+    fn step(&mut self, slot: &Slot<'_>, _: &[f64]) -> Values {
+        let close_ms = slot.close.as_millis();
+        let share = |ms: i64, of_ms: i64| ms.rem_euclid(of_ms) as f64 / of_ms as f64;
+        let (day_sin, day_cos) = (TAU * share(close_ms, DAY_MS)).sin_cos();
+        let (week_sin, week_cos) =
+            (TAU * share(close_ms.saturating_add(EPOCH_WEEKDAY_MS), WEEK_MS)).sin_cos();
+        [day_sin, day_cos, week_sin, week_cos]
+    }
 }
 
 /// `q_gap_N` and `q_synth_N`, 0 to 1: of the last `n` slots, this bar's included, the share that is empty and the share
@@ -45,9 +51,16 @@ impl Completeness {
         Self { at, n, now: 0, oldest: 0, next: 0, bars: 0, synthetic: 0, pending: 0.0 }
     }
 
+    #[inline]
+    fn after(&self, place: usize) -> usize {
+        if place + 1 == self.n { 0 } else { place + 1 }
+    }
+}
+
+impl Step for Completeness {
     /// Share that is empty, share that was filled in.
-    #[inline(never)]
-    pub fn advance(&mut self, slot: &Slot<'_>, memory: &[f64]) -> Values {
+    #[inline(always)]
+    fn step(&mut self, slot: &Slot<'_>, memory: &[f64]) -> Values {
         let n = self.n as u64;
         if self.now > 0 {
             self.now += u64::from(slot.missing).min(n);
@@ -72,15 +85,9 @@ impl Completeness {
         [share(seen - self.bars), share(self.synthetic), f64::NAN, f64::NAN]
     }
 
-    /// Commits.
-    #[inline]
-    pub fn store(&mut self, memory: &mut [f64]) {
+    #[inline(always)]
+    fn store(&mut self, memory: &mut [f64]) {
         memory[self.at + self.next] = self.pending;
         self.next = self.after(self.next);
-    }
-
-    #[inline]
-    fn after(&self, place: usize) -> usize {
-        if place + 1 == self.n { 0 } else { place + 1 }
     }
 }

@@ -2,8 +2,7 @@
 
 use super::fold::{Extremes, Pairs, Peaks, Sums};
 use super::window::{Layout, Ring, Window};
-use super::{UNDEFINED, Values, ratio, same_price};
-use crate::domain::Bar;
+use super::{Slot, Step, UNDEFINED, Values, ratio, same_price};
 
 /// `donch_N`, 0 to 1: `(close - lowest) / (highest - lowest)` over `n` bars; NaN when the range is empty.
 /// Defined from bar n - 1.
@@ -17,18 +16,19 @@ impl Channel {
     pub fn new(n: usize, layout: &mut Layout) -> Self {
         Self { range: Window::new(n, layout) }
     }
+}
 
+impl Step for Channel {
     /// The place in the channel.
-    #[inline(never)]
-    pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
+    #[inline(always)]
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &[f64]) -> Values {
         let Some([high, low]) = self.range.advance([bar.high, bar.low], memory) else { return UNDEFINED };
         let place = if same_price(high, low) { f64::NAN } else { (bar.close - low) / (high - low) };
         [place, f64::NAN, f64::NAN, f64::NAN]
     }
 
-    /// Commits.
-    #[inline]
-    pub fn store(&mut self, memory: &mut [f64]) {
+    #[inline(always)]
+    fn store(&mut self, memory: &mut [f64]) {
         self.range.store(memory);
     }
 }
@@ -44,19 +44,20 @@ impl Drawdown {
     pub fn new(n: usize, layout: &mut Layout) -> Self {
         Self { closes: Window::new(n, layout) }
     }
+}
 
+impl Step for Drawdown {
     /// The drawdown.
-    #[inline(never)]
-    pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
+    #[inline(always)]
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &[f64]) -> Values {
         match self.closes.advance([bar.close; 2], memory) {
             Some([highest, _]) => [ratio(bar.close - highest, highest), f64::NAN, f64::NAN, f64::NAN],
             None => UNDEFINED,
         }
     }
 
-    /// Commits.
-    #[inline]
-    pub fn store(&mut self, memory: &mut [f64]) {
+    #[inline(always)]
+    fn store(&mut self, memory: &mut [f64]) {
         self.closes.store(memory);
     }
 }
@@ -75,10 +76,12 @@ impl Efficiency {
     pub fn new(n: usize, layout: &mut Layout) -> Self {
         Self { previous: None, closes: Ring::new(n, layout), moves: Window::new(n, layout) }
     }
+}
 
+impl Step for Efficiency {
     /// The ratio.
-    #[inline(never)]
-    pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
+    #[inline(always)]
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &[f64]) -> Values {
         let before = self.closes.advance(bar.close, memory);
         let Some(previous) = self.previous.replace(bar.close) else { return UNDEFINED };
         let way = self.moves.advance([(bar.close - previous).abs()], memory);
@@ -88,9 +91,8 @@ impl Efficiency {
         [if share > 1.0 { 1.0 } else { share }, f64::NAN, f64::NAN, f64::NAN]
     }
 
-    /// Commits.
-    #[inline]
-    pub fn store(&mut self, memory: &mut [f64]) {
+    #[inline(always)]
+    fn store(&mut self, memory: &mut [f64]) {
         self.closes.store(memory);
         self.moves.store(memory);
     }
@@ -111,10 +113,12 @@ impl Aroon {
     pub fn new(n: usize, layout: &mut Layout) -> Self {
         Self { n, now: 0.0, peaks: Window::new(n + 1, layout) }
     }
+}
 
+impl Step for Aroon {
     /// The oscillator.
-    #[inline(never)]
-    pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
+    #[inline(always)]
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &[f64]) -> Values {
         self.now += 1.0;
         match self.peaks.advance([bar.high, self.now, bar.low, self.now], memory) {
             Some([_, high, _, low]) => [(high - low) / self.n as f64, f64::NAN, f64::NAN, f64::NAN],
@@ -122,9 +126,8 @@ impl Aroon {
         }
     }
 
-    /// Commits.
-    #[inline]
-    pub fn store(&mut self, memory: &mut [f64]) {
+    #[inline(always)]
+    fn store(&mut self, memory: &mut [f64]) {
         self.peaks.store(memory);
     }
 }
@@ -143,10 +146,12 @@ impl Regression {
     pub fn new(n: usize, layout: &mut Layout) -> Self {
         Self { now: 0.0, pairs: Window::new(n, layout) }
     }
+}
 
+impl Step for Regression {
     /// Slope, share of the variance.
-    #[inline(never)]
-    pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
+    #[inline(always)]
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &[f64]) -> Values {
         self.now += 1.0;
         let item = [self.now, bar.close, 0.0, 0.0, 0.0];
         let Some(sums) = self.pairs.advance(item, memory) else { return UNDEFINED };
@@ -156,9 +161,8 @@ impl Regression {
         [joint.xy / joint.xx / bar.close, correlation * correlation, f64::NAN, f64::NAN]
     }
 
-    /// Commits.
-    #[inline]
-    pub fn store(&mut self, memory: &mut [f64]) {
+    #[inline(always)]
+    fn store(&mut self, memory: &mut [f64]) {
         self.pairs.store(memory);
     }
 }

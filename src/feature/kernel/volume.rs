@@ -4,7 +4,7 @@ use super::candle::close_place;
 use super::fold::{Moments, Sums};
 use super::rolling::typical_price;
 use super::window::{Layout, Sum, Window};
-use super::{UNDEFINED, Values, ratio, same_price};
+use super::{Slot, Step, UNDEFINED, Values, only_if, ratio, same_price};
 use crate::domain::Bar;
 
 /// `obv`, volume units: the volume of the first bar, then plus the volume of every bar that closed higher,
@@ -12,21 +12,24 @@ use crate::domain::Bar;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Obv {
     previous: Option<f64>,
-    sum: Sum,
+    sum: Sum<1>,
 }
 
-impl Obv {
+impl Step for Obv {
     /// The balance.
-    #[inline(never)]
-    pub fn update(&mut self, bar: &Bar) -> Values {
+    #[inline(always)]
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, _: &[f64]) -> Values {
         let previous = self.previous.replace(bar.close).unwrap_or(f64::NEG_INFINITY);
-        if bar.close > previous {
-            self.sum.add(bar.volume);
-        } else if bar.close < previous {
-            self.sum.add(-bar.volume);
-        }
-        [self.sum.get(), f64::NAN, f64::NAN, f64::NAN]
+        self.sum.add([signed_volume(bar, previous)]);
+        let [balance] = self.sum.get();
+        [balance, f64::NAN, f64::NAN, f64::NAN]
     }
+}
+
+/// The volume where the close rose above `previous`, less the volume where it fell below it.
+#[inline]
+fn signed_volume(bar: &Bar, previous: f64) -> f64 {
+    only_if(bar.close > previous, bar.volume) - only_if(bar.close < previous, bar.volume)
 }
 
 /// `mfi_N`, 0 to 100: `100 * up / (up + down)`, the sums of `tp * volume` over those of the last `n` bars whose
@@ -43,28 +46,24 @@ impl Mfi {
     pub fn new(n: usize, layout: &mut Layout) -> Self {
         Self { previous: None, flows: Window::new(n, layout) }
     }
+}
 
+impl Step for Mfi {
     /// The index.
-    #[inline(never)]
-    pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
+    #[inline(always)]
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &[f64]) -> Values {
         let tp = typical_price(bar);
         let Some(previous) = self.previous.replace(tp) else { return UNDEFINED };
         let flow = tp * bar.volume;
-        let item = if same_price(tp, previous) {
-            [0.0, 0.0]
-        } else if tp > previous {
-            [flow, 0.0]
-        } else {
-            [0.0, flow]
-        };
+        let moved = !same_price(tp, previous);
+        let item = [only_if(moved & (tp > previous), flow), only_if(moved & (tp < previous), flow)];
         let Some([up, down]) = self.flows.advance(item, memory) else { return UNDEFINED };
         let value = if up + down == 0.0 { 0.0 } else { 100.0 * (up / (up + down)) };
         [value, f64::NAN, f64::NAN, f64::NAN]
     }
 
-    /// Commits.
-    #[inline]
-    pub fn store(&mut self, memory: &mut [f64]) {
+    #[inline(always)]
+    fn store(&mut self, memory: &mut [f64]) {
         self.flows.store(memory);
     }
 }
@@ -82,23 +81,24 @@ impl Vwap {
     pub fn new(n: usize, layout: &mut Layout) -> Self {
         Self { traded: Window::new(n, layout) }
     }
+}
 
+impl Step for Vwap {
     /// The price, the one that is always defined, and the close's distance from the latter.
-    #[inline(never)]
-    pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
+    #[inline(always)]
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &[f64]) -> Values {
         let tp = typical_price(bar);
         let Some([value, volume, sum]) = self.traded.advance([tp * bar.volume, bar.volume, tp], memory)
         else {
             return UNDEFINED;
         };
         let vwap = ratio(value, volume);
-        let price = if volume == 0.0 { sum / self.traded.n() as f64 } else { vwap };
+        let price = if volume == 0.0 { sum / self.traded.n() } else { vwap };
         [vwap, price, bar.close - price, f64::NAN]
     }
 
-    /// Commits.
-    #[inline]
-    pub fn store(&mut self, memory: &mut [f64]) {
+    #[inline(always)]
+    fn store(&mut self, memory: &mut [f64]) {
         self.traded.store(memory);
     }
 }
@@ -115,18 +115,19 @@ impl VolumeRatio {
     pub fn new(n: usize, layout: &mut Layout) -> Self {
         Self { volumes: Window::new(n, layout) }
     }
+}
 
+impl Step for VolumeRatio {
     /// The ratio, the mean.
-    #[inline(never)]
-    pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
+    #[inline(always)]
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &[f64]) -> Values {
         let Some([sum]) = self.volumes.advance([bar.volume], memory) else { return UNDEFINED };
-        let mean = sum / self.volumes.n() as f64;
+        let mean = sum / self.volumes.n();
         [ratio(bar.volume, mean), mean, f64::NAN, f64::NAN]
     }
 
-    /// Commits.
-    #[inline]
-    pub fn store(&mut self, memory: &mut [f64]) {
+    #[inline(always)]
+    fn store(&mut self, memory: &mut [f64]) {
         self.volumes.store(memory);
     }
 }
@@ -143,20 +144,21 @@ impl LogVolume {
     pub fn new(n: usize, layout: &mut Layout) -> Self {
         Self { volumes: Window::new(n, layout) }
     }
+}
 
+impl Step for LogVolume {
     /// The z-score.
-    #[inline(never)]
-    pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
+    #[inline(always)]
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &[f64]) -> Values {
         let x = bar.volume.ln_1p();
         let Some(moments) = self.volumes.advance([x, 0.0], memory) else { return UNDEFINED };
         let n = self.volumes.n();
         let spread = self.volumes.block().spread(moments, x, n);
-        [ratio(spread.deviation, (spread.squares / n as f64).sqrt()), f64::NAN, f64::NAN, f64::NAN]
+        [ratio(spread.deviation, (spread.squares / n).sqrt()), f64::NAN, f64::NAN, f64::NAN]
     }
 
-    /// Commits.
-    #[inline]
-    pub fn store(&mut self, memory: &mut [f64]) {
+    #[inline(always)]
+    fn store(&mut self, memory: &mut [f64]) {
         self.volumes.store(memory);
     }
 }
@@ -173,10 +175,12 @@ impl MoneyFlow {
     pub fn new(n: usize, layout: &mut Layout) -> Self {
         Self { flows: Window::new(n, layout) }
     }
+}
 
+impl Step for MoneyFlow {
     /// The flow.
-    #[inline(never)]
-    pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
+    #[inline(always)]
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &[f64]) -> Values {
         let item = [close_place(bar) * bar.volume, bar.volume];
         match self.flows.advance(item, memory) {
             Some([flow, volume]) => [ratio(flow, volume), f64::NAN, f64::NAN, f64::NAN],
@@ -184,9 +188,8 @@ impl MoneyFlow {
         }
     }
 
-    /// Commits.
-    #[inline]
-    pub fn store(&mut self, memory: &mut [f64]) {
+    #[inline(always)]
+    fn store(&mut self, memory: &mut [f64]) {
         self.flows.store(memory);
     }
 }
@@ -204,27 +207,21 @@ impl Balance {
     pub fn new(n: usize, layout: &mut Layout) -> Self {
         Self { previous: None, volumes: Window::new(n, layout) }
     }
+}
 
+impl Step for Balance {
     /// The balance.
-    #[inline(never)]
-    pub fn advance(&mut self, bar: &Bar, memory: &[f64]) -> Values {
+    #[inline(always)]
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &[f64]) -> Values {
         let Some(previous) = self.previous.replace(bar.close) else { return UNDEFINED };
-        let signed = if bar.close > previous {
-            bar.volume
-        } else if bar.close < previous {
-            -bar.volume
-        } else {
-            0.0
-        };
-        match self.volumes.advance([signed, bar.volume], memory) {
+        match self.volumes.advance([signed_volume(bar, previous), bar.volume], memory) {
             Some([balance, volume]) => [ratio(balance, volume), f64::NAN, f64::NAN, f64::NAN],
             None => UNDEFINED,
         }
     }
 
-    /// Commits.
-    #[inline]
-    pub fn store(&mut self, memory: &mut [f64]) {
+    #[inline(always)]
+    fn store(&mut self, memory: &mut [f64]) {
         self.volumes.store(memory);
     }
 }

@@ -16,6 +16,8 @@
 //! outlier of 1e300 or a NaN, and a sum of zeros is exactly 0. (Known as two-stack aggregation; for minima and
 //! maxima as the algorithm of van Herk, 1992, and Gil and Werman, 1993.)
 
+use std::array::from_fn;
+
 /// Counts the memory that the kernels of one plan need: one flat allocation holds all of it.
 #[derive(Debug, Default)]
 pub struct Layout {
@@ -36,28 +38,35 @@ impl Layout {
     }
 }
 
-/// A sum with its rounding error carried along, exact to about twice the precision of `f64`.
-/// Source: A. Neumaier, 1974; the error of one addition by D. Knuth's TwoSum.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Sum {
-    high: f64,
-    low: f64,
+/// `W` sums with their rounding errors carried along, exact to about twice the precision of `f64`. Side by side, so that
+/// the processor adds two at once. Source: A. Neumaier, 1974; the error of one addition by D. Knuth's TwoSum.
+#[derive(Clone, Copy, Debug)]
+pub struct Sum<const W: usize> {
+    high: [f64; W],
+    low: [f64; W],
 }
 
-impl Sum {
-    /// Adds `x`.
-    #[inline]
-    pub fn add(&mut self, x: f64) {
-        let sum = self.high + x;
-        let of_x = sum - self.high;
-        self.low += (self.high - (sum - of_x)) + (x - of_x);
+impl<const W: usize> Default for Sum<W> {
+    fn default() -> Self {
+        Self { high: [0.0; W], low: [0.0; W] }
+    }
+}
+
+impl<const W: usize> Sum<W> {
+    /// Adds to each sum its own.
+    #[inline(always)]
+    pub fn add(&mut self, x: [f64; W]) {
+        let sum: [f64; W] = from_fn(|j| self.high[j] + x[j]);
+        let of_x: [f64; W] = from_fn(|j| sum[j] - self.high[j]);
+        let error: [f64; W] = from_fn(|j| (self.high[j] - (sum[j] - of_x[j])) + (x[j] - of_x[j]));
+        self.low = from_fn(|j| self.low[j] + error[j]);
         self.high = sum;
     }
 
-    /// The sum, rounded once.
-    #[inline]
-    pub fn get(self) -> f64 {
-        self.high + self.low
+    /// The sums, each rounded once.
+    #[inline(always)]
+    pub fn get(&self) -> [f64; W] {
+        from_fn(|j| self.high[j] + self.low[j])
     }
 }
 
@@ -81,12 +90,15 @@ pub trait Fold<const W: usize>: Copy {
 pub struct Window<F, const W: usize> {
     at: usize,
     n: usize,
+    /// `n`, to divide by.
+    count: f64,
     /// Items in the current block, the pending one included.
     filled: usize,
     /// Whether there is a block before the current one.
     primed: bool,
-    /// The item that was taken in but not yet stored.
-    pending: Option<[f64; W]>,
+    /// The item that was taken in last, and whether it is yet to be stored.
+    item: [f64; W],
+    pending: bool,
     block: F,
 }
 
@@ -94,11 +106,13 @@ impl<F: Fold<W>, const W: usize> Window<F, W> {
     /// An empty window of `n >= 1` items.
     pub fn new(n: usize, layout: &mut Layout) -> Self {
         let at = layout.reserve((n - 1) * W);
-        Self { at, n, filled: 0, primed: false, pending: None, block: F::begin([0.0; W]) }
+        let item = [0.0; W];
+        let block = F::begin(item);
+        Self { at, n, count: n as f64, filled: 0, primed: false, item, pending: false, block }
     }
 
     /// Takes the next item in; the result over the last `n`, once there are as many.
-    #[inline]
+    #[inline(always)]
     pub fn advance(&mut self, item: [f64; W], memory: &[f64]) -> Option<[f64; W]> {
         if self.n == 1 {
             self.block = F::begin(item);
@@ -109,19 +123,21 @@ impl<F: Fold<W>, const W: usize> Window<F, W> {
             self.block = F::begin(item);
         }
         self.block.add(item);
-        self.pending = Some(item);
+        (self.item, self.pending) = (item, true);
         let earlier = self.filled;
         self.filled += 1;
         self.primed.then(|| F::join(self.slot(earlier, memory), self.block.result()))
     }
 
     /// Writes what the last [`Window::advance`] took in; does nothing when there was none.
-    #[inline]
+    #[inline(always)]
     pub fn store(&mut self, memory: &mut [f64]) {
-        let Some(item) = self.pending.take() else { return };
-        self.set_slot(self.filled - 1, item, memory);
+        if !std::mem::take(&mut self.pending) {
+            return;
+        }
+        self.set_slot(self.filled - 1, self.item, memory);
         if self.filled == self.n - 1 {
-            self.end_block(item, memory);
+            self.end_block(self.item, memory);
         }
     }
 
@@ -133,28 +149,29 @@ impl<F: Fold<W>, const W: usize> Window<F, W> {
 
     /// How many items the window holds when full.
     #[inline]
-    pub fn n(&self) -> usize {
-        self.n
+    pub fn n(&self) -> f64 {
+        self.count
     }
 
+    #[inline(never)]
     fn end_block(&mut self, newest: [f64; W], memory: &mut [f64]) {
         let mut fold = F::begin(newest);
-        for i in (0..self.n - 1).rev() {
-            fold.add(self.slot(i, memory));
-            self.set_slot(i, fold.result(), memory);
+        for slot in memory[self.at..][..(self.n - 1) * W].as_chunks_mut::<W>().0.iter_mut().rev() {
+            fold.add(*slot);
+            *slot = fold.result();
         }
         self.block = F::begin(newest);
         self.filled = 0;
         self.primed = true;
     }
 
-    #[inline]
+    #[inline(always)]
     fn slot(&self, i: usize, memory: &[f64]) -> [f64; W] {
         let from = &memory[self.at + i * W..][..W];
-        std::array::from_fn(|j| from[j])
+        from_fn(|j| from[j])
     }
 
-    #[inline]
+    #[inline(always)]
     fn set_slot(&self, i: usize, value: [f64; W], memory: &mut [f64]) {
         memory[self.at + i * W..][..W].copy_from_slice(&value);
     }
@@ -171,6 +188,56 @@ pub struct Ring {
     pending: f64,
 }
 
+/// The last `n` numbers side by side: each is kept twice, `n` apart, so that a window never wraps around.
+#[derive(Clone, Copy, Debug)]
+pub struct Strip {
+    at: usize,
+    n: usize,
+    /// `n`, to divide by.
+    count: f64,
+    /// Slot of the oldest number, and of its twin `n` further on.
+    next: usize,
+    full: bool,
+    pending: Option<f64>,
+}
+
+impl Strip {
+    /// An empty strip of `n >= 1` numbers.
+    pub fn new(n: usize, layout: &mut Layout) -> Self {
+        let at = layout.reserve(2 * n);
+        Self { at, n, count: n as f64, next: 0, full: false, pending: None }
+    }
+
+    /// The `n - 1` numbers before `x`, the oldest first, once there are as many; `x` waits to be stored.
+    #[inline(always)]
+    pub fn advance<'m>(&mut self, x: f64, memory: &'m [f64]) -> Option<&'m [f64]> {
+        self.pending = Some(x);
+        let enough = self.full || self.next + 1 == self.n;
+        // Before it is full what was written begins at the slot 0, and its twin at n.
+        let oldest = self.next + 1;
+        enough.then(|| &memory[self.at + oldest..][..self.n - 1])
+    }
+
+    /// How many numbers it holds when full.
+    #[inline]
+    pub fn n(&self) -> f64 {
+        self.count
+    }
+
+    /// Writes what [`Strip::advance`] took in last, if that is still to be done.
+    #[inline(always)]
+    pub fn store(&mut self, memory: &mut [f64]) {
+        let Some(x) = self.pending.take() else { return };
+        memory[self.at + self.next] = x;
+        memory[self.at + self.next + self.n] = x;
+        self.next += 1;
+        if self.next == self.n {
+            self.next = 0;
+            self.full = true;
+        }
+    }
+}
+
 impl Ring {
     /// An empty ring of `n >= 1` numbers.
     pub fn new(n: usize, layout: &mut Layout) -> Self {
@@ -178,7 +245,7 @@ impl Ring {
     }
 
     /// The number taken in `n` before this one, once there is one; `x` waits to be stored.
-    #[inline]
+    #[inline(always)]
     pub fn advance(&mut self, x: f64, memory: &[f64]) -> Option<f64> {
         self.pending = x;
         self.full.then(|| memory[self.at + self.next])
@@ -193,13 +260,5 @@ impl Ring {
             self.next = 0;
             self.full = true;
         }
-    }
-
-    /// The `n - 1` newest numbers before the pending one, in two runs, once there are as many.
-    #[inline]
-    pub fn before<'m>(&self, memory: &'m [f64]) -> Option<[&'m [f64]; 2]> {
-        let all = &memory[self.at..][..self.n];
-        let enough = self.full || self.next + 1 == self.n;
-        enough.then(|| [&all[..self.next], &all[self.next + 1..]])
     }
 }

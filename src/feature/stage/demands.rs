@@ -27,6 +27,13 @@ pub(super) struct Reading {
     warm_up: WarmUp,
 }
 
+impl Reading {
+    /// How many values it gives.
+    pub(super) fn len(&self) -> usize {
+        self.window * self.columns.len()
+    }
+}
+
 /// A demand, and what it reads: its own set first, then those of versions that may have to stand in.
 pub(super) struct Demanded {
     pub(super) demand: Demand,
@@ -193,14 +200,19 @@ impl SeriesState {
         self.parts.iter_mut().for_each(|part| part.features.peek(bar));
     }
 
-    /// What a reading gives: of what was peeked at, if `provisional`. Undefined while it warms up.
-    pub(super) fn collect(&self, reading: &Reading, provisional: bool) -> FeatureVector {
+    /// Writes what a reading gives into `vector`, which is of its size: of what was peeked at, if `provisional`.
+    /// Undefined while it warms up.
+    pub(super) fn write(&self, reading: &Reading, provisional: bool, vector: &mut FeatureVector) {
         let Reading { set, window, ref columns, ref warm_up, part } = *reading;
         let features = &self.parts[part].features;
-        if !features.is_past(warm_up) {
-            return FeatureVector { set, values: Box::default(), undefined: Some(0) };
-        }
-        FeatureVector { set, ..features.collect(columns, window, provisional) }
+        vector.set = set;
+        vector.undefined = match features.is_past(warm_up) {
+            true => features.write(columns, window, provisional, &mut vector.values),
+            false => {
+                vector.values.fill(f64::NAN);
+                Some(0)
+            }
+        };
     }
 
     /// Why a reading gave nothing at `index`.

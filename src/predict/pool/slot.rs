@@ -11,6 +11,9 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
+/// How often it is told of a content that its rows wait too long, in ns.
+const TELL_AGAIN_NS: u64 = 60_000_000_000;
+
 /// What one content is called by: its hash, and how it is fed and read.
 type ContentKey = ([u8; 32], String);
 
@@ -34,6 +37,8 @@ pub struct Slot {
     pub(super) batching: OnceLock<Batching>,
     pub(super) names: OnceLock<ValueNames>,
     pub(super) pinned: AtomicBool,
+    /// When it was told last that its rows wait too long; 0 for never.
+    told_behind_ns: AtomicU64,
 }
 
 /// Room for one session.
@@ -64,6 +69,16 @@ impl Slot {
     /// The names of its output values, once they are known; they outlive the session.
     pub fn names(&self) -> Option<ValueNames> {
         self.names.get().cloned()
+    }
+
+    /// Its rows wait too long: whether it is time to tell, which it is once in a while.
+    pub(crate) fn is_behind(&self) -> bool {
+        let (now_ns, before_ns) = (clock::now_ns(), self.told_behind_ns.load(Ordering::Relaxed));
+        let due = before_ns == 0 || now_ns - before_ns.min(now_ns) > TELL_AGAIN_NS;
+        due && self
+            .told_behind_ns
+            .compare_exchange(before_ns, now_ns, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
     }
 
     /// Keeps its session in memory before others.
@@ -116,6 +131,7 @@ impl Slots {
             batching: OnceLock::new(),
             names: OnceLock::new(),
             pinned: AtomicBool::new(false),
+            told_behind_ns: AtomicU64::new(0),
         });
         *place = Arc::downgrade(&slot);
         slot

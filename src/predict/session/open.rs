@@ -4,6 +4,7 @@ use super::{Artefact, ModelError, brief, values};
 use crate::predict::runtime::{Runtime, memory};
 use crate::predict::signature::Port;
 use ort::session::builder::SessionBuilder;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The library's setting for the largest constant that it works out while it loads, in bytes; versions that do not
@@ -17,7 +18,7 @@ pub(in crate::predict) struct Described {
     /// Its outputs as they are declared.
     pub outputs: Vec<Port>,
     /// What its exporter wrote about it: name and value.
-    pub metadata: Vec<(String, String)>,
+    pub metadata: BTreeMap<String, String>,
 }
 
 /// What a graph says of itself; it is loaded for that, and not run.
@@ -39,18 +40,17 @@ pub(super) fn ports(inner: &ort::session::Session) -> (Vec<Port>, Vec<Port>) {
 }
 
 /// What the exporter wrote, as far as it can be read.
-fn metadata(inner: &ort::session::Session) -> Vec<(String, String)> {
-    let Ok(found) = inner.metadata() else { return Vec::new() };
+fn metadata(inner: &ort::session::Session) -> BTreeMap<String, String> {
+    let Ok(found) = inner.metadata() else { return BTreeMap::new() };
     let mut pairs = vec![
         ("producer".to_owned(), found.producer()),
         ("graph".to_owned(), found.name()),
         ("domain".to_owned(), found.domain()),
         ("description".to_owned(), found.description().or_else(|| found.graph_description())),
-        ("version".to_owned(), found.version().filter(|version| *version != 0).map(|v| v.to_string())),
+        // 0 and the largest number there is are what exporters write who know of none.
+        ("version".to_owned(), found.version().filter(|v| (1..i64::MAX).contains(v)).map(|v| v.to_string())),
     ];
-    let mut keys = found.custom_keys().unwrap_or_default();
-    keys.sort_unstable();
-    pairs.extend(keys.into_iter().map(|key| {
+    pairs.extend(found.custom_keys().unwrap_or_default().into_iter().map(|key| {
         let value = found.custom(&key);
         (key, value)
     }));

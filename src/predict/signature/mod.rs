@@ -8,7 +8,7 @@ mod inputs;
 mod outputs;
 
 pub use inputs::{Feed, InputPlan, Source, plan_inputs};
-pub use outputs::{OutputPlan, Read, check_declared, plan_outputs};
+pub use outputs::{MEDIANS, OutputPlan, Read, check_declared, plan_outputs};
 
 use std::fmt;
 

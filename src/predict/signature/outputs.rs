@@ -8,6 +8,10 @@ use std::sync::Arc;
 /// The most values one row of an output that is not read may have.
 const UNREAD_MAX: usize = 1 << 20;
 
+/// What exporters call the median, in lower case.
+pub const MEDIANS: [&str; 9] =
+    ["q50", "p50", "q_50", "p_50", "median", "q0.5", "q_0.5", "quantile_0.5", "0.5"];
+
 /// One output that is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Read {
@@ -245,7 +249,7 @@ fn choose(
         return single(index);
     }
     if floats > 0 && float.iter().all(|c| c.columns == 1) {
-        let median = named(&["q50", "p50", "q_50", "p_50", "median", "q0.5", "q_0.5", "quantile_0.5", "0.5"]);
+        let median = named(&MEDIANS);
         let middle = (manifest.kind == Some(Kind::Quantiles) && floats % 2 == 1).then_some(floats / 2);
         let last = (manifest.kind == Some(Kind::Classification)).then_some(floats - 1);
         return single(median.or(middle).or(last).unwrap_or(0));

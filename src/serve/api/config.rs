@@ -29,6 +29,9 @@ fn value_json(value: &Value) -> serde_json::Value {
         Value::Text(text) => json!(masked(text)),
         Value::Path(path) => json!(path.display().to_string()),
         Value::Store(url) => json!(url.to_string()),
+        Value::Postgres(url) => json!(url.as_ref().map(ToString::to_string).unwrap_or_default()),
+        // As the configuration file has them.
+        Value::Tables(_) | Value::Rules(_) => json!(value.shown()),
         Value::Lanes(lanes) => {
             let lanes = lanes.iter().map(|(symbol, lane)| {
                 let word = format!("{lane:?}").to_ascii_lowercase();
@@ -49,7 +52,7 @@ pub fn show(
     let settings = service.engine.settings();
     let keys = KEYS.iter().map(|key| KeyJson {
         name: key.name,
-        value: value_json(&key.value(settings)),
+        value: value_json(&key.value(&settings)),
         default: value_json(&key.default_value()),
         unit: key.unit,
         allowed: key.allowed.to_string(),

@@ -4,30 +4,32 @@ use super::super::http::{Request, Response, Then};
 use super::super::problem::Problem;
 use super::super::routes::Captures;
 use super::super::service::Service;
-use crate::alert::Severity;
-use crate::domain::Timestamp;
+use crate::control::health::{HealthReport, Status};
 use serde::Serialize;
-use std::time::UNIX_EPOCH;
 
 #[derive(Serialize)]
-struct Alert {
+struct AlertJson {
     at: String,
+    phase: &'static str,
     severity: &'static str,
-    code: &'static str,
+    code: String,
     subject: String,
     detail: String,
+    count: u64,
 }
 
 #[derive(Serialize)]
 struct Report {
-    status: &'static str,
+    /// `status`, `reasons`, `checked_at`.
+    #[serde(flatten)]
+    health: HealthReport,
     version: &'static str,
     uptime_s: f64,
     models: usize,
     bars: u64,
     outcomes: u64,
     /// The newest, the newest first.
-    alerts: Vec<Alert>,
+    alerts: Vec<AlertJson>,
 }
 
 /// `GET /livez`: the process answers.
@@ -55,13 +57,20 @@ pub fn ready(
     Ok(Then::Next)
 }
 
-/// `GET /healthz`: as `/readyz`, under the name that older probes have.
+/// `GET /healthz`: whether all is well enough.
 pub fn healthz(
     service: &Service,
     request: &Request<'_>,
     captures: &Captures<'_>,
     response: &mut Response,
 ) -> Result<Then, Problem> {
+    let health = service.engine.health();
+    if health.status == Status::Critical {
+        let reasons = health.reasons.iter().map(|reason| reason.code.as_str());
+        let reasons: Vec<&str> = reasons.collect();
+        let detail = format!("critical: {}; /api/health says more", reasons.join(", "));
+        return Err(Problem::new(503, "critical", detail));
+    }
     ready(service, request, captures, response)
 }
 
@@ -73,23 +82,17 @@ pub fn report(
     response: &mut Response,
 ) -> Result<Then, Problem> {
     let engine = &service.engine;
-    let alerts = engine.alerts().into_iter().rev().map(|alert| {
-        let since = alert.at.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let severity = match alert.severity {
-            Severity::Info => "info",
-            Severity::Warning => "warning",
-            Severity::Error => "error",
-        };
-        Alert {
-            at: Timestamp::from_secs(since.as_secs() as i64).to_string(),
-            severity,
-            code: alert.code,
-            subject: alert.subject,
-            detail: alert.detail,
-        }
+    let alerts = engine.alerts().into_iter().rev().map(|alert| AlertJson {
+        at: alert.at.to_string(),
+        phase: alert.phase.word(),
+        severity: alert.severity.word(),
+        code: alert.code.to_string(),
+        subject: alert.subject,
+        detail: alert.detail,
+        count: alert.count,
     });
     let report = Report {
-        status: if engine.is_stopping() { "stopping" } else { "running" },
+        health: engine.health(),
         version: env!("CARGO_PKG_VERSION"),
         uptime_s: engine.metrics().performance.uptime_s,
         models: engine.catalogue().models().len(),

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 const TABLE: &str = "CREATE TABLE bars (symbol TEXT, timeframe TEXT, ts, open REAL, high REAL, low REAL, \
      close REAL, volume REAL, UNIQUE (symbol, timeframe, ts))";
 const ALL: History =
-    History { history_bars: 0, catch_up: CatchUp::All, catch_up_bars_max: 1000, needs: None };
+    History { history_bars: 0, catch_up: CatchUp::All, catch_up_bars_max: 1000, only: None, needs: None };
 /// 2024-06-01T00:00:00Z.
 const DAY_S: i64 = 1_717_200_000;
 
@@ -103,8 +103,13 @@ fn the_history_rule_holds_over_many_pages_with_and_without_an_index() {
             feed.add("B", "1m", minute);
         }
         feed.connection.execute_batch("COMMIT").unwrap();
-        let history =
-            History { history_bars: 300, catch_up: CatchUp::All, catch_up_bars_max: 200, needs: None };
+        let history = History {
+            history_bars: 300,
+            catch_up: CatchUp::All,
+            catch_up_bars_max: 200,
+            only: None,
+            needs: None,
+        };
         let mut source = feed.follow(history, &[("A", 989)]);
         let bars = drain(&mut source);
         let of = |symbol: &str| -> Vec<String> {
@@ -120,7 +125,13 @@ fn the_history_rule_holds_over_many_pages_with_and_without_an_index() {
         feed.add("A", "1m", 1000);
         assert_eq!(drain(&mut source), ["A 1m 1000 l"]);
         // Everything, which is delivered without walking back through it.
-        let all = History { history_bars: 0, catch_up: CatchUp::Latest, catch_up_bars_max: 0, needs: None };
+        let all = History {
+            history_bars: 0,
+            catch_up: CatchUp::Latest,
+            catch_up_bars_max: 0,
+            only: None,
+            needs: None,
+        };
         let bars = drain(&mut feed.follow(all, &[]));
         assert_eq!(bars.len(), 2001);
         assert_eq!(bars.iter().filter(|bar| bar.ends_with('c')).count(), 2);
@@ -209,6 +220,22 @@ fn integer_times_are_read_and_mixed_ones_refused() {
     let feed = Feed::new(TABLE);
     feed.add_at("A", "1m", 20_240_601);
     assert!(feed.follow(ALL, &[]).poll(&mut Vec::new()).unwrap_err().to_string().contains("20240601"));
+}
+
+#[test]
+fn decimals_that_are_kept_as_text_are_numbers() {
+    let feed = Feed::new(TABLE);
+    feed.connection
+        .execute(
+            "INSERT INTO bars VALUES ('A', '1m', '2024-06-01T00:00:00Z', '0.1', '0.30000000000000004', '1e-8', '0.2', '3')",
+            [],
+        )
+        .unwrap();
+    let mut bars = Vec::new();
+    assert_eq!(feed.follow(ALL, &[]).poll(&mut bars).unwrap(), Poll::Ready);
+    let bar = bars[0].bar;
+    // As the compiler reads them: to the nearest number.
+    assert_eq!([bar.open, bar.high, bar.low, bar.close, bar.volume], [0.1, 0.1 + 0.2, 1e-8, 0.2, 3.0]);
 }
 
 #[test]

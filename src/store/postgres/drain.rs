@@ -10,7 +10,7 @@ use crate::store::spool::{Entry, Spool, line_of};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Rows of one statement out of the spool.
 const ROWS_MAX: usize = 1024;
@@ -18,6 +18,8 @@ const ROWS_MAX: usize = 1024;
 pub(super) struct Drain {
     pub connections: Connections,
     pub spool: Arc<Mutex<Spool>>,
+    /// Cleared when the store has a connection again.
+    pub away_since: Arc<Mutex<Option<Instant>>>,
     pub statement: Arc<str>,
     /// Ends with the store.
     pub woken: Receiver<()>,
@@ -69,6 +71,7 @@ impl Drain {
         let more = self.one_file(&mut session)?;
         // Full: the store has one waiting for it that it did not need yet.
         drop(self.hand_over.try_send(self.connections.get()?));
+        *self.away_since.lock() = None;
         if more { self.empty(&mut session) } else { Ok(()) }
     }
 

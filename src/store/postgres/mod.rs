@@ -8,7 +8,7 @@ pub use write::CHANNEL;
 
 use super::row::Row;
 use super::spool::Spool;
-use super::{Store, StoreError, Watermark};
+use super::{Gauge, Store, StoreError, StoreReading, Watermark};
 use crate::config::{PostgresUrl, Settings};
 use crate::database::{Connections, DatabaseError, Pooled, Server, Trouble, schema};
 use crate::domain::{AlertEvent, Outcome, SeriesKey, SymbolPerformance, Timestamp};
@@ -33,6 +33,9 @@ pub struct PostgresStore {
     /// The connection in use, and since when; `None` while the database is away.
     session: Option<(Pooled, Instant)>,
     spool: Arc<Mutex<Spool>>,
+    spool_bytes_max: u64,
+    /// Since when the database takes no rows.
+    away_since: Arc<Mutex<Option<Instant>>>,
     drain: Option<Running>,
 }
 
@@ -62,8 +65,10 @@ impl PostgresStore {
         let statement: Arc<str> = write::statement(store.notify).into();
         let (wake, woken) = bounded(1);
         let (hand_over, fresh) = bounded(1);
+        let away_since = Arc::default();
         let drain = Drain {
             connections,
+            away_since: Arc::clone(&away_since),
             spool: Arc::clone(&spool),
             statement: Arc::clone(&statement),
             woken,
@@ -92,6 +97,8 @@ impl PostgresStore {
             recycle: Duration::from_secs(database.pool_recycle),
             session: Some((session, Instant::now())),
             spool,
+            spool_bytes_max: settings.store.spool_size_max_mb << 20,
+            away_since,
             drain: Some(Running { wake, fresh, thread }),
         };
         Ok((store, watermarks))
@@ -120,6 +127,7 @@ impl PostgresStore {
         tracing::error!(%error, spool = %self.spool.lock().folder().display(),
             "the database takes no rows: they go into the spool until it does");
         self.session = None;
+        self.away_since.lock().get_or_insert_with(Instant::now);
     }
 
     /// Has the drain look after what waits.
@@ -156,6 +164,16 @@ impl Store for PostgresStore {
         let taken = self.spool.lock().append(&shared.0, &shared.1);
         self.wake();
         taken
+    }
+
+    fn gauge(&self) -> Option<Gauge> {
+        let (spool, away_since) = (Arc::clone(&self.spool), Arc::clone(&self.away_since));
+        let spool_bytes_max = self.spool_bytes_max;
+        Some(Box::new(move || StoreReading {
+            away: away_since.lock().map(|since| since.elapsed()),
+            spool_bytes: spool.lock().bytes(),
+            spool_bytes_max,
+        }))
     }
 
     /// Alerts wait in the spool while the database is away; the performance does not: the next one says as much.

@@ -11,23 +11,49 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// The channel on which stored predictions are announced, where `store.notify` asks for it.
 pub const CHANNEL: &str = "vela_predictions";
 
-// A watermark never goes backwards: another process may be further. Rows are sorted by series where they could lock
-// each other out.
+// When a prediction is stored and under which revision: see `Row`. A watermark never goes backwards: another process
+// may be further. Rows are sorted by series where they could lock each other out.
 const WRITE: &str = "
 WITH predictions AS (
     INSERT INTO trading.agentpreds AS a
         (symbol, timeframe, horizon, ts, model, version, value, outputs,
          latency_us, ingest_us, feature_us, predict_us, created_at, revision)
     SELECT symbol, timeframe, horizon, ts, model, version, value, outputs::json,
-           latency_us, ingest_us, feature_us, predict_us, created_at, revision
+           latency_us, ingest_us, feature_us, predict_us, created_at, CASE
+        WHEN unless_answered THEN (
+            SELECT coalesce(max(o.revision) + 1, 0) FROM trading.agentpreds o
+            WHERE (o.symbol, o.timeframe, o.horizon, o.ts, o.model) = (n.symbol, n.timeframe, n.horizon, n.ts, n.model))
+        WHEN revision > 0 AND EXISTS (
+            SELECT FROM trading.agentpreds o
+            WHERE (o.symbol, o.timeframe, o.horizon, o.ts, o.model) = (n.symbol, n.timeframe, n.horizon, n.ts, n.model)
+              AND (o.version, o.revision) = (n.version, n.revision))
+        THEN revision + (
+            SELECT max(o.revision) FROM trading.agentpreds o
+            WHERE (o.symbol, o.timeframe, o.horizon, o.ts, o.model) = (n.symbol, n.timeframe, n.horizon, n.ts, n.model))
+        ELSE revision END
     FROM unnest($1::text[], $2::text[], $3::bigint[], $4::timestamptz[], $5::text[], $6::bigint[], $7::float8[],
                 $8::text[], $9::float8[], $10::float8[], $11::float8[], $12::float8[], $13::timestamptz[],
                 $14::bigint[], $15::boolean[])
         AS n(symbol, timeframe, horizon, ts, model, version, value, outputs,
              latency_us, ingest_us, feature_us, predict_us, created_at, revision, unless_answered)
-    WHERE NOT unless_answered OR NOT EXISTS (
-        SELECT FROM trading.agentpreds o
-        WHERE (o.symbol, o.timeframe, o.horizon, o.ts, o.model) = (n.symbol, n.timeframe, n.horizon, n.ts, n.model))
+    WHERE CASE
+        WHEN unless_answered THEN NOT EXISTS (
+            SELECT FROM trading.agentpreds o
+            WHERE (o.symbol, o.timeframe, o.horizon, o.ts, o.model) = (n.symbol, n.timeframe, n.horizon, n.ts, n.model)
+        ) OR (EXISTS (
+            SELECT FROM trading.agentpreds o
+            WHERE (o.symbol, o.timeframe, o.horizon, o.ts, o.model) = (n.symbol, n.timeframe, n.horizon, n.ts, n.model)
+              AND o.version = n.version
+        ) AND NOT EXISTS (
+            SELECT FROM trading.agentpreds o
+            WHERE (o.symbol, o.timeframe, o.horizon, o.ts, o.model) = (n.symbol, n.timeframe, n.horizon, n.ts, n.model)
+              AND o.version = n.version AND abs(o.value - n.value) <= 1e-9 * greatest(abs(o.value), abs(n.value))))
+        WHEN revision > 0 THEN NOT EXISTS (
+            SELECT FROM trading.agentpreds o
+            WHERE (o.symbol, o.timeframe, o.horizon, o.ts, o.model) = (n.symbol, n.timeframe, n.horizon, n.ts, n.model)
+              AND o.version = n.version AND o.revision >= n.revision
+              AND abs(o.value - n.value) <= 1e-9 * greatest(abs(o.value), abs(n.value)))
+        ELSE true END
     ON CONFLICT DO NOTHING
     RETURNING a.symbol, a.timeframe, a.horizon, a.ts, a.model, a.version, a.value, a.revision
 ), errors AS (
@@ -204,8 +230,12 @@ pub(super) fn text(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 
-/// What the driver takes for a time.
+/// The times that a `timestamptz` holds, in ms since 1970: 4713 BC to the year 294276.
+const TIMES_MS: std::ops::RangeInclusive<i64> = -210_866_803_200_000..=9_224_318_015_999_000;
+
+/// What the driver takes for a time; what no column holds is the nearest that it holds.
 pub(super) fn system_time(ts: Timestamp) -> SystemTime {
-    let since = Duration::from_millis(ts.as_millis().unsigned_abs());
-    if ts.as_millis() < 0 { UNIX_EPOCH - since } else { UNIX_EPOCH + since }
+    let ms = ts.as_millis().clamp(*TIMES_MS.start(), *TIMES_MS.end());
+    let since = Duration::from_millis(ms.unsigned_abs());
+    if ms < 0 { UNIX_EPOCH - since } else { UNIX_EPOCH + since }
 }

@@ -40,6 +40,39 @@ struct OpenFile {
     bytes: u64,
 }
 
+/// What is in a spool's folder.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// Bytes that wait for their database.
+    pub bytes: u64,
+    /// Files with lines that could not be read, or never be stored.
+    pub aside: usize,
+}
+
+impl Waiting {
+    /// Looks into `folder`, whoever uses it; a folder that is not there holds nothing.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn of(folder: &Path) -> io::Result<Self> {
+        let mut found = Self::default();
+        let entries = match std::fs::read_dir(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
+            entries => entries?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            match entry.path().extension().and_then(|end| end.to_str()) {
+                // It may have been stored meanwhile.
+                Some("rows") => found.bytes += entry.metadata().map_or(0, |file| file.len()),
+                Some("bad") => found.aside += 1,
+                _ => {}
+            }
+        }
+        Ok(found)
+    }
+}
+
 /// What one file holds.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Batch {

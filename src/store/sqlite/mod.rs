@@ -1,5 +1,6 @@
 //! The embedded store: a SQLite file, attached as schema `trading`.
 
+mod identity;
 mod report;
 mod schema;
 #[cfg(test)]
@@ -8,6 +9,7 @@ mod tests;
 use super::row::{Row, Said};
 use super::{Store, StoreError, Watermark};
 use crate::domain::{AlertEvent, Outcome, SeriesKey, SymbolPerformance, Timestamp};
+use identity::Identity;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior, params};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -17,15 +19,48 @@ use std::time::Duration;
 /// How long a write waits for another process's transaction before it is given back as retryable.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 
-// ?14 and ?9 are `Row::unless_answered`.
-const INSERT_PREDICTION: &str = "
-INSERT INTO trading.agentpreds (symbol, timeframe, horizon, ts, model, version, value, outputs,
-                                latency_us, ingest_us, feature_us, predict_us, created_at, revision)
-SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?15
-WHERE NOT ?14 OR NOT EXISTS (SELECT 1 FROM trading.agentpreds
-    WHERE symbol = ?1 AND timeframe = ?2 AND horizon = ?3 AND ts = ?4 AND model = ?5)
-ON CONFLICT DO NOTHING";
+/// What the model said of the bar.
+macro_rules! said {
+    ($what:literal, $further:literal) => {
+        concat!(
+            "(SELECT ",
+            $what,
+            " FROM trading.agentpreds
+              WHERE symbol = ?1 AND timeframe = ?2 AND horizon = ?3 AND ts = ?4 AND model = ?5 ",
+            $further,
+            ")"
+        )
+    };
+}
 
+// ?14 is `Row::unless_answered`, ?15 the revision: see `Row` for the rules. The cheap case comes last: a bar that just
+// closed looks nothing up.
+const INSERT_PREDICTION: &str = concat!(
+    "INSERT INTO trading.agentpreds (symbol, timeframe, horizon, ts, model, version, value, outputs,
+                                     latency_us, ingest_us, feature_us, predict_us, created_at, revision)
+     SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, CASE
+         WHEN ?14 THEN ",
+    said!("coalesce(max(revision) + 1, 0)", ""),
+    " WHEN ?15 > 0 AND EXISTS ",
+    said!("1", "AND version = ?6 AND revision = ?15"),
+    " THEN ?15 + ",
+    said!("max(revision)", ""),
+    " ELSE ?15 END
+     WHERE CASE
+         WHEN ?14 THEN NOT EXISTS ",
+    said!("1", ""),
+    " OR (EXISTS ",
+    said!("1", "AND version = ?6"),
+    " AND NOT EXISTS ",
+    said!("1", "AND version = ?6 AND abs(value - ?7) <= 1e-9 * max(abs(value), abs(?7))"),
+    ")
+         WHEN ?15 > 0 THEN NOT EXISTS ",
+    said!("1", "AND revision >= ?15 AND version = ?6 AND abs(value - ?7) <= 1e-9 * max(abs(value), abs(?7))"),
+    " ELSE 1 END
+     ON CONFLICT DO NOTHING"
+);
+
+// ?9 is `Row::unless_answered`.
 const INSERT_ERROR: &str = "
 INSERT INTO trading.inference_errors (symbol, timeframe, horizon, ts, reason, model, detail, created_at, revision)
 SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?10
@@ -42,6 +77,8 @@ ON CONFLICT DO UPDATE SET watermark = excluded.watermark WHERE excluded.watermar
 pub struct SqliteStore {
     path: PathBuf,
     connection: Connection,
+    /// Of the file that the connection writes into.
+    identity: Option<Identity>,
     clock: Option<fn() -> u64>,
     texts: Texts,
 }
@@ -60,21 +97,8 @@ impl SqliteStore {
     /// # Errors
     /// When the file cannot be opened, is no database, or was written by a newer version of this program.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let name = || path.display().to_string();
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(|error| StoreError {
-                store: name(),
-                problem: format!("its folder cannot be created: {error}"),
-                retryable: false,
-            })?;
-        }
-        let connection = connect(path).map_err(|error| failed(path, "open", &error))?;
-        match schema::prepare(&connection) {
-            Ok(Ok(())) => {}
-            Ok(Err(problem)) => return Err(StoreError { store: name(), problem, retryable: false }),
-            Err(error) => return Err(failed(path, "create the tables", &error)),
-        }
-        Ok(Self { path: path.to_owned(), connection, clock: None, texts: Texts::default() })
+        let (connection, identity) = open(path)?;
+        Ok(Self { path: path.to_owned(), connection, identity, clock: None, texts: Texts::default() })
     }
 
     /// Measures `latency_us` up to the call of `write` by `clock`, which gives nanoseconds on the clock of
@@ -114,6 +138,34 @@ impl SqliteStore {
             .collect()
     }
 
+    /// Has `write` write into the file that is at the path once it has written. One that was removed or replaced is
+    /// still written into by whoever had it open, and nobody ever reads that.
+    fn at_the_path(
+        &mut self,
+        what: &str,
+        mut write: impl FnMut(&mut Self) -> rusqlite::Result<()>,
+    ) -> Result<(), StoreError> {
+        let written = write(self);
+        if self.identity.is_some_and(|own| own.is_at(&self.path)) {
+            return written.map_err(|error| failed(&self.path, what, &error));
+        }
+        let what_is_there = if self.path.exists() { "was replaced by another one" } else { "was removed" };
+        tracing::error!(store = %self.path.display(),
+            "the store's file {what_is_there} while it was written into: its rows are gone with it; a file with vela's \
+             tables takes the rows from now on");
+        // The old connection goes first: it has nothing to do with the files that have its names now.
+        self.connection =
+            Connection::open_in_memory().map_err(|error| failed(&self.path, "reopen", &error))?;
+        if let Some(old) = self.identity.take() {
+            old.remove_log(&self.path);
+        }
+        // Whatever is at the path now may be put right again: rows wait for that.
+        let (connection, identity) =
+            open(&self.path).map_err(|error| StoreError { retryable: true, ..error })?;
+        (self.connection, self.identity) = (connection, identity);
+        write(self).map_err(|error| failed(&self.path, what, &error))
+    }
+
     fn write_all(&mut self, outcomes: &[Outcome], watermarks: &[Watermark]) -> rusqlite::Result<()> {
         let Self { connection, texts, clock, .. } = self;
         let now = clock.map(|clock| clock());
@@ -145,12 +197,13 @@ impl Store for SqliteStore {
         if outcomes.is_empty() && watermarks.is_empty() {
             return Ok(());
         }
-        self.write_all(outcomes, watermarks).map_err(|error| failed(&self.path, "write", &error))
+        self.at_the_path("write", |store| store.write_all(outcomes, watermarks))
     }
 
     fn report(&mut self, performance: &[SymbolPerformance], alerts: &[AlertEvent]) -> Result<(), StoreError> {
-        report::write(&self.connection, performance, alerts)
-            .map_err(|error| failed(&self.path, "write the performance and alerts", &error))
+        self.at_the_path("write the performance and alerts", |store| {
+            report::write(&store.connection, performance, alerts)
+        })
     }
 
     fn finish(&mut self) -> Result<(), StoreError> {
@@ -170,6 +223,25 @@ impl Store for SqliteStore {
         }
         Ok(())
     }
+}
+
+/// Opens the file `path`, which is made where it is missing, with its folder and tables.
+fn open(path: &Path) -> Result<(Connection, Option<Identity>), StoreError> {
+    let name = || path.display().to_string();
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(|error| StoreError {
+            store: name(),
+            problem: format!("its folder cannot be created: {error}"),
+            retryable: false,
+        })?;
+    }
+    let connection = connect(path).map_err(|error| failed(path, "open", &error))?;
+    match schema::prepare(&connection) {
+        Ok(Ok(())) => {}
+        Ok(Err(problem)) => return Err(StoreError { store: name(), problem, retryable: false }),
+        Err(error) => return Err(failed(path, "create the tables", &error)),
+    }
+    Ok((connection, Identity::of(path)))
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {

@@ -83,6 +83,36 @@ fn a_caught_up_bar_is_not_predicted_again_by_a_newer_version() {
 }
 
 #[test]
+fn revisions_go_on_where_an_earlier_run_left_them() {
+    let (_folder, mut store) = open();
+    let mut write = |revision, value, version, origin| {
+        let outcome = by(Outcome { revision, ..predicted(1, 1, value) }, "m", version, origin);
+        // Whatever is written is written again, as after an answer that was lost.
+        (0..2).for_each(|_| store.write(std::slice::from_ref(&outcome), &[]).unwrap());
+        let mut statement = store
+            .connection
+            .prepare("SELECT revision, value FROM trading.agentpreds ORDER BY revision")
+            .unwrap();
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        rows.collect::<Result<Vec<(u32, f64)>, _>>().unwrap()
+    };
+    for (revision, value) in [(0, 1.0), (1, 2.0), (2, 3.0)] {
+        let rows = write(revision, value, 3, Origin::Live);
+        assert_eq!(rows.last(), Some(&(revision, value)));
+    }
+    // A second run counts from 0 again: the highest revision is the last word all the same.
+    for (revision, value, stored) in [(1, 4.0, 3), (2, 5.0, 5), (3, 6.0, 8)] {
+        let rows = write(revision, value, 3, Origin::Live);
+        assert_eq!(rows.last(), Some(&(stored, value)), "{rows:?}");
+    }
+    // What is caught up with after a kill: said already, said before a change, said by nobody, by another version.
+    assert_eq!(write(0, 6.0 * (1.0 + 1e-15), 3, Origin::CatchUp).len(), 6);
+    assert_eq!(write(0, 1.0, 3, Origin::CatchUp).len(), 6);
+    assert_eq!(write(0, 7.0, 3, Origin::CatchUp).last(), Some(&(9, 7.0)));
+    assert_eq!(write(0, 8.0, 4, Origin::CatchUp).len(), 7);
+}
+
+#[test]
 fn duplicates_are_not_stored_and_nan_becomes_a_refusal() {
     let (_folder, mut store) = open();
     let duplicate = Err(Refusal::new(Reason::Duplicate, "taken before"));
@@ -206,6 +236,45 @@ fn two_stores_share_a_file_also_while_it_is_created() {
         }
     });
     assert_eq!(stored(&SqliteStore::open(&path).unwrap()).len(), 200);
+}
+
+#[test]
+fn a_file_that_is_removed_or_replaced_is_noticed_and_the_rows_go_to_the_new_one() {
+    let (folder, mut store) = open();
+    let path = store.path.clone();
+    let at = |minute: i64| [(series(), Timestamp::from_secs(minute * 60))];
+    let there = || stored(&SqliteStore::open(&path).unwrap());
+    store.write(&[predicted(1, 1, 0.5)], &at(1)).unwrap();
+    // Removed, with its log.
+    std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    store.write(&[predicted(2, 1, 0.5), refused(2, 2)], &at(2)).unwrap();
+    assert_eq!(there(), ["2 1 0.5", "2 2 undefined_feature"]);
+    store.write(&[predicted(3, 1, 0.5)], &at(3)).unwrap();
+    assert_eq!(there().len(), 3);
+    // Only the file itself, whose log stays behind.
+    std::fs::remove_file(&path).unwrap();
+    store.write(&[predicted(4, 1, 0.5)], &at(4)).unwrap();
+    assert_eq!(there(), ["4 1 0.5"]);
+    // Replaced by the database of somebody else.
+    let other = folder.path().join("other.db");
+    Connection::open(&other).unwrap().execute_batch("CREATE TABLE mine (x)").unwrap();
+    std::fs::rename(&other, &path).unwrap();
+    store.write(&[predicted(5, 1, 0.5)], &at(5)).unwrap();
+    assert_eq!(there(), ["5 1 0.5"]);
+    assert_eq!(
+        Connection::open(&path).unwrap().query_row("SELECT count(*) FROM mine", [], |row| row.get(0)),
+        Ok(0)
+    );
+    // By what is no database: rows wait until somebody puts that right.
+    std::fs::write(&other, "no database, but text of some length".repeat(50)).unwrap();
+    std::fs::rename(&other, &path).unwrap();
+    for _ in 0..2 {
+        let error = store.write(&[predicted(6, 1, 0.5)], &at(6)).unwrap_err();
+        assert!(error.retryable && error.problem.contains("not a database"), "{error}");
+    }
+    std::fs::remove_file(&path).unwrap();
+    store.write(&[predicted(6, 1, 0.5)], &at(6)).unwrap();
+    assert_eq!(there(), ["6 1 0.5"]);
 }
 
 #[test]

@@ -125,9 +125,8 @@ fn ns(seconds: f64) -> u64 {
 
 impl<'a> Sim<'a> {
     pub fn run(scenario: &'a Scenario, who: Who) -> Run {
-        let mut settings = Settings::default();
-        settings.max_latency_ms = scenario.max_latency_ms;
-        settings.workers_max = scenario.workers_max;
+        let (max_latency_ms, workers_max) = (scenario.max_latency_ms, scenario.workers_max);
+        let settings = Settings { max_latency_ms, workers_max, ..Settings::default() };
         settings.check().unwrap();
         let rules = Rules::of(&settings, scenario.cores);
         let (widths, rows) = match who {

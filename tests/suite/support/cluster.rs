@@ -2,10 +2,11 @@
 
 use std::ffi::OsStr;
 use std::net::TcpListener;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// Whom a server runs as where the tests run as root, which PostgreSQL refuses: `nobody`.
@@ -42,6 +43,11 @@ fn programs() -> Option<PathBuf> {
 impl Cluster {
     /// Starts one, with further `settings` (`name=value`); says so and returns `None` where PostgreSQL is not there.
     pub fn start(settings: &[&str]) -> Option<Self> {
+        Self::start_with(settings, &[])
+    }
+
+    /// Starts one that has files (name, text) of its own, which nobody else may read, in the folder of its data.
+    pub fn start_with(settings: &[&str], files: &[(&str, &str)]) -> Option<Self> {
         let Some(programs) = programs() else {
             eprintln!("skipped: PostgreSQL's programs (initdb, postgres, pg_ctl) are not on this machine");
             return None;
@@ -62,6 +68,12 @@ impl Cluster {
         settings.iter().for_each(|setting| conf += &format!("{setting}\n"));
         let file = Path::new(&data).join("postgresql.auto.conf");
         std::fs::write(file, conf).unwrap();
+        for (name, text) in files {
+            let path = Path::new(&data).join(name);
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+            chown(&path, user, user).unwrap();
+        }
         cluster.ctl(&["start", "-w", "-l", &cluster.log()]);
         Some(cluster)
     }
@@ -84,6 +96,30 @@ impl Cluster {
     pub fn ctl(&self, arguments: &[&str]) {
         let data = self.data();
         self.must("pg_ctl", ["-s", "-D", &data].iter().chain(arguments));
+    }
+
+    /// Kills the server with SIGKILL, as a power cut would, and waits until nothing of it is left.
+    pub fn kill(&self) {
+        let file = Path::new(&self.data()).join("postmaster.pid");
+        let text = std::fs::read_to_string(&file).unwrap();
+        let pid: u32 = text.lines().next().unwrap().trim().parse().unwrap();
+        let children: Vec<u32> = children_of(pid);
+        for pid in std::iter::once(pid).chain(children.iter().copied()) {
+            let script = format!("kill -KILL {pid}");
+            // A child may have ended by itself.
+            let _ = Command::new("sh").args(["-c", &script]).stderr(Stdio::null()).status();
+        }
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while std::iter::once(&pid).chain(&children).any(|pid| is_alive(*pid)) {
+            assert!(Instant::now() < deadline, "the server's processes do not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // Where nobody asks for processes that ended, its number is still taken, and the next server would take that
+        // for a running one.
+        let socket = self.home.path().join(format!(".s.PGSQL.{}.lock", self.port));
+        for lock in [&file, &socket] {
+            std::fs::remove_file(lock).unwrap();
+        }
     }
 
     fn command(&self, program: &str) -> Command {
@@ -124,6 +160,26 @@ impl Drop for Cluster {
         let _ =
             stop.args(["-s", "-w", "-m", "immediate", "-D", &data, "stop"]).stdout(Stdio::null()).status();
     }
+}
+
+/// The processes whose parent is `pid`.
+fn children_of(pid: u32) -> Vec<u32> {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let all = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    all.filter(|child| stat_of(*child).is_some_and(|(_, parent)| parent == pid)).collect()
+}
+
+/// Whether a process runs; one that has ended and was not asked for does not.
+fn is_alive(pid: u32) -> bool {
+    stat_of(pid).is_some_and(|(state, _)| state != 'Z')
+}
+
+/// The state and the parent of a process.
+fn stat_of(pid: u32) -> Option<(char, u32)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // Behind the name, which may have anything in it.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
 }
 
 fn free_port() -> u16 {

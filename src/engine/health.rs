@@ -1,0 +1,212 @@
+//! Health: what every part says of itself, put together, judged every `health_check_interval` and on demand.
+
+use super::Engine;
+use crate::alert::{Alert, Alerts, Standing};
+use crate::config::{Settings, StoreUrl};
+use crate::control::health::{Examiner, HealthReport, ModelSeen, Observation, StageSeen, Totals, Usage};
+use crate::control::webhook::Webhook;
+use crate::domain::Reason;
+use crate::observe::{FileSystem, ProcessProbe, cpu_time, this_process};
+use crate::predict::{CatalogueModel, Models, Standing as VersionStanding};
+use crate::topology::Topology;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use parking_lot::Mutex;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Looks after an engine; shared with the thread that does so in turn.
+pub(super) struct Health {
+    pub(super) alerts: Arc<Alerts>,
+    pub(super) webhook: Webhook,
+    settings: Arc<ArcSwap<Settings>>,
+    topology: Arc<Topology>,
+    models: Arc<Models>,
+    examiner: Mutex<Examiner>,
+    probe: ProcessProbe,
+    newest: ArcSwapOption<HealthReport>,
+    started: Instant,
+    /// What the process had used when this began.
+    cpu_before: Duration,
+}
+
+impl Health {
+    pub(super) fn new(
+        settings: &Arc<ArcSwap<Settings>>,
+        topology: &Arc<Topology>,
+        models: &Arc<Models>,
+    ) -> Self {
+        let alerts = Arc::clone(&models.alerts);
+        Self {
+            webhook: Webhook::new(Arc::clone(&alerts), this_process()),
+            alerts,
+            settings: Arc::clone(settings),
+            topology: Arc::clone(topology),
+            models: Arc::clone(models),
+            examiner: Mutex::default(),
+            probe: ProcessProbe::default(),
+            newest: ArcSwapOption::empty(),
+            started: Instant::now(),
+            cpu_before: cpu_time(),
+        }
+    }
+
+    /// Checks now.
+    fn check(&self, in_turn: bool) -> HealthReport {
+        let settings = self.settings.load();
+        let mut examiner = self.examiner.lock();
+        let seen = self.observe(&settings);
+        let repeat_after = Duration::from_secs(settings.alert.repeat_after_s);
+        let rules = &settings.alert.rules;
+        let report = examiner.check((&seen, rules), (&self.alerts, repeat_after), in_turn);
+        self.newest.store(Some(Arc::new(report.clone())));
+        report
+    }
+
+    /// When it was checked last, and what came of it.
+    pub(super) fn newest(&self) -> Option<Arc<HealthReport>> {
+        self.newest.load_full()
+    }
+
+    fn observe(&self, settings: &Settings) -> Observation {
+        let topology = &self.topology;
+        let ledger = topology.ledger();
+        let (total, late) = ledger.total();
+        let readings = topology.read();
+        let failures = Reason::ALL.iter().filter(|reason| reason.is_failure());
+        let stages = readings.iter().map(|stage| StageSeen {
+            name: stage.name,
+            depth: stage.depth,
+            depth_max: stage.items_max,
+            items: stage.meter.items,
+        });
+        let catalogue = self.models.catalogue();
+        let refused = catalogue.problems().iter();
+        let store = topology.store();
+        let (memory_mb, _) = self.probe.look();
+        let memory = Usage {
+            subject: "max_memory_mb".to_owned(),
+            used: memory_mb,
+            limit: settings.max_memory_mb as f64,
+        };
+        Observation {
+            totals: Totals {
+                live: total.latencies,
+                late,
+                outcomes: total.predictions + total.refusals,
+                failures: failures.map(|reason| ledger.count(*reason)).sum(),
+                panics: readings.iter().map(|stage| stage.meter.panics).sum(),
+                unsaved: topology.unsaved(),
+                cpu: cpu_time().saturating_sub(self.cpu_before),
+                at: self.started.elapsed(),
+            },
+            stages: stages.collect(),
+            series: topology.newest_bars(),
+            hours: settings.feature.market_hours.clone(),
+            models: catalogue.models().iter().map(seen).collect(),
+            models_refused: refused.map(|one| (one.path.display().to_string(), one.detail.clone())).collect(),
+            sessions_hanging: self.models.pool.read().hanging,
+            store_away: store.away,
+            spool: (store.spool_bytes_max > 0).then(|| Usage {
+                subject: settings.store.spool_path.display().to_string(),
+                used: store.spool_bytes as f64,
+                limit: store.spool_bytes_max as f64,
+            }),
+            memory: vec![memory],
+            processors: std::thread::available_parallelism().map_or(1.0, |cores| cores.get() as f64),
+            disks: disks(settings),
+        }
+    }
+}
+
+/// How a model stands: which version answers, and which should and cannot.
+fn seen(model: &Arc<CatalogueModel>) -> ModelSeen {
+    let able = |standing| matches!(standing, VersionStanding::Good | VersionStanding::Untried);
+    let serving = model.version();
+    let serves = able(serving.standing()).then_some(serving.number);
+    let before = model.versions.iter().take_while(|version| !Arc::ptr_eq(version, serving));
+    let candidates: Vec<_> = match serves {
+        Some(_) => before.collect(),
+        None => model.versions.iter().collect(),
+    };
+    let failing = candidates.into_iter().filter(|version| !able(version.standing())).map(|version| {
+        let why =
+            version.failure().map_or_else(|| "it has not been tried again".into(), |f| f.detail.clone());
+        (version.number, why)
+    });
+    ModelSeen { name: model.name.to_string(), serves, failing: failing.collect() }
+}
+
+/// The file systems that must not fill up.
+fn disks(settings: &Settings) -> Vec<Usage> {
+    let log = Some(settings.log.path.as_path()).filter(|path| !path.as_os_str().is_empty());
+    let (store, spool) = match &settings.store.url {
+        StoreUrl::None => (None, None),
+        StoreUrl::Sqlite(path) => (Some(path.as_path()), None),
+        StoreUrl::Postgres(_) => (None, Some(settings.store.spool_path.as_path())),
+    };
+    let usage = |(subject, path): (&str, Option<&Path>)| {
+        let FileSystem { used_mb, size_mb } = FileSystem::of(path?)?;
+        Some(Usage { subject: subject.to_owned(), used: used_mb, limit: size_mb })
+    };
+    [("log", log), ("store", store), ("spool", spool)].into_iter().filter_map(usage).collect()
+}
+
+/// The thread that checks in turn; it ends when this is dropped.
+pub(super) struct HealthThread {
+    /// Sent to: look at the interval again. Dropped: end.
+    wake: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl HealthThread {
+    pub(super) fn start(health: Arc<Health>) -> Self {
+        let (wake, woken) = bounded(1);
+        let thread =
+            std::thread::Builder::new().name("vela-health".into()).spawn(move || run(&health, &woken));
+        if let Err(error) = &thread {
+            tracing::error!(%error, "the system gives no thread: health is checked on demand only");
+        }
+        Self { wake: Some(wake), thread: thread.ok() }
+    }
+}
+
+impl Drop for HealthThread {
+    fn drop(&mut self) {
+        drop(self.wake.take());
+        if let Some(thread) = self.thread.take() {
+            // It panics for defects only; the log has the message.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(health: &Health, woken: &Receiver<()>) {
+    loop {
+        let interval = Duration::from_secs(health.settings.load().health_check_interval);
+        match woken.recv_timeout(interval) {
+            Err(RecvTimeoutError::Timeout) => drop(health.check(true)),
+            Ok(()) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+impl Engine {
+    /// Checks now how well it is, by the rules of the configuration; what is wrong is alerted.
+    pub fn health(&self) -> HealthReport {
+        self.health.check(false)
+    }
+
+    /// The newest alerts, the oldest of them first.
+    pub fn alerts(&self) -> Vec<Alert> {
+        self.models.alerts.recent()
+    }
+
+    /// The alerts whose cause is not over: those of the rules that are broken now.
+    pub fn active_alerts(&self) -> Vec<Standing> {
+        self.models.alerts.standing()
+    }
+}

@@ -1,0 +1,6 @@
+//! Bars out of a real PostgreSQL: every one is seen once and predicted once, whatever happens to the database.
+
+mod faults;
+mod live;
+mod scene;
+mod tables;

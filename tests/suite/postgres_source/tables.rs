@@ -1,0 +1,214 @@
+//! Tables as users have them: other names, types, constants, partitions, with announcements and without.
+
+use super::scene::{Feed, Scene};
+use crate::support::cluster::Cluster;
+use std::time::{Duration, Instant};
+use vela::config::Settings;
+use vela::domain::Origin;
+use vela::source::{History, Poll, PostgresSource, Source as _, SourceBar};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Settings of a source with these tables.
+fn settings(cluster: &Cluster, tables: &str) -> Settings {
+    let set = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    let overrides = [
+        set("source.kind", "postgres"),
+        set("source.url", &cluster.url()),
+        set("source.tables", tables),
+        set("source.recheck_interval_s", "1"),
+    ];
+    Settings::load(None, std::iter::empty(), &overrides).unwrap().settings
+}
+
+fn open(settings: &Settings) -> Result<PostgresSource, String> {
+    PostgresSource::open(settings, History::of(&settings.source), &[]).map_err(|error| error.to_string())
+}
+
+/// `SYMBOL timeframe minute close origin` of every bar, until there are `count`.
+fn bars(source: &mut PostgresSource, count: usize) -> Vec<String> {
+    let (mut bars, deadline): (Vec<SourceBar>, _) = (Vec::new(), Instant::now() + LIMIT);
+    while bars.len() < count {
+        assert!(Instant::now() < deadline, "{} bars instead of {count}: {bars:?}", bars.len());
+        let news = source.news();
+        match source.poll(&mut bars).unwrap() {
+            Poll::Idle(pause) | Poll::Reading(pause) => drop(news.recv_timeout(pause)),
+            Poll::Ready | Poll::End => {}
+        }
+    }
+    let text = |SourceBar { series, bar, origin }: &SourceBar| {
+        let origin = match origin {
+            Origin::Live => 'l',
+            Origin::CatchUp => 'c',
+            _ => 'w',
+        };
+        format!("{series} {} {} {origin}", bar.ts.as_secs() / 60, bar.close)
+    };
+    bars.iter().map(text).collect()
+}
+
+fn start(sql: &str) -> Option<(Cluster, Feed)> {
+    let cluster = Cluster::start(&[])?;
+    let mut feed = Feed::connect(&cluster.url());
+    feed.0.batch_execute(sql).unwrap();
+    Some((cluster, feed))
+}
+
+/// `vela db init --watch` for a table as configured.
+fn watch(cluster: &Cluster, table: &str, tables: &str) {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_vela"))
+        .args([
+            "db",
+            "init",
+            "--url",
+            &cluster.url(),
+            "--watch",
+            table,
+            "--set",
+            &format!("source.tables={tables}"),
+        ])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains(&format!("{table} announces its new bars")), "{text}");
+}
+
+/// A table, what it is configured as, a row of it, and the bar that this is; `$1` is the minute.
+const SHAPES: &[(&str, &str, &str, &str)] = &[
+    (
+        "CREATE TABLE b (symbol varchar(20), timeframe char(4), ts timestamptz, open real, high real, low real, close real,
+                         volume bigint, PRIMARY KEY (symbol, timeframe, ts))",
+        r#"[{ name = "b" }]"#,
+        "INSERT INTO b VALUES ('BTC/USDT', '1m', to_timestamp($1 * 60), 1, 2, 0.5, 1.5, 7)",
+        "BTC/USDT 1m $1 1.5",
+    ),
+    (
+        "CREATE SCHEMA \"My Feeds\"; CREATE TYPE tick AS ENUM ('ETH', 'BTC');
+         CREATE TABLE \"My Feeds\".\"b.1\"\"m\" (\"Ticker\" tick, \"open time\" timestamp, o numeric(20, 8), h numeric, l numeric,
+                         c numeric, v numeric, done integer);
+         CREATE INDEX ON \"My Feeds\".\"b.1\"\"m\" (\"Ticker\", \"open time\")",
+        r#"[{ name = "My Feeds.\"b.1\"\"m\"", timeframe = "1m", columns = { symbol = "Ticker", ts = "open time", open = "o",
+            high = "h", low = "l", close = "c", volume = "v", closed = "done" } }]"#,
+        "INSERT INTO \"My Feeds\".\"b.1\"\"m\" VALUES ('BTC', to_timestamp($1 * 60) AT TIME ZONE 'UTC', 1, 2, 0.5, 0.1, NULL, 1)",
+        "BTC 1m $1 0.1",
+    ),
+    (
+        "CREATE TABLE btc_5m (t bigint PRIMARY KEY, open float8, high float8, low float8, close float8, volume float8)",
+        r#"[{ name = "btc_5m", symbol = "BTC", timeframe = "5m", columns = { ts = "t" } }]"#,
+        "INSERT INTO btc_5m VALUES ($1::bigint * 60000, 1, 2, 0.5, 1.5, 7)",
+        "BTC 5m $1 1.5",
+    ),
+    (
+        "CREATE TABLE b (tf text, symbol text, ts integer, open float8, high float8, low float8, close float8, volume float8,
+                         PRIMARY KEY (tf, symbol, ts))",
+        r#"[{ name = "public.b", columns = { timeframe = "tf" } }]"#,
+        "INSERT INTO b VALUES ('1m', 'X', $1 * 60, 1, 2, 0.5, 1.5, 7)",
+        "X 1m $1 1.5",
+    ),
+    (
+        "CREATE TABLE b (symbol text, timeframe text, ts timestamptz, open float8, high float8, low float8, close float8,
+                         volume float8, PRIMARY KEY (symbol, timeframe, ts)) PARTITION BY RANGE (ts);
+         CREATE TABLE b_old PARTITION OF b FOR VALUES FROM (MINVALUE) TO ('2024-01-01T00:05:00Z');
+         CREATE TABLE b_new PARTITION OF b FOR VALUES FROM ('2024-01-01T00:05:00Z') TO (MAXVALUE)",
+        r#"[{ name = "b" }]"#,
+        "INSERT INTO b VALUES ('P', '1m', to_timestamp($1 * 60), 1, 2, 0.5, 1.5, 7)",
+        "P 1m $1 1.5",
+    ),
+];
+
+/// Monday, 2024-01-01, in minutes.
+const FIRST: i64 = 28_401_120;
+
+#[test]
+fn tables_of_every_shape_are_read_announced_and_polled() {
+    for (create, tables, insert, expected) in SHAPES {
+        let Some((cluster, mut feed)) = start(create) else { return };
+        let tables = tables.replace('\n', " ");
+        let fill = |text: &str, minute: i64| text.replace("$1", &(FIRST + 5 * minute).to_string());
+        let mut add = |minute: i64| feed.0.batch_execute(&fill(insert, minute)).unwrap();
+        (0..3).for_each(&mut add);
+        let settings = settings(&cluster, &tables);
+        let name = settings.source.tables[0].name.clone();
+        for announced in [false, true] {
+            if announced {
+                watch(&cluster, &name, &tables);
+                watch(&cluster, &name, &tables);
+            }
+            let before = if announced { 5 } else { 3 };
+            let mut source = open(&settings).unwrap();
+            let caught_up: Vec<String> =
+                (0..before).map(|minute| format!("{} c", fill(expected, minute))).collect();
+            assert_eq!(bars(&mut source, before as usize), caught_up, "{create}");
+            for minute in before..before + 2 {
+                add(minute);
+                assert_eq!(bars(&mut source, 1), [format!("{} l", fill(expected, minute))], "{create}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_not_there_is_said_with_what_there_is() {
+    let create = "CREATE TABLE bars (symbol text, tf text, ts timestamptz, o float8, high text, low float8, close float8, volume float8)";
+    let Some((cluster, _feed)) = start(create) else { return };
+    for (tables, words) in [
+        ("[]", &["there is no table \"trading\".\"ohlcv\"", "public.bars"][..]),
+        ("barz", &["there is no table \"barz\"", "there are public.bars"]),
+        ("bars", &["\"bars\": it has no column `timeframe` (timeframe)", "tf (text)", "timeframe = \"...\""]),
+        ("[{ name = \"bars\", timeframe = \"1m\" }]", &["no column `open` (open)", "o (double precision)"]),
+        (
+            "[{ name = \"bars\", timeframe = \"1m\", columns = { open = \"o\" } }]",
+            &["column `high` (high) is text: a number is needed"],
+        ),
+        (
+            "[{ name = \"bars\", timeframe = \"1m\", columns = { ts = \"tf\" } }]",
+            &["column `tf` (ts) is text: a time, or a whole number since 1970, is needed"],
+        ),
+    ] {
+        let error = open(&settings(&cluster, tables)).err().unwrap();
+        assert!(words.iter().all(|word| error.contains(word)), "{tables}: {error}");
+    }
+}
+
+#[test]
+fn several_tables_are_followed_at_once_and_unclosed_bars_are_waited_for() {
+    let create = "CREATE TABLE a (symbol text, ts timestamptz, open float8, high float8, low float8, close float8, volume float8,
+                                 PRIMARY KEY (symbol, ts));
+                  CREATE TABLE c (symbol text, ts timestamptz, open float8, high float8, low float8, close float8, volume float8,
+                                 closed boolean, PRIMARY KEY (symbol, ts))";
+    let Some((cluster, mut feed)) = start(create) else { return };
+    let tables = r#"[{ name = "a", timeframe = "1s" }, { name = "c", timeframe = "1m" }]"#;
+    watch(&cluster, "a", tables);
+    watch(&cluster, "c", tables);
+    let mut source = open(&settings(&cluster, tables)).unwrap();
+    feed.0
+        .batch_execute("INSERT INTO c VALUES ('C', to_timestamp(1704067200), 1, 1, 1, 1, 1, false)")
+        .unwrap();
+    // A bar of the second that is coming: nobody says when it has closed but the clock.
+    feed.0
+        .batch_execute(
+            "INSERT INTO a VALUES ('A', date_trunc('second', now()) + interval '1 second', 1, 1, 1, 2, 1)",
+        )
+        .unwrap();
+    let seen = bars(&mut source, 1);
+    let closed: bool =
+        feed.0.query_one("SELECT max(ts) + interval '1 second' <= now() FROM a", &[]).unwrap().get(0);
+    assert!(closed && seen[0].starts_with("A 1s "), "{seen:?}");
+    feed.0.batch_execute("UPDATE c SET closed = true").unwrap();
+    assert_eq!(bars(&mut source, 1), ["C 1m 28401120 1 l"]);
+    feed.0.batch_execute("UPDATE c SET close = 3").unwrap();
+    assert_eq!(bars(&mut source, 1), ["C 1m 28401120 3 l"], "it was revised");
+}
+
+#[test]
+fn predict_asks_the_database_for_the_history_of_one_series() {
+    let all = crate::service_support::market(3, 80);
+    let Some(scene) = Scene::new(&[]) else { return };
+    scene.feed().insert(&all);
+    let symbol = &all[0].0.symbol;
+    let said = scene.vela(&["predict", symbol, "1m", "5"]);
+    assert!(said.contains(&format!("{symbol} 1m at horizon 5")), "{said}");
+    let ended = scene.ended(&["predict", "NOSUCH", "1m", "5"]);
+    ended.refused(1, &["bars are read from postgres://"]);
+}
