@@ -290,7 +290,7 @@ settings! {
         statement_timeout_ms: u64 = 10_000, Whole(0..=3_600_000), "ms", Restart;
     }
 
-    /// HTTP: the API, metrics, the stream of predictions.
+    /// HTTP: the API, metrics, the Open Inference Protocol, the stream of predictions.
     serve: ServeSettings {
         /// Where `vela run` and `vela demo` listen; "": nowhere. 127.0.0.1 is this machine alone; any other address
         /// needs a token (see token_file). TLS is a reverse proxy's. Port 0 takes a free one.
@@ -344,6 +344,10 @@ settings! {
 
         /// How often the stream says that it is alive, and how much a client missed.
         stream_heartbeat_s: u64 = 15, Whole(1..=3600), "s", Restart;
+
+        /// The most sessions that inference by callers (/v2) loads. They are its own: they take nothing of
+        /// model_pool_size, and no bar ever waits for them.
+        sessions_max: usize = 16, Whole(1..=10_000), "sessions", Restart;
     }
 
     /// Who is told when something is wrong: the log, the store, and a webhook. An alert is raised once, repeated
