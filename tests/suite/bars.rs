@@ -10,6 +10,7 @@ use vela::{Engine, Overrides, Settings};
 
 const SOON: Duration = Duration::from_secs(60);
 
+/// The settings of an engine with the repository's models: bars come from the test, nothing is stored.
 pub fn settings() -> Settings {
     let mut settings = Settings::default();
     settings.models.path = MODELS.into();

@@ -1,13 +1,12 @@
 //! A server of the tests, and a client that sends exactly the bytes it is told to.
 
+pub use crate::bars::settings;
 use crate::service_support::{Fed, MODELS, market};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use vela::config::{SourceKind, StoreUrl};
-use vela::domain::Stability;
 use vela::serve::Server;
 use vela::{Engine, Settings};
 
@@ -18,16 +17,6 @@ pub const SOON: Duration = Duration::from_secs(60);
 pub struct Served {
     pub engine: Arc<Engine>,
     pub server: Server,
-}
-
-/// The settings of an engine with the repository's models: bars come from the test, nothing is stored.
-pub fn settings() -> Settings {
-    let mut settings = Settings::default();
-    settings.models.path = MODELS.into();
-    settings.source.kind = SourceKind::None;
-    settings.store.url = StoreUrl::None;
-    settings.feature.warm_up = Stability::Defined;
-    settings
 }
 
 impl Served {
