@@ -288,6 +288,16 @@ impl Topology {
         self.lines().iter().map(|(name, line)| line.read(name)).collect()
     }
 
+    /// Every stage's name, depth and beats, in flow order: beats grow whenever it gets something done, and while a
+    /// store that is away is tried again. It takes no lock that a stage holds while it works.
+    pub fn progress(&self) -> [(&'static str, usize, u64); 4] {
+        let retries = self.persist.link.stage().retries();
+        self.lines().map(|(name, line)| {
+            let retries = if name == STAGES[3] { retries } else { 0 };
+            (name, line.depth(), line.items() + retries)
+        })
+    }
+
     /// Waits until everything that was put in has come out, stage after stage; false when `deadline`
     /// passed first. Nothing new may be put in meanwhile.
     pub fn drain(&self, deadline: Instant) -> bool {

@@ -30,8 +30,8 @@ settings! {
         cache_ttl_seconds: u64 = 300, Whole(1..=86_400), "s", Restart;
 
         /// The memory of the process beyond which it drains, stores what it holds, and replaces itself by
-        /// a fresh copy. Counted as resident memory in MiB. NOT IN EFFECT YET: it is checked, and takes
-        /// effect with the watchdog, which comes later.
+        /// a fresh copy, as [watchdog] says. Counted as resident memory. Where the process's cgroup allows
+        /// less, nine tenths of that count instead.
         max_memory_mb: u64 = 2048, Whole(16..=1_048_576), "MiB", Restart;
 
         /// The largest batch at start, before anything was measured. Must not exceed batch_size_max. From there
@@ -378,6 +378,39 @@ settings! {
 
         /// How long one request may take.
         webhook_timeout_ms: u64 = 5000, Whole(10..=60_000), "ms", Restart;
+    }
+
+    /// The watchdog: it looks at memory and at every stage's progress, gives memory back, and has the process
+    /// drained and replaced by a fresh copy of itself where that is not enough.
+    watchdog: WatchdogSettings {
+        /// How often it looks.
+        interval_ms: u64 = 1000, Whole(10..=60_000), "ms", Restart;
+
+        /// The share of max_memory_mb beyond which the feature cache and sessions that are idle are dropped, and free
+        /// pages are given back to the system.
+        soft_share: f64 = 0.85, Fraction(0.1..=1.0), "of max_memory_mb", Restart;
+
+        /// How long a stage may get nothing done while work waits for it until that is an alert. Never less than
+        /// loading and running a model may take. A store that is away is no such thing: it is waited for.
+        stall_alert_s: u64 = 30, Whole(1..=86_400), "s", Restart;
+
+        /// How long until the process is replaced for it.
+        stall_restart_s: u64 = 120, Whole(1..=86_400), "s", Restart;
+
+        /// How long what is on its way may take to be stored before the process is replaced all the same. What is
+        /// left then is predicted again by the copy.
+        drain_deadline_ms: u64 = 5000, Whole(0..=600_000), "ms", Restart;
+
+        /// How often the process may replace itself within restarts_window_s. Beyond it, it ends with exit code 75,
+        /// for a service manager to decide. 0: it ends at once.
+        restarts_max: usize = 5, Whole(0..=1000), "restarts", Restart;
+
+        /// See restarts_max.
+        restarts_window_s: u64 = 600, Whole(1..=86_400), "s", Restart;
+
+        /// What a copy waits before it begins to work: nothing the first time within restarts_window_s, this the
+        /// second time, twice as long each further time, at most a minute.
+        restart_pause_ms: u64 = 1000, Whole(0..=60_000), "ms", Restart;
     }
 
     /// The log.

@@ -85,10 +85,10 @@ impl Health {
         let catalogue = self.models.catalogue();
         let refused = catalogue.problems().iter();
         let store = topology.store();
-        let (memory_mb, _) = self.probe.look();
+        let usage = self.probe.look();
         let memory = Usage {
             subject: "max_memory_mb".to_owned(),
-            used: memory_mb,
+            used: usage.memory_mb,
             limit: settings.max_memory_mb as f64,
         };
         Observation {

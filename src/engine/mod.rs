@@ -9,9 +9,10 @@ mod reporter;
 mod snapshot;
 mod stop;
 mod tuning;
+mod watch;
 
 use crate::config::Settings;
-use crate::control::Controller;
+use crate::control::{Controller, Watchdog};
 use crate::domain::{Bar, Origin, Outcome, SeriesKey, SymbolError, Timeframe};
 use crate::observe::ProcessProbe;
 use crate::persist::Subscription;
@@ -60,7 +61,7 @@ pub enum EngineError {
     #[error("{0}")]
     Alerts(String),
     /// The system gives no more threads.
-    #[error("no thread for what is reported ({0}): raise the thread limit")]
+    #[error("no thread for the watchdog, or for what is reported ({0}): raise the thread limit")]
     Thread(std::io::Error),
     /// It was stopped before.
     #[error("the engine has stopped: it takes no more bars")]
@@ -124,7 +125,9 @@ pub struct Engine {
     reporter: Mutex<Option<Reporter>>,
     intake: Arc<Intake>,
     gate: Gate,
-    process: ProcessProbe,
+    process: Arc<ProcessProbe>,
+    /// Ends with the engine's stop.
+    watchdog: Mutex<Option<Watchdog>>,
     started: Instant,
     source: Mutex<Option<SourceThread>>,
     /// Dropped when the store is not to be waited for any longer.
@@ -185,6 +188,12 @@ impl Engine {
             let wall_ms = || crate::domain::Timestamp::now().as_millis();
             Keeper::start(Arc::clone(&models), interval, wall_ms, move || topology.follow_models())
         });
+        let process = Arc::new(ProcessProbe::default());
+        let watched = watch::Parts { topology: Arc::clone(&topology), pool: Arc::clone(&models.pool) };
+        let watchdog = watch::start(watched, &process, &models.alerts, &settings)?;
+        if source.is_none() {
+            intake.takes_bars();
+        }
         let controller = topology::control(&topology, &settings);
         let interval = Duration::from_secs(settings.log.performance_interval_s);
         let reporter = Reporter::start(Arc::clone(&topology), Arc::clone(&models.alerts), interval)?;
@@ -204,7 +213,8 @@ impl Engine {
             reporter: Mutex::new(Some(reporter)),
             intake,
             gate: Gate::default(),
-            process: ProcessProbe::default(),
+            process,
+            watchdog: Mutex::new(Some(watchdog)),
             started: Instant::now(),
             source: Mutex::new(source),
             patience: Mutex::new(Some(patience)),

@@ -51,6 +51,7 @@ impl Engine {
             return Ok(report.clone());
         }
         drop(self.keeper.lock().take());
+        drop(self.watchdog.lock().take());
         drop(self.health_thread.lock().take());
         self.controller.stop();
         let source = self.source.lock().take();
