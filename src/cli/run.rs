@@ -4,7 +4,7 @@ mod restart;
 
 use super::{CliError, settings::ConfigOptions, signals};
 use crate::config::{SetBy, Settings, SourceKind, StoreUrl};
-use crate::control::{Cause, systemd::Manager};
+use crate::control::{Cause, reexec, systemd::Manager};
 use crate::domain::pause_ms;
 use crate::engine::{Engine, Overrides};
 use crate::observe::log::{self, LogOptions};
@@ -12,6 +12,7 @@ use crate::serve::{ServeError, Server};
 use crate::store::{self, Store, Watermark};
 use crossbeam::channel::{Receiver, RecvTimeoutError, select};
 use std::io::Write as _;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,9 @@ const SAY_AGAIN: Duration = Duration::from_secs(10);
 
 /// The key of the address that HTTP is served at.
 const LISTEN: &str = "serve.listen";
+
+/// The name under which the socket of HTTP passes into the next image, and under which systemd hands it over.
+const HTTP_SOCKET: &str = "http";
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -102,6 +106,25 @@ pub(super) fn start_server(engine: &Arc<Engine>, by_default: bool) -> Result<Opt
     }
 }
 
+/// Serves on the socket that the image before, or systemd, handed over: whoever opened it chose its address. Where there is
+/// none a new one is opened. It is kept for the next image.
+fn start_kept_server(engine: &Arc<Engine>, by_default: bool) -> Result<Option<Server>, CliError> {
+    let handed = reexec::adopt(HTTP_SOCKET).filter(|_| !engine.settings().serve.listen.is_empty());
+    let server = match handed {
+        Some(socket) => {
+            let server = Server::start_on(engine, TcpListener::from(socket));
+            Some(server.map_err(|error| CliError::Failed(error.to_string()))?)
+        }
+        None => start_server(engine, by_default)?,
+    };
+    if let Some(listener) = server.as_ref().and_then(Server::listener)
+        && let Err(error) = reexec::keep(HTTP_SOCKET, &*listener)
+    {
+        tracing::warn!(%error, "the socket of HTTP will be opened anew when the process replaces itself");
+    }
+    Ok(server)
+}
+
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let stop = signals::stop_requests()?;
     let manager = Manager::of_environment();
@@ -116,7 +139,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let overrides =
         Overrides { models: Some(models), store: Some(store), watermarks, ..Overrides::default() };
     let engine = Arc::new(Engine::start_with(settings, overrides)?);
-    let server = start_server(&engine, listens_by_default)?;
+    let mut server = start_kept_server(&engine, listens_by_default)?;
     let models = engine.catalogue().models().len();
     tracing::info!(models, version = env!("CARGO_PKG_VERSION"), "started");
     if let Some(server) = &server {
@@ -130,7 +153,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
             engine.stop()?
         }
         // Comes back only where it is not to be replaced, or cannot be.
-        End::Restart(cause) => restart::replace(&engine, &cause, (&stop, &manager), &mut log)?,
+        End::Restart(cause) => {
+            restart::replace((&engine, server.take()), &cause, (&stop, &manager), &mut log)?
+        }
     };
     // Until then it is said what stops, and what comes out of it.
     drop(server);

@@ -1,7 +1,10 @@
 //! THE table: every key of the configuration, once, in the order in which a bar travels.
 //!
 //! A row reads `name: type = default, allowed, unit, Live or Restart;` under its documentation, which goes
-//! into the reference file word by word. A new key is a new row here and nothing anywhere else.
+//! into the reference file word by word. A new key is a new row here and nothing anywhere else. The table goes on in
+//! [`process`], with the process itself.
+
+mod process;
 
 use super::choice::{GAPS, STABILITY};
 use super::table::{Allowed, Change, Field, Key, Section, settings};
@@ -12,10 +15,11 @@ use Allowed::{
     Bool, Fraction, Hosts, Hours, HttpUrlOrEmpty, Lanes, Listen, OneOf, PathOrEmpty, PostgresOrEmpty,
     SqlName, Store, Tables, Whole,
 };
+use process::with_process_keys;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-settings! {
+with_process_keys! {
     /// The checked configuration, one field a key. What a key means stands at its field.
     Settings {
         /// The time that a bar may take from its arrival to its stored prediction: a budget, not a cut-off.
@@ -378,56 +382,5 @@ settings! {
 
         /// How long one request may take.
         webhook_timeout_ms: u64 = 5000, Whole(10..=60_000), "ms", Restart;
-    }
-
-    /// The watchdog: it looks at memory and at every stage's progress, gives memory back, and has the process
-    /// drained and replaced by a fresh copy of itself where that is not enough.
-    watchdog: WatchdogSettings {
-        /// How often it looks.
-        interval_ms: u64 = 1000, Whole(10..=60_000), "ms", Restart;
-
-        /// The share of max_memory_mb beyond which the feature cache and sessions that are idle are dropped, and free
-        /// pages are given back to the system.
-        soft_share: f64 = 0.85, Fraction(0.1..=1.0), "of max_memory_mb", Restart;
-
-        /// How long a stage may get nothing done while work waits for it until that is an alert. Never less than
-        /// loading and running a model may take. A store that is away is no such thing: it is waited for.
-        stall_alert_s: u64 = 30, Whole(1..=86_400), "s", Restart;
-
-        /// How long until the process is replaced for it.
-        stall_restart_s: u64 = 120, Whole(1..=86_400), "s", Restart;
-
-        /// How long what is on its way may take to be stored before the process is replaced all the same. What is
-        /// left then is predicted again by the copy.
-        drain_deadline_ms: u64 = 5000, Whole(0..=600_000), "ms", Restart;
-
-        /// How often the process may replace itself within restarts_window_s. Beyond it, it ends with exit code 75,
-        /// for a service manager to decide. 0: it ends at once.
-        restarts_max: usize = 5, Whole(0..=1000), "restarts", Restart;
-
-        /// See restarts_max.
-        restarts_window_s: u64 = 600, Whole(1..=86_400), "s", Restart;
-
-        /// What a copy waits before it begins to work: nothing the first time within restarts_window_s, this the
-        /// second time, twice as long each further time, at most a minute.
-        restart_pause_ms: u64 = 1000, Whole(0..=60_000), "ms", Restart;
-    }
-
-    /// The log.
-    log: LogSettings {
-        /// The file the log goes to; its folder is made where it is missing. "": no file.
-        path: PathBuf = PathBuf::from("logs/infer_realtime.log"), PathOrEmpty, "", Restart;
-
-        /// How much is logged: this level and all that is graver.
-        level: LogLevel = LogLevel::Info, OneOf(LogLevel::WORDS), "", Restart;
-
-        /// The size at which the file is put aside and a new one begun.
-        file_size_max_mb: u64 = 64, Whole(1..=4096), "MiB", Restart;
-
-        /// How many files that were put aside are kept.
-        files_max: usize = 5, Whole(1..=1000), "files", Restart;
-
-        /// How often the performance of each symbol is logged and stored (table inference_metrics).
-        performance_interval_s: u64 = 60, Whole(1..=86_400), "s", Restart;
     }
 }

@@ -9,11 +9,10 @@ use super::table::{Key, Value};
 use super::{PostgresUrl, SourceKind, StoreUrl};
 
 /// The first of each pair must not exceed the second.
-const ORDERED: [(&str, &str); 4] = [
+const ORDERED: [(&str, &str); 3] = [
     ("workers_min", "workers_initial"),
     ("workers_initial", "workers_max"),
     ("batch_size_initial", "batch_size_max"),
-    ("watchdog.stall_alert_s", "watchdog.stall_restart_s"),
 ];
 /// What the sum of shares may exceed 1 by: decimal fractions are not exact in binary.
 const SHARE_ROUNDING: f64 = 1e-9;

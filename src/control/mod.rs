@@ -27,7 +27,7 @@ pub use batch::{BatchRules, BatchState};
 pub use decision::{Decision, DecisionSeen, DecisionWhy};
 pub use driver::{Controller, ControllerOptions, Plant};
 pub use policy::{Change, Rules, Sample, StageRules, State, decide};
-pub use verdict::{Cause, Limits, StageProgress};
+pub use verdict::{Cause, Limits, StageProgress, Standstill};
 pub use watchdog::{Watchdog, Watched};
 
 use crate::config::Settings;

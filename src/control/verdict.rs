@@ -18,9 +18,7 @@ pub struct Limits {
     pub memory_max_mb: f64,
     /// The share of that beyond which caches are shrunk, 0 to 1.
     pub soft_share: f64,
-    /// How long a stage with work waiting may make no progress before that is critical.
-    pub stall_alert: Duration,
-    /// How long until the process is replaced for it.
+    /// How long a stage with work may stand still until the process is replaced for it.
     pub stall_restart: Duration,
     /// How long after a shrinking the next one may follow.
     pub shrink_pause: Duration,
@@ -48,6 +46,15 @@ pub struct Sample<'a> {
     pub stages: &'a [StageProgress],
 }
 
+/// A stage that has work and gets nothing done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standstill {
+    /// Which one.
+    pub stage: &'static str,
+    /// For how long.
+    pub since: Duration,
+}
+
 /// Why a process is replaced.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Cause {
@@ -59,12 +66,7 @@ pub enum Cause {
         limit_mb: f64,
     },
     /// A stage gets nothing done.
-    Stalled {
-        /// Which one.
-        stage: &'static str,
-        /// For how long.
-        since: Duration,
-    },
+    Stalled(Standstill),
 }
 
 impl Cause {
@@ -72,7 +74,7 @@ impl Cause {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Memory { .. } => "memory",
-            Self::Stalled { .. } => "stalled",
+            Self::Stalled(_) => "stalled",
         }
     }
 }
@@ -86,7 +88,7 @@ impl fmt::Display for Cause {
                     "{resident_mb:.0} MiB of memory in use, {limit_mb:.0} allowed (max_memory_mb, or the cgroup's)"
                 )
             }
-            Self::Stalled { stage, since } => {
+            Self::Stalled(Standstill { stage, since }) => {
                 write!(
                     f,
                     "the {stage} stage got nothing done for {:.1} s although work waits",
@@ -109,13 +111,6 @@ pub enum Verdict {
         /// The soft limit, in MiB.
         soft_mb: f64,
     },
-    /// Tell somebody: a stage stands still.
-    Critical {
-        /// Which one.
-        stage: &'static str,
-        /// For how long.
-        since: Duration,
-    },
     /// Replace the process.
     Restart(Cause),
 }
@@ -125,6 +120,7 @@ pub enum Verdict {
 pub struct Watch {
     /// For each stage: its beats, and since when it has been the last one with work without getting on.
     stages: Vec<(u64, Option<Duration>)>,
+    standstill: Option<Standstill>,
     /// When memory was last given back, and how many pauses to leave until the next time.
     shrunk: Option<(Duration, u32)>,
 }
@@ -145,13 +141,15 @@ impl Watch {
         if resident_mb > limit_mb {
             return Verdict::Restart(Cause::Memory { resident_mb, limit_mb });
         }
-        match self.stalled(sample.stages, now) {
-            Some((stage, since)) if since >= limits.stall_restart => {
-                Verdict::Restart(Cause::Stalled { stage, since })
-            }
-            Some((stage, since)) if since >= limits.stall_alert => Verdict::Critical { stage, since },
+        match self.standstill {
+            Some(still) if still.since >= limits.stall_restart => Verdict::Restart(Cause::Stalled(still)),
             _ => Verdict::Fine,
         }
+    }
+
+    /// The stage that stood still when it was last judged, and for how long by then.
+    pub fn standstill(&self) -> Option<Standstill> {
+        self.standstill
     }
 
     /// Notes what a shrinking at `now` did: one that does not help is not tried again so soon.
@@ -171,15 +169,10 @@ impl Watch {
             let since = seen.1.filter(|_| !got_on).unwrap_or(now);
             *seen = (stage.beats, (Some(index) == last).then_some(since));
         }
-    }
-
-    /// The stage that has work and has stood still for longest, and for how long.
-    fn stalled(&self, stages: &[StageProgress], now: Duration) -> Option<(&'static str, Duration)> {
-        let still = stages
-            .iter()
-            .zip(&self.stages)
-            .filter_map(|(stage, (_, since))| Some((stage.name, now.saturating_sub((*since)?))));
-        still.max_by_key(|(_, since)| *since).filter(|(_, since)| !since.is_zero())
+        self.standstill = last.and_then(|last| {
+            let since = now.saturating_sub(self.stages[last].1?);
+            (!since.is_zero()).then_some(Standstill { stage: stages[last].name, since })
+        });
     }
 }
 
@@ -190,7 +183,6 @@ mod tests {
     const LIMITS: Limits = Limits {
         memory_max_mb: 1000.0,
         soft_share: 0.8,
-        stall_alert: Duration::from_secs(10),
         stall_restart: Duration::from_secs(30),
         shrink_pause: Duration::from_secs(60),
     };
@@ -200,9 +192,8 @@ mod tests {
         match verdict {
             Verdict::Fine => "fine".into(),
             Verdict::Shrink { soft_mb, .. } => format!("shrink>{soft_mb}"),
-            Verdict::Critical { stage, since } => format!("critical {stage} {}", since.as_secs()),
             Verdict::Restart(Cause::Memory { limit_mb, .. }) => format!("restart>{limit_mb}"),
-            Verdict::Restart(Cause::Stalled { stage, since }) => {
+            Verdict::Restart(Cause::Stalled(Standstill { stage, since })) => {
                 format!("restart {stage} {}", since.as_secs())
             }
         }
@@ -247,28 +238,27 @@ mod tests {
 
     #[test]
     fn stalls_as_a_table() {
-        // Seconds, (depth, beats) of three stages in flow order, the verdict.
+        // Seconds, (depth, beats) of three stages in flow order, who stands still and for how long.
         let steps = [
-            (0, [(5, 0), (0, 0), (0, 0)], "fine"),
-            (9, [(5, 0), (0, 0), (0, 0)], "fine"),
-            (10, [(5, 0), (0, 0), (0, 0)], "critical a 10"),
-            (29, [(9, 0), (0, 0), (0, 0)], "critical a 29"),
-            (30, [(9, 0), (0, 0), (0, 0)], "restart a 30"),
+            (0, [(5, 0), (0, 0), (0, 0)], ""),
+            (10, [(5, 0), (0, 0), (0, 0)], "a 10"),
+            (29, [(9, 0), (0, 0), (0, 0)], "a 29"),
+            (30, [(9, 0), (0, 0), (0, 0)], "a 30, restart a 30"),
             // It moves: all is well.
-            (31, [(9, 1), (0, 0), (0, 0)], "fine"),
+            (31, [(9, 1), (0, 0), (0, 0)], ""),
             // Nothing waits: standing still is right.
-            (99, [(0, 1), (0, 0), (0, 0)], "fine"),
-            (200, [(1, 1), (0, 0), (0, 0)], "fine"),
+            (99, [(0, 1), (0, 0), (0, 0)], ""),
+            (200, [(1, 1), (0, 0), (0, 0)], ""),
             // The first waits for the last, which gets on: nobody is at fault, however long the first stands.
-            (215, [(9, 1), (9, 0), (1, 1)], "fine"),
-            (224, [(9, 1), (9, 0), (1, 2)], "fine"),
-            (240, [(9, 1), (9, 0), (1, 3)], "fine"),
+            (215, [(9, 1), (9, 0), (1, 1)], ""),
+            (224, [(9, 1), (9, 0), (1, 2)], ""),
+            (240, [(9, 1), (9, 0), (1, 3)], ""),
             // The last stands still, and it is not said of those that wait for it.
-            (250, [(9, 1), (9, 0), (1, 3)], "critical c 10"),
+            (250, [(9, 1), (9, 0), (1, 3)], "c 10"),
             // It is done with its own: now it is seen whether the one before it only waited.
-            (251, [(9, 1), (9, 0), (0, 4)], "fine"),
-            (261, [(9, 1), (9, 0), (0, 4)], "critical b 10"),
-            (262, [(9, 1), (9, 1), (0, 4)], "fine"),
+            (251, [(9, 1), (9, 0), (0, 4)], ""),
+            (261, [(9, 1), (9, 0), (0, 4)], "b 10"),
+            (262, [(9, 1), (9, 1), (0, 4)], ""),
         ];
         let mut watch = Watch::default();
         for (at, stages, expected) in steps {
@@ -278,7 +268,11 @@ mod tests {
                 .map(|(name, (depth, beats))| StageProgress { name, depth, beats })
                 .collect();
             let sample = Sample { resident_mb: 1.0, cgroup_max_mb: None, stages: &stages };
-            assert_eq!(word(&watch.judge(&sample, &LIMITS, Duration::from_secs(at))), expected, "at {at} s");
+            let verdict = watch.judge(&sample, &LIMITS, Duration::from_secs(at));
+            let still = watch.standstill().map(|still| format!("{} {}", still.stage, still.since.as_secs()));
+            let restart = (verdict != Verdict::Fine).then(|| word(&verdict));
+            let seen: Vec<String> = still.into_iter().chain(restart).collect();
+            assert_eq!(seen.join(", "), expected, "at {at} s");
         }
     }
 
@@ -297,7 +291,7 @@ mod tests {
         };
         assert_eq!(at(1.0, 0), "fine");
         assert_eq!(at(900.0, 20), "shrink>800");
-        assert_eq!(at(900.0, 21), "critical a 21");
+        assert_eq!(at(900.0, 21), "fine");
         assert_eq!(at(1100.0, 40), "restart>1000");
         assert_eq!(at(900.0, 41), "restart a 41");
     }

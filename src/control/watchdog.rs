@@ -5,13 +5,13 @@
 
 mod trim;
 
-use super::verdict::{Cause, Limits, Sample, StageProgress, Verdict, Watch};
+use super::verdict::{Cause, Limits, Sample, StageProgress, Standstill, Verdict, Watch};
 use crate::alert::{Alerts, Severity};
 use crate::observe::ProcessProbe;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -24,11 +24,10 @@ pub trait Watched: Send + Sync {
     fn shrink(&self) -> String;
 }
 
-/// The thread that watches; ends when it is dropped.
+/// The thread that watches; it ends when it is told to, or this is dropped.
 pub struct Watchdog {
     shared: Arc<Shared>,
-    stop: Option<Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<(Sender<()>, JoinHandle<()>)>>,
 }
 
 struct Shared {
@@ -37,7 +36,7 @@ struct Shared {
     begin: Instant,
     /// When it last looked, in ms since `begin`.
     looked_ms: AtomicU64,
-    critical: AtomicBool,
+    standstill: Mutex<Option<Standstill>>,
     wanted: (Sender<Cause>, Receiver<Cause>),
 }
 
@@ -58,16 +57,15 @@ impl Watchdog {
             alerts,
             begin: Instant::now(),
             looked_ms: AtomicU64::new(0),
-            critical: AtomicBool::new(false),
+            standstill: Mutex::new(None),
             wanted: bounded(1),
         });
         let (stop, stopped) = bounded(0);
-        let watching =
-            Watching { shared: Arc::clone(&shared), watched, process, watch: Watch::default(), told: None };
+        let watching = Watching { shared: Arc::clone(&shared), watched, process, watch: Watch::default() };
         let thread = std::thread::Builder::new()
             .name("vela-watchdog".into())
             .spawn(move || watching.run(interval, &stopped))?;
-        Ok(Self { shared, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { shared, thread: Mutex::new(Some((stop, thread))) })
     }
 
     /// Gets the reason, once, when the process should be replaced: see [`super::reexec`].
@@ -75,26 +73,36 @@ impl Watchdog {
         self.shared.wanted.1.clone()
     }
 
-    /// Whether every stage gets on, and the watchdog itself looked within `patience`.
+    /// The stage that stands still, if any: the last, as data flows, that has work and gets nothing done.
+    pub fn standstill(&self) -> Option<Standstill> {
+        *self.shared.standstill.lock()
+    }
+
+    /// Whether no stage has stood still for half as long as it may, and the watchdog itself looked within `patience`.
     pub fn is_well(&self, patience: Duration) -> bool {
         let looked = Duration::from_millis(self.shared.looked_ms.load(Ordering::Relaxed));
         let silent = self.shared.begin.elapsed().saturating_sub(looked);
-        !self.shared.critical.load(Ordering::Relaxed) && silent <= patience
+        let half = self.shared.limits.lock().stall_restart / 2;
+        silent <= patience && self.standstill().is_none_or(|still| still.since < half)
     }
 
     /// Changes what holds, from the next look on.
     pub fn set_limits(&self, limits: Limits) {
         *self.shared.limits.lock() = limits;
     }
+
+    /// Ends it.
+    pub fn stop(&self) {
+        let Some((stop, thread)) = self.thread.lock().take() else { return };
+        drop(stop);
+        // It panics for defects only; the log has the message.
+        let _ = thread.join();
+    }
 }
 
 impl Drop for Watchdog {
     fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // It panics for defects only; the log has the message.
-            let _ = thread.join();
-        }
+        self.stop();
     }
 }
 
@@ -103,8 +111,6 @@ struct Watching {
     watched: Arc<dyn Watched>,
     process: Arc<ProcessProbe>,
     watch: Watch,
-    /// The stage whose standing still was alerted.
-    told: Option<&'static str>,
 }
 
 impl Watching {
@@ -125,32 +131,15 @@ impl Watching {
         };
         let limits = *self.shared.limits.lock();
         let verdict = self.watch.judge(&sample, &limits, self.shared.begin.elapsed());
-        if let (Verdict::Fine, Some(stage)) = (&verdict, self.told) {
-            self.told = None;
-            self.shared.critical.store(false, Ordering::Relaxed);
-            self.shared.alerts.raise(Severity::Info, "stage_moves", stage, "it gets on again".into());
-        }
+        *self.shared.standstill.lock() = self.watch.standstill();
         match verdict {
             Verdict::Fine => {}
             Verdict::Shrink { resident_mb, soft_mb } => self.shrink(resident_mb, soft_mb),
-            Verdict::Critical { stage, since } => {
-                self.shared.critical.store(true, Ordering::Relaxed);
-                if self.told != Some(stage) {
-                    self.told = Some(stage);
-                    let detail = format!(
-                        "it got nothing done for {:.1} s although work waits; the process is replaced after {:.1} s",
-                        since.as_secs_f64(),
-                        limits.stall_restart.as_secs_f64()
-                    );
-                    self.shared.alerts.raise(Severity::Error, "stage_stalled", stage, detail);
-                }
-            }
             Verdict::Restart(cause) => {
                 let subject = match &cause {
-                    Cause::Stalled { stage, .. } => stage,
+                    Cause::Stalled(still) => still.stage,
                     Cause::Memory { .. } => "memory",
                 };
-                self.shared.critical.store(matches!(cause, Cause::Stalled { .. }), Ordering::Relaxed);
                 let detail = cause.to_string();
                 // Full: it was said before, and whoever listens is about it.
                 if self.shared.wanted.0.try_send(cause).is_ok() {

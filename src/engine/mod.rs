@@ -127,7 +127,7 @@ pub struct Engine {
     gate: Gate,
     process: Arc<ProcessProbe>,
     /// Ends with the engine's stop.
-    watchdog: Mutex<Option<Watchdog>>,
+    watchdog: Arc<Watchdog>,
     started: Instant,
     source: Mutex<Option<SourceThread>>,
     /// Dropped when the store is not to be waited for any longer.
@@ -198,7 +198,7 @@ impl Engine {
         let interval = Duration::from_secs(settings.log.performance_interval_s);
         let reporter = Reporter::start(Arc::clone(&topology), Arc::clone(&models.alerts), interval)?;
         let settings = Arc::new(ArcSwap::from_pointee(settings));
-        let health = Arc::new(Health::new(&settings, &topology, &models));
+        let health = Arc::new(Health::new(&settings, &topology, &models, (&watchdog, &process)));
         health.webhook.follow(&settings.load().alert).map_err(EngineError::Alerts)?;
         let health_thread = HealthThread::start(Arc::clone(&health));
         let source = source.map(|source| SourceThread::start(source, Arc::clone(&intake)));
@@ -214,7 +214,7 @@ impl Engine {
             intake,
             gate: Gate::default(),
             process,
-            watchdog: Mutex::new(Some(watchdog)),
+            watchdog,
             started: Instant::now(),
             source: Mutex::new(source),
             patience: Mutex::new(Some(patience)),

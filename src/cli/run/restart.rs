@@ -10,6 +10,7 @@ use crate::control::systemd::Manager;
 use crate::domain::Timestamp;
 use crate::engine::{Engine, StopReport};
 use crate::observe::log::LogGuard;
+use crate::serve::Server;
 use crossbeam::channel::{RecvTimeoutError, bounded};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -58,10 +59,10 @@ pub(super) fn begin(stop: &StopRequests, manager: &Manager) -> Result<(), CliErr
     Ok(())
 }
 
-/// Stops the engine and replaces the process. Comes back where it must not or cannot be replaced: `Ok` with what
+/// Stops engine and server, and replaces the process. Comes back where it must not or cannot be replaced: `Ok` with what
 /// the stop came to where a stop was asked for meanwhile.
 pub(super) fn replace(
-    engine: &Arc<Engine>,
+    (engine, server): (&Arc<Engine>, Option<Server>),
     cause: &Cause,
     (stop, manager): (&StopRequests, &Manager),
     log: &mut Option<LogGuard>,
@@ -78,7 +79,7 @@ pub(super) fn replace(
     manager.extend(Duration::from_millis(settings.watchdog.drain_deadline_ms) + pause + SAY_SO * 30);
     let mut restart = Restart::now(cause, pause);
     let begin = Instant::now();
-    let drained = drained(engine, Duration::from_millis(settings.watchdog.drain_deadline_ms))?;
+    let drained = drained((engine, server), Duration::from_millis(settings.watchdog.drain_deadline_ms))?;
     let (left, what) = match &drained {
         Some(report) => (report.undrained as u64 + report.unsaved, "everything was drained"),
         None => (engine.in_flight() as u64, "the drain is not waited for any longer"),
@@ -104,14 +105,20 @@ pub(super) fn replace(
     Err(CliError::GaveUp(format!("{cause}. The process cannot replace itself: {error}")))
 }
 
-/// Stops the engine on a thread of its own, so that a stage that never ends cannot hold this one up; `None` where
+/// Stops engine and server on a thread of its own, so that a stage that never ends cannot hold this one up; `None` where
 /// it took longer than `deadline`.
-fn drained(engine: &Arc<Engine>, deadline: Duration) -> Result<Option<StopReport>, CliError> {
+fn drained(
+    (engine, server): (&Arc<Engine>, Option<Server>),
+    deadline: Duration,
+) -> Result<Option<StopReport>, CliError> {
     let (done, drained) = bounded(1);
     let engine = Arc::clone(engine);
     let drain = move || {
+        let report = engine.stop();
+        // Last, so that until then it is said what happens; whoever connects from now on waits for the next image.
+        drop(server);
         // Nobody waits any more where the deadline has passed.
-        let _ = done.send(engine.stop());
+        let _ = done.send(report);
     };
     std::thread::Builder::new()
         .name("vela-end".into())
