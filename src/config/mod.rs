@@ -15,6 +15,7 @@ mod change;
 mod choice;
 mod keys;
 mod load;
+mod patch;
 mod problem;
 mod read;
 mod render;

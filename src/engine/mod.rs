@@ -57,6 +57,9 @@ pub enum EngineError {
     /// What was handed in has a symbol that cannot be taken.
     #[error("{0}")]
     Symbol(#[from] SymbolError),
+    /// A change that the running system does not take up.
+    #[error("{0}: takes effect at the next start only: change the configuration file, and start again")]
+    NeedsRestart(String),
     /// Alerts cannot be sent as configured.
     #[error("{0}")]
     Alerts(String),

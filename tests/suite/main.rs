@@ -29,6 +29,7 @@ mod postgres_store;
 mod reports;
 mod secrets;
 mod serve_api;
+mod serve_config;
 mod serve_http;
 mod serve_stream;
 mod serve_support;
