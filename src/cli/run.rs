@@ -2,7 +2,7 @@
 
 mod restart;
 
-use super::{CliError, settings::ConfigOptions, signals};
+use super::{CliError, reload::Reload, settings::ConfigOptions, signals};
 use crate::config::{SetBy, Settings, SourceKind, StoreUrl};
 use crate::control::{Cause, reexec, systemd::Manager};
 use crate::domain::pause_ms;
@@ -128,6 +128,7 @@ fn start_kept_server(engine: &Arc<Engine>, by_default: bool) -> Result<Option<Se
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let stop = signals::stop_requests()?;
     let manager = Manager::of_environment();
+    let mut reload = Reload::new(&arguments.options)?;
     let loaded = arguments.options.load()?;
     let listens_by_default = loaded.origins.get(LISTEN) == Some(&SetBy::Default);
     let settings = loaded.settings;
@@ -147,7 +148,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     }
     say(format_args!("vela runs with {models} models; Ctrl-C or SIGTERM stops it cleanly"));
     manager.ready(&format!("{models} models"));
-    let report = match serve(&engine, &stop.receiver, &manager) {
+    let report = match serve((&engine, &mut reload), &stop.receiver, &manager) {
         End::Stop => {
             manager.stopping("storing what is on its way");
             engine.stop()?
@@ -177,13 +178,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
 }
 
 /// Looks after the engine until the service ends.
-fn serve(engine: &Engine, stop: &Receiver<()>, manager: &Manager) -> End {
-    let interval = Duration::from_secs(engine.settings().log.performance_interval_s);
+fn serve((engine, reload): (&Engine, &mut Reload), stop: &Receiver<()>, manager: &Manager) -> End {
     let has_source = engine.settings().source.kind != SourceKind::None;
     let wanted = engine.restart_wanted();
     // Half of what a manager waits for, as it asks for.
     let tick = manager.patience().map_or(TICK, |patience| (patience / 2).min(TICK));
-    let mut next_report = Instant::now() + interval;
+    let mut last_report = Instant::now();
     loop {
         select! {
             recv(stop) -> _ => return End::Stop,
@@ -197,8 +197,10 @@ fn serve(engine: &Engine, stop: &Receiver<()>, manager: &Manager) -> End {
             // A source that follows never ends by itself, but by an error.
             return End::Stop;
         }
-        if Instant::now() >= next_report {
-            next_report += interval;
+        reload.look(engine);
+        let interval = Duration::from_secs(engine.settings().log.performance_interval_s);
+        if last_report.elapsed() >= interval {
+            last_report += interval;
             log_performance(engine);
             manager.status(&format!("{} bars, {} predictions and reasons", engine.bars(), engine.outcomes()));
         }

@@ -43,7 +43,7 @@ macro_rules! with_process_keys {
                 path: PathBuf = PathBuf::from("logs/infer_realtime.log"), PathOrEmpty, "", Restart;
 
                 /// How much is logged: this level and all that is graver.
-                level: LogLevel = LogLevel::Info, OneOf(LogLevel::WORDS), "", Restart;
+                level: LogLevel = LogLevel::Info, OneOf(LogLevel::WORDS), "", Live;
 
                 /// The size at which the file is put aside and a new one begun.
                 file_size_max_mb: u64 = 64, Whole(1..=4096), "MiB", Restart;
@@ -52,7 +52,7 @@ macro_rules! with_process_keys {
                 files_max: usize = 5, Whole(1..=1000), "files", Restart;
 
                 /// How often the performance of each symbol is logged and stored (table inference_metrics).
-                performance_interval_s: u64 = 60, Whole(1..=86_400), "s", Restart;
+                performance_interval_s: u64 = 60, Whole(1..=86_400), "s", Live;
             }
         }
     };

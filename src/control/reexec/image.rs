@@ -23,6 +23,7 @@ pub fn replace(restart: Restart, budget: &Budget) -> io::Error {
     match prepare(restart, budget) {
         Ok(mut command) => {
             system::unblock_signals();
+            system::ignore_hang_up();
             command.exec()
         }
         Err(error) => error,

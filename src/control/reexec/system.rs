@@ -59,6 +59,13 @@ pub(super) fn unblock_signals() {
     }
 }
 
+/// Has SIGHUP do nothing until the next image listens to it: it asks for the configuration to be read, which a start
+/// does anyway, and would end a process that does not know of it.
+pub(super) fn ignore_hang_up() {
+    // SAFETY: it takes no pointer; what the signal was handled by so far is part of what is about to be replaced.
+    unsafe { libc::signal(libc::SIGHUP, libc::SIG_IGN) };
+}
+
 /// The system's monotonic clock, in µs: it goes on across a replacement, and is what systemd counts in.
 pub(in crate::control) fn monotonic_us() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
