@@ -36,7 +36,7 @@ with_process_keys! {
         /// The memory of the process beyond which it drains, stores what it holds, and replaces itself by
         /// a fresh copy, as [watchdog] says. Counted as resident memory. Where the process's cgroup allows
         /// less, nine tenths of that count instead.
-        max_memory_mb: u64 = 2048, Whole(16..=1_048_576), "MiB", Restart;
+        max_memory_mb: u64 = 2048, Whole(16..=1_048_576), "MiB", Live;
 
         /// The largest batch at start, before anything was measured. Must not exceed batch_size_max. From there
         /// each model's limit follows what its runs cost.
