@@ -290,7 +290,7 @@ settings! {
         statement_timeout_ms: u64 = 10_000, Whole(0..=3_600_000), "ms", Restart;
     }
 
-    /// HTTP: the API, metrics, the stream of predictions.
+    /// HTTP: the API, metrics, the Open Inference Protocol, the stream of predictions.
     serve: ServeSettings {
         /// Where `vela run` and `vela demo` listen; "": nowhere. Any address but 127.0.0.1 needs a token.
         listen: String = "127.0.0.1:8080".to_owned(), Listen, "", Restart;
@@ -336,6 +336,10 @@ settings! {
 
         /// How often the stream says that it is alive, and how much a client missed.
         stream_heartbeat_s: u64 = 15, Whole(1..=3600), "s", Restart;
+
+        /// The most sessions that inference by callers (/v2) loads. They are its own: they take nothing of
+        /// model_pool_size, and no bar ever waits for them.
+        sessions_max: usize = 16, Whole(1..=10_000), "sessions", Restart;
     }
 
     /// Who is told when something is wrong: the log, the store, and a webhook. An alert is raised once, repeated

@@ -134,6 +134,7 @@ fn nothing_set_gives_the_documented_defaults() {
         ("serve.recent_max", 20_000),
         ("serve.stream_queue_max", 4096),
         ("serve.stream_heartbeat_s", 15),
+        ("serve.sessions_max", 16),
         ("log.file_size_max_mb", 64),
         ("alert.repeat_after_s", 300),
         ("alert.webhook_timeout_ms", 5000),
