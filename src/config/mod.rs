@@ -11,9 +11,11 @@
 
 mod table;
 
+mod change;
 mod choice;
 mod keys;
 mod load;
+mod patch;
 mod problem;
 mod read;
 mod render;
@@ -22,6 +24,7 @@ mod secret;
 mod tables;
 mod watch;
 
+pub use change::Reconfigured;
 pub use choice::{CatchUp, LogLevel, PostgresUrl, SourceKind, StoreUrl};
 pub use keys::{
     AlertSettings, DatabaseSettings, FeatureSettings, IngestSettings, KEYS, LogSettings, ModelsSettings,
