@@ -337,8 +337,7 @@ settings! {
         /// How often the stream says that it is alive, and how much a client missed.
         stream_heartbeat_s: u64 = 15, Whole(1..=3600), "s", Restart;
 
-        /// The most sessions that inference by callers (/v2) loads. They are its own: they take nothing of
-        /// model_pool_size, and no bar ever waits for them.
+        /// The most sessions for inference by callers (/v2), besides model_pool_size: no bar waits for them.
         sessions_max: usize = 16, Whole(1..=10_000), "sessions", Restart;
     }
 

@@ -83,7 +83,7 @@ impl Inference {
     pub fn new(models: Arc<Models>, sessions_max: usize) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let slots = Arc::new(Slots::new((2 * cores).clamp(2, 16).min(sessions_max)));
-        let limits = PoolLimits { sessions_max, ..*models.pool.limits() };
+        let limits = PoolLimits { sessions_max, ..models.pool.limits() };
         let pool = Pool::new(models.pool.runtime(), slots, limits);
         Self { models, pool, places: Mutex::default(), unloaded: Mutex::default() }
     }
