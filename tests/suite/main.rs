@@ -27,6 +27,7 @@ mod postgres_faults;
 mod postgres_load;
 mod postgres_source;
 mod postgres_store;
+mod reexec;
 mod reports;
 mod secrets;
 mod serve_api;
