@@ -6,7 +6,7 @@
 use super::choice::{GAPS, STABILITY};
 use super::table::{Allowed, Change, Field, Key, Section, settings};
 use super::watch::{Rules, default_rules};
-use super::{BarTable, CatchUp, LogLevel, PostgresUrl, SourceKind, StoreUrl};
+use super::{BarTable, CatchUp, LogLevel, PostgresUrl, SourceKind, Stale, StoreUrl};
 use crate::domain::{GapPolicy, Lane, MarketHours, Stability};
 use Allowed::{
     Bool, Fraction, Hosts, Hours, HttpUrlOrEmpty, Lanes, Listen, OneOf, PathOrEmpty, PostgresOrEmpty,
@@ -156,6 +156,12 @@ settings! {
 
         /// How many of its newest bars a symbol's traded volume (close * volume) is summed over.
         window_bars: usize = 60, Whole(1..=100_000), "bars", Restart;
+
+        /// What becomes of a live bar whose prediction still waits when a newer bar of its series comes. "predict":
+        /// all are predicted, in order; what cannot keep up pushes back to the source. "supersede": only the newest
+        /// is, in the place of the older one, which is recorded with the reason superseded; features see both. Not
+        /// in a replay.
+        stale: Stale = Stale::Predict, OneOf(Stale::WORDS), "", Restart;
 
         /// Symbols whose rank is fixed, whatever they trade, such as { BTCUSDT = "high", DOGEUSDT = "low" }.
         /// In the environment and with --set it is written BTCUSDT=high,DOGEUSDT=low; what is set there

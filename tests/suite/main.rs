@@ -25,6 +25,7 @@ mod postgres_faults;
 mod postgres_load;
 mod postgres_source;
 mod postgres_store;
+mod priority;
 mod reports;
 mod secrets;
 mod serve_api;
