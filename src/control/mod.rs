@@ -13,15 +13,17 @@ mod budget;
 mod decision;
 mod driver;
 pub mod health;
-mod peaks;
+mod memory;
 mod policy;
 mod rules;
+mod sample;
 pub mod webhook;
 
 pub use batch::{BatchRules, BatchState};
 pub use decision::{Decision, DecisionSeen, DecisionWhy};
 pub use driver::{Controller, ControllerOptions, Plant};
-pub use policy::{Change, Rules, Sample, StageRules, State, decide};
+pub use policy::{Change, Rules, StageRules, State, decide};
+pub use sample::Sample;
 
 use crate::config::Settings;
 
