@@ -16,6 +16,7 @@
 
 mod control;
 mod line;
+mod live;
 mod routes;
 mod rows;
 
@@ -25,12 +26,12 @@ use crate::domain::{
     AlertEvent, Ask, Incoming, Lane, Origin, Outcome, SeriesId, SeriesKey, SymbolPerformance, Timestamp,
 };
 use crate::feature::{FeatureCache, FeatureRules, FeatureStage};
-use crate::ingest::{IngestKey, IngestStage, Ranking, RankingOptions};
+use crate::ingest::{IngestKey, IngestStage, Ranking};
 use crate::link::{Key, KeyOptions, LinkOptions, StageReading};
 use crate::persist::{Ledger, Outlets, PersistKey, PersistStage};
 use crate::predict::{Loading, Models, PredictStage};
 use crate::store::{Store, StoreError, StoreReading};
-pub use control::{control, place_of};
+pub use control::{control, control_options, place_of};
 use crossbeam::channel::Receiver;
 pub use line::{Asked, TopologyError};
 use line::{Control, Line, line};
@@ -101,12 +102,7 @@ impl Topology {
         let (ledger, outlets) =
             (Arc::new(Ledger::new(settings.max_latency_ms)), Arc::new(Outlets::default()));
         let cache = Arc::new(FeatureCache::new(settings.feature_cache_size, settings.cache_ttl_seconds));
-        let ranking = Arc::new(Ranking::new(RankingOptions {
-            high_share: settings.priority.high_share,
-            low_share: settings.priority.low_share,
-            window_bars: settings.priority.window_bars,
-            pinned: settings.priority.pinned.clone(),
-        }));
+        let ranking = Arc::new(Ranking::new(live::ranking(settings)));
         let workers_max = settings.workers_max;
         let options = |items_max, keys_max| LinkOptions { items_max, keys_max, workers_max };
 
@@ -143,7 +139,7 @@ impl Topology {
             STAGES[0],
             IngestStage {
                 ranking: Arc::clone(&ranking),
-                clock_skew_ms_max: refuse_future.then_some(skew_ms),
+                clock_skew_ms_max: refuse_future.then(|| skew_ms.into()),
                 revision_bars: settings.ingest.revision_bars,
                 clamp_ohlc: settings.ingest.clamp_ohlc,
             },

@@ -8,6 +8,7 @@ mod demo;
 mod features;
 mod models;
 mod predict;
+mod reload;
 mod replay;
 mod report;
 mod run;

@@ -1,6 +1,6 @@
 //! `vela run`: the service.
 
-use super::{CliError, settings::ConfigOptions, signals};
+use super::{CliError, reload::Reload, settings::ConfigOptions, signals};
 use crate::config::{SetBy, Settings, SourceKind, StoreUrl};
 use crate::domain::pause_ms;
 use crate::engine::{Engine, Overrides};
@@ -87,11 +87,11 @@ pub(super) fn start_server(engine: &Arc<Engine>, by_default: bool) -> Result<Opt
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let stop = signals::stop_requests()?;
+    let mut reload = Reload::new(&arguments.options)?;
     let loaded = arguments.options.load()?;
     let listens_by_default = loaded.origins.get(LISTEN) == Some(&SetBy::Default);
     let settings = loaded.settings;
     let _log = start_log(&settings)?;
-    let interval = Duration::from_secs(settings.log.performance_interval_s);
     let models = super::runtime::open_models(&settings)?;
     models.preload_some();
     let (store, watermarks) = open_store(&settings, &stop)?;
@@ -106,14 +106,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     }
     say(format_args!("vela runs with {models} models; Ctrl-C or SIGTERM stops it cleanly"));
     let has_source = engine.settings().source.kind != SourceKind::None;
-    let mut next_report = Instant::now() + interval;
+    let mut last_report = Instant::now();
     while let Err(RecvTimeoutError::Timeout) = stop.recv_timeout(TICK) {
         if has_source && engine.wait_source(Duration::ZERO) {
             // A source that follows never ends by itself, but by an error.
             break;
         }
-        if Instant::now() >= next_report {
-            next_report += interval;
+        reload.look(&engine);
+        let interval = Duration::from_secs(engine.settings().log.performance_interval_s);
+        if last_report.elapsed() >= interval {
+            last_report += interval;
             log_performance(&engine);
         }
     }

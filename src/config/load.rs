@@ -73,16 +73,24 @@ impl Settings {
             layers.variable(&name, &value);
         }
         for (name, value) in overrides {
-            layers.overridden(name, value);
+            layers.named(name, value, SetBy::Override);
         }
-        layers.problems.extend(rules::broken(&layers.settings, |key| {
-            (!layers.refused.contains(key)).then(|| layers.origins.get(key).unwrap_or(&SetBy::Default))
-        }));
-        if layers.problems.is_empty() {
-            Ok(Loaded { settings: layers.settings, origins: layers.origins })
-        } else {
-            Err(ConfigError { problems: layers.problems })
+        layers.checked()
+    }
+}
+
+impl Settings {
+    /// These settings with some keys changed (dotted key, text), checked whole.
+    ///
+    /// # Errors
+    /// With everything that is wrong with the changes; nothing has changed then.
+    pub fn with(&self, changes: &[(String, String)]) -> Result<Self, ConfigError> {
+        let mut layers = Layers::new();
+        layers.settings = self.clone();
+        for (name, value) in changes {
+            layers.named(name, value, SetBy::Program);
         }
+        Ok(layers.checked()?.settings)
     }
 }
 
@@ -117,6 +125,18 @@ impl Layers {
             origins: KEYS.iter().map(|key| (key.name, SetBy::Default)).collect(),
             problems: Vec::new(),
             refused: BTreeSet::new(),
+        }
+    }
+
+    /// What the layers come to, if nothing is wrong with them.
+    fn checked(mut self) -> Result<Loaded, ConfigError> {
+        self.problems.extend(rules::broken(&self.settings, |key| {
+            (!self.refused.contains(key)).then(|| self.origins.get(key).unwrap_or(&SetBy::Default))
+        }));
+        if self.problems.is_empty() {
+            Ok(Loaded { settings: self.settings, origins: self.origins })
+        } else {
+            Err(ConfigError { problems: self.problems })
         }
     }
 
@@ -258,12 +278,12 @@ impl Layers {
         });
     }
 
-    fn overridden(&mut self, name: &str, value: &str) {
+    fn named(&mut self, name: &str, value: &str, set_by: SetBy) {
         if let Some(key) = KEYS.iter().find(|key| key.name == name) {
-            return self.text(key, value, SetBy::Override);
+            return self.text(key, value, set_by);
         }
         self.problems.push(Problem {
-            set_by: Some(SetBy::Override),
+            set_by: Some(set_by),
             key: quoted("", name),
             value: quoted(name, value),
             detail: format!("unknown key; the closest known one is {}", closest_key(name)),

@@ -11,6 +11,7 @@
 
 mod table;
 
+mod change;
 mod choice;
 mod keys;
 mod load;
@@ -22,6 +23,7 @@ mod secret;
 mod tables;
 mod watch;
 
+pub use change::Reconfigured;
 pub use choice::{CatchUp, LogLevel, PostgresUrl, SourceKind, Stale, StoreUrl};
 pub use keys::{
     AlertSettings, DatabaseSettings, FeatureSettings, IngestSettings, KEYS, LogSettings, ModelsSettings,

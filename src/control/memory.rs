@@ -39,27 +39,28 @@ impl<const BUCKET_MS: u64> Peaks<BUCKET_MS> {
 /// How busy a stage was lately, to tell when a load that lasted has ended. A burst does not last, and is no such load.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Fall {
-    /// The newest last.
-    busy: [f64; Fall::LASTED + Fall::INTERVALS as usize],
+    /// Busy workers, and whether so many items say something; the newest last.
+    seen: [(f64, bool); Fall::LASTED + Fall::INTERVALS as usize],
 }
 
 impl Fall {
     /// So many intervals in a row were all less busy than any of those before.
-    pub(super) const INTERVALS: u64 = 3;
+    pub(super) const INTERVALS: u64 = 2;
     /// So many.
     const LASTED: usize = 10;
     /// By so much.
     const TO: f64 = 0.7;
 
-    /// Takes how many workers an interval kept busy in; whether the load has fallen.
-    pub(super) fn note(&mut self, busy: f64) -> bool {
-        self.busy.rotate_left(1);
-        if let Some(newest) = self.busy.last_mut() {
-            *newest = busy;
+    /// Takes an interval in; whether the load has fallen.
+    pub(super) fn note(&mut self, interval: &Sample) -> bool {
+        self.seen.rotate_left(1);
+        if let Some(newest) = self.seen.last_mut() {
+            *newest = (interval.busy(), interval.is_telling());
         }
-        let (before, now) = self.busy.split_at(Self::LASTED);
-        let least = before.iter().copied().fold(f64::MAX, f64::min);
-        now.iter().all(|busy| *busy < least * Self::TO)
+        let (before, now) = self.seen.split_at(Self::LASTED);
+        let lasted = before.iter().map(|(busy, telling)| if *telling { *busy } else { 0.0 });
+        let least = lasted.fold(f64::MAX, f64::min);
+        now.iter().all(|(busy, _)| *busy < least * Self::TO)
     }
 }
 
@@ -97,16 +98,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_load_that_lasted_has_fallen_when_three_intervals_say_so_and_a_burst_does_not() {
-        let falls = |busy: &mut dyn FnMut(usize) -> f64| {
+    fn a_load_that_lasted_has_fallen_when_two_intervals_say_so_and_a_burst_does_not() {
+        let falls = |items, busy: &dyn Fn(usize) -> u64| {
             let mut fall = Fall::default();
-            (0..40).filter(|n| fall.note(busy(*n))).collect::<Vec<usize>>()
+            let sample = |n| Sample { lasted_ns: 10, items, busy_ns: busy(n), ..Sample::default() };
+            (0..40).filter(|n| fall.note(&sample(*n))).collect::<Vec<usize>>()
         };
-        assert_eq!(falls(&mut |n| if n < 20 { 3.6 } else { 0.4 }), [22]);
-        assert!(falls(&mut |n| if n < 20 { 3.6 } else { 3.0 }).is_empty());
-        assert!(falls(&mut |n| if (10..19).contains(&n) { 4.0 } else { 0.1 }).is_empty());
-        assert!(falls(&mut |n| if n % 3 == 0 { 3.6 } else { 0.4 }).is_empty());
-        assert!(falls(&mut |_| 0.0).is_empty());
+        assert_eq!(falls(100, &|n| if n < 20 { 36 } else { 4 }), [21]);
+        assert!(falls(5, &|n| if n < 20 { 36 } else { 4 }).is_empty(), "too few to say so");
+        assert!(falls(100, &|n| if n < 20 { 36 } else { 30 }).is_empty());
+        assert!(falls(100, &|n| if (10..19).contains(&n) { 40 } else { 1 }).is_empty());
+        assert!(falls(100, &|n| if n % 3 == 0 { 36 } else { 4 }).is_empty());
+        assert!(falls(100, &|_| 0).is_empty());
     }
 
     #[test]

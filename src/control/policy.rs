@@ -4,8 +4,9 @@
 //!   ρ = 0.7 a wait is about twice the service time, at 0.9 nine times.
 //! - **Bursts.** Bars close together. A wait of `W` behind `c` workers is `W·c` of work that came at once: at least
 //!   `W·c / D` workers drain the largest of the last minutes within the `D` that a bar may wait here.
-//! - **Spare cores.** What the budget has left goes to the stages where items waited longer than half of what their
-//!   work takes: a thread that waits costs nothing, an item that waits is late.
+//! - **Spare cores.** A thread that waits costs nothing, an item that waits is late. What the budget has left goes to
+//!   the stages where more came at once than is done soon, and, where one item's work is long enough for the next to be
+//!   late, as far as few items find all workers busy: the load and twice its root (square-root staffing).
 //! - **Correction.** Where the 99th percentile of waits is above `D` all the same, one more.
 //! - **Fast up, slow down.** More at once; fewer only after several intervals that all needed fewer, and then as many
 //!   as the neediest of them. Fewer is judged at a lower ρ, so that a load between two widths does not flap.
@@ -33,9 +34,12 @@ const DOWN_AFTER: u64 = 8;
 const BLOCKED_SHARE: f64 = 0.2;
 /// How much of the largest load of the last minute counts where cores are shared.
 const LATELY: f64 = 0.6;
-/// Waits up to this share of an item's work, or up to this many ns, are none.
-const WAIT_OF_WORK: f64 = 0.5;
+/// Waits up to this many times an item's work, or up to this many ns, are no burst.
+const WAIT_OF_WORK: f64 = 4.0;
 const WAIT_NONE_NS: f64 = 1e6;
+/// Workers beyond the load in roots of it, for more and for fewer of them.
+const SPARE_UP: f64 = 2.0;
+const SPARE_DOWN: f64 = 2.5;
 /// No fewer workers while the 99th percentile of waits is above this share of what it may be.
 const COMFORTABLE: f64 = 0.25;
 
@@ -180,7 +184,7 @@ impl StageState {
             (self.low, self.pool) = (None, Pool::default());
             return wish;
         }
-        let fell = self.fall.note(seen.busy());
+        let fell = self.fall.note(seen);
         if fell {
             self.peaks = Peaks::default();
         }
@@ -203,7 +207,12 @@ impl StageState {
         let dwelt = self.changed_ms.is_none_or(|then| now_ms.saturating_sub(then) >= DWELL * interval_ms);
         let work = judged.busy_ns as f64 / judged.items.max(1) as f64;
         let noticed = (work * WAIT_OF_WORK).max(WAIT_NONE_NS).min(wait_max);
-        let welcome = ((peak / noticed).ceil() as usize).min(most);
+        let at_once = (peak / noticed).ceil() as usize;
+        let staffed = |roots: f64| match work < WAIT_NONE_NS {
+            true => 0,
+            false => (wish.load + roots * wish.load.sqrt()).ceil() as usize,
+        };
+        let (welcome, enough) = (at_once.max(staffed(SPARE_UP)).min(most), at_once.max(staffed(SPARE_DOWN)));
         if dwelt && judged.is_telling() {
             wish.welcome = welcome;
         }
@@ -213,7 +222,7 @@ impl StageState {
         }
         let with_room = (wish.load / BUSY_DOWN).ceil() as usize;
         let held = if wait > wait_max * COMFORTABLE { now.min(most) } else { 0 };
-        let down = with_room.max(burst).max(held).max(welcome).clamp(least, most);
+        let down = with_room.max(burst).max(held).max(enough).clamp(least, most);
         if down >= now {
             self.low = None;
             return wish;

@@ -171,6 +171,14 @@ impl HealthThread {
         }
         Self { wake: Some(wake), thread: thread.ok() }
     }
+
+    /// Has it count the interval anew, from now on.
+    pub(super) fn wake(&self) {
+        if let Some(wake) = &self.wake {
+            // Full: it was woken already.
+            let _ = wake.try_send(());
+        }
+    }
 }
 
 impl Drop for HealthThread {

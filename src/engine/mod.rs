@@ -4,6 +4,7 @@ mod ask;
 mod gate;
 mod health;
 mod intake;
+mod live;
 mod promoting;
 mod reporter;
 mod snapshot;
@@ -112,6 +113,8 @@ pub struct Overrides {
 pub struct Engine {
     /// In force now.
     settings: Arc<ArcSwap<Settings>>,
+    /// What was asked for last: what is in force, and keys that wait for the next start.
+    wanted: Mutex<Settings>,
     topology: Arc<Topology>,
     models: Arc<Models>,
     health: Arc<Health>,
@@ -186,15 +189,16 @@ impl Engine {
             Keeper::start(Arc::clone(&models), interval, wall_ms, move || topology.follow_models())
         });
         let controller = topology::control(&topology, &settings);
-        let interval = Duration::from_secs(settings.log.performance_interval_s);
-        let reporter = Reporter::start(Arc::clone(&topology), Arc::clone(&models.alerts), interval)?;
+        let wanted = Mutex::new(settings.clone());
         let settings = Arc::new(ArcSwap::from_pointee(settings));
+        let reporter = Reporter::start(Arc::clone(&topology), Arc::clone(&models.alerts), &settings)?;
         let health = Arc::new(Health::new(&settings, &topology, &models));
         health.webhook.follow(&settings.load().alert).map_err(EngineError::Alerts)?;
         let health_thread = HealthThread::start(Arc::clone(&health));
         let source = source.map(|source| SourceThread::start(source, Arc::clone(&intake)));
         Ok(Self {
             settings,
+            wanted,
             topology,
             models,
             health,
@@ -242,7 +246,7 @@ impl Engine {
         self.topology.outlets().subscribe_with(Box::new(callback));
     }
 
-    /// The settings it runs with.
+    /// The settings in force.
     pub fn settings(&self) -> Arc<Settings> {
         self.settings.load_full()
     }

@@ -9,7 +9,7 @@ use crate::link::clock;
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 const SHARDS_MAX: usize = 8;
 /// How many vectors a shard keeps to be written anew, beyond its entries.
@@ -80,8 +80,8 @@ impl Shard {
 /// Vectors by (series, bar, feature set), bounded in number and age.
 pub struct FeatureCache {
     shards: Box<[Mutex<Shard>]>,
-    shard_entries_max: usize,
-    ttl_ns: u64,
+    shard_entries_max: AtomicUsize,
+    ttl_ns: AtomicU64,
     hits: AtomicU64,
     misses: AtomicU64,
     now_ns: fn() -> u64,
@@ -108,11 +108,21 @@ impl FeatureCache {
         let shards = entries_max.clamp(1, SHARDS_MAX);
         Self {
             shards: (0..shards).map(|_| Mutex::default()).collect(),
-            shard_entries_max: entries_max / shards,
-            ttl_ns: ttl_seconds.saturating_mul(1_000_000_000),
+            shard_entries_max: AtomicUsize::new(entries_max / shards),
+            ttl_ns: AtomicU64::new(ttl_seconds.saturating_mul(1_000_000_000)),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
             now_ns,
+        }
+    }
+
+    /// Changes how many vectors it holds at most, and for how long each is served. What is too much goes at once.
+    pub fn set_limits(&self, entries_max: usize, ttl_seconds: u64) {
+        let shard_entries_max = entries_max / self.shards.len();
+        self.shard_entries_max.store(shard_entries_max, Ordering::Relaxed);
+        self.ttl_ns.store(ttl_seconds.saturating_mul(1_000_000_000), Ordering::Relaxed);
+        for shard in &self.shards {
+            shard.lock().make_room(shard_entries_max + 1, |_| false);
         }
     }
 
@@ -129,14 +139,16 @@ impl FeatureCache {
         compute: impl FnOnce(&mut FeatureVector),
     ) -> Arc<FeatureVector> {
         let now_ns = (self.now_ns)();
-        let is_expired = |inserted_ns| now_ns.saturating_sub(inserted_ns) >= self.ttl_ns;
+        let entries_max = self.shard_entries_max.load(Ordering::Relaxed);
+        let ttl_ns = self.ttl_ns.load(Ordering::Relaxed);
+        let is_expired = |inserted_ns| now_ns.saturating_sub(inserted_ns) >= ttl_ns;
         let spare = {
             let mut shard = self.shard(&key).lock();
             if let Some(entry) = shard.entries.get(&key).filter(|entry| !is_expired(entry.inserted_ns)) {
                 self.hits.fetch_add(1, Ordering::Relaxed);
                 return Arc::clone(&entry.vector);
             }
-            shard.make_room(self.shard_entries_max, is_expired);
+            shard.make_room(entries_max, is_expired);
             shard.take_spare(len)
         };
         self.misses.fetch_add(1, Ordering::Relaxed);
@@ -146,12 +158,12 @@ impl FeatureCache {
             compute(vector);
         }
         let mut shard = self.shard(&key).lock();
-        if self.shard_entries_max == 0 || self.ttl_ns == 0 {
+        if entries_max == 0 || ttl_ns == 0 {
             shard.keep(Arc::clone(&vector));
             return vector;
         }
         // Another series may have taken the room meanwhile.
-        shard.make_room(self.shard_entries_max, is_expired);
+        shard.make_room(entries_max, is_expired);
         shard.entries.insert(key, Entry { vector: Arc::clone(&vector), inserted_ns: now_ns });
         shard.order.push_back((key, now_ns));
         vector

@@ -16,6 +16,7 @@ mod export;
 mod health;
 mod kill;
 mod link;
+mod live;
 mod models;
 mod models_cli;
 mod models_load;
