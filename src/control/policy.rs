@@ -39,7 +39,7 @@ const WAIT_OF_WORK: f64 = 4.0;
 const WAIT_NONE_NS: f64 = 1e6;
 /// Workers beyond the load in roots of it, for more and for fewer of them.
 const SPARE_UP: f64 = 2.0;
-const SPARE_DOWN: f64 = 2.5;
+const SPARE_DOWN: f64 = 3.0;
 /// No fewer workers while the 99th percentile of waits is above this share of what it may be.
 const COMFORTABLE: f64 = 0.25;
 
