@@ -251,7 +251,7 @@ mod tests {
 
     /// A second in which work for `load` workers came.
     fn busy(workers: usize, load: f64) -> Sample {
-        let items = 1000;
+        let items = 10_000;
         let busy_ns = (load * SECOND as f64) as u64;
         let wait_p99_ns = 1000;
         Sample {
@@ -317,8 +317,8 @@ mod tests {
         assert_eq!(widths(3, 50, late), [3; 50], "one that waited long is no reason");
         assert_eq!(widths(3, 9, few(1, 2.6)), [3; 9]);
         assert_eq!(*widths(3, 10, few(1, 2.6)).last().unwrap(), 4);
-        assert_eq!(*widths(1, 3, few(8, 2.6)).last().unwrap(), 4, "three seconds together are enough");
-        assert_eq!(*widths(3, 10, few(1, 0.1)).last().unwrap(), 1);
+        assert_eq!(*widths(1, 3, few(8, 2.6)).last().unwrap(), 6, "three seconds tell: 2.6 + 2 * 1.6");
+        assert_eq!(*widths(3, 10, few(1, 0.05)).last().unwrap(), 1);
         assert_eq!(widths(3, 50, few(0, 0.0)), [3; 50], "nothing is known of a stage that never worked");
     }
 
@@ -333,7 +333,8 @@ mod tests {
         for after in [0.5, 0.05, 0.0] {
             let widths = widths(1, 80, |n, width| match n {
                 0..60 => Sample { wait_p99_ns: SECOND, ..busy(width, 5.4) },
-                _ => Sample { items: if after == 0.0 { 0 } else { 1000 }, ..busy(width, after) },
+                _ if after == 0.0 => Sample { arrivals: 0, items: 0, ..busy(width, 0.0) },
+                _ => busy(width, after),
             });
             assert_eq!(widths[59], 8);
             assert!(widths[70..].iter().all(|width| *width == 1), "{after}: {widths:?}");
