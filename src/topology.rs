@@ -17,20 +17,21 @@
 mod control;
 mod line;
 mod live;
+mod reading;
 mod routes;
 mod rows;
 
 use crate::alert::Severity;
 use crate::config::{FeatureSettings, Settings, Stale};
 use crate::domain::{
-    AlertEvent, Ask, Incoming, Lane, Origin, Outcome, SeriesId, SeriesKey, SymbolPerformance, Timestamp,
+    AlertEvent, Ask, Incoming, Lane, Origin, Outcome, SeriesId, SeriesKey, SymbolPerformance,
 };
 use crate::feature::{FeatureCache, FeatureRules, FeatureStage};
 use crate::ingest::{IngestKey, IngestStage, Ranking};
-use crate::link::{Key, KeyOptions, LinkOptions, StageReading};
+use crate::link::{Key, KeyOptions, LinkOptions};
 use crate::persist::{Ledger, Outlets, PersistKey, PersistStage};
 use crate::predict::{Loading, Models, PredictStage};
-use crate::store::{Store, StoreError, StoreReading};
+use crate::store::{Store, StoreError};
 pub use control::{control, control_options, place_of};
 use crossbeam::channel::Receiver;
 pub use line::{Asked, TopologyError};
@@ -281,11 +282,6 @@ impl Topology {
         [&self.ingest, &self.feature, &self.predict, &self.loading, &self.persist]
     }
 
-    /// Every stage at this moment, in flow order.
-    pub fn read(&self) -> Vec<StageReading> {
-        self.lines().iter().map(|(name, line)| line.read(name)).collect()
-    }
-
     /// Waits until everything that was put in has come out, stage after stage; false when `deadline`
     /// passed first. Nothing new may be put in meanwhile.
     pub fn drain(&self, deadline: Instant) -> bool {
@@ -311,33 +307,9 @@ impl Topology {
         self.persist.link.stage().finish()
     }
 
-    /// Rows that wait for a session to be loaded.
-    pub fn rows_loading(&self) -> usize {
-        self.loading.depth()
-    }
-
     /// What came out.
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
-    }
-
-    /// Outcomes that the store did not take.
-    pub fn unsaved(&self) -> u64 {
-        self.persist.link.stage().unsaved()
-    }
-
-    /// How the store is.
-    pub fn store(&self) -> StoreReading {
-        self.persist.link.stage().store()
-    }
-
-    /// Every series with the open time of its newest bar.
-    pub fn newest_bars(&self) -> Vec<(Arc<SeriesKey>, Timestamp)> {
-        let all = self.series.read();
-        let newest = |(series, wired): (&Arc<SeriesKey>, &Wired)| {
-            Some((Arc::clone(series), wired.ingest.data.newest()?))
-        };
-        all.iter().filter_map(newest).collect()
     }
 
     /// Stores what the process says of itself; `None` where the store was busy for `patience`.
@@ -358,11 +330,6 @@ impl Topology {
     /// The feature cache.
     pub fn cache(&self) -> &FeatureCache {
         &self.cache
-    }
-
-    /// How many series there are.
-    pub fn series_count(&self) -> usize {
-        self.series.read().len()
     }
 }
 

@@ -83,7 +83,7 @@ fn progress_bar(total: u64, quiet: bool) -> ProgressBar {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
-    let stop = signals::stop_requests()?;
+    let stop = signals::stop_requests()?.receiver;
     let mut settings = arguments.options.load()?.settings;
     settings.models.path = arguments.models.clone();
     // The same bars give the same predictions, whatever happens in the folder meanwhile.

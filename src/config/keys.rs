@@ -1,7 +1,10 @@
 //! THE table: every key of the configuration, once, in the order in which a bar travels.
 //!
 //! A row reads `name: type = default, allowed, unit, Live or Restart;` under its documentation, which goes
-//! into the reference file word by word. A new key is a new row here and nothing anywhere else.
+//! into the reference file word by word. A new key is a new row here and nothing anywhere else. The table goes on in
+//! [`process`], with the process itself.
+
+mod process;
 
 use super::choice::{GAPS, STABILITY};
 use super::table::{Allowed, Change, Field, Key, Section, settings};
@@ -12,10 +15,11 @@ use Allowed::{
     Bool, Fraction, Hosts, Hours, HttpUrlOrEmpty, Lanes, Listen, OneOf, PathOrEmpty, PostgresOrEmpty,
     SqlName, Store, Tables, Whole,
 };
+use process::with_process_keys;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-settings! {
+with_process_keys! {
     /// The checked configuration, one field a key. What a key means stands at its field.
     Settings {
         /// The time that a bar may take from its arrival to its stored prediction: a budget, not a cut-off.
@@ -30,8 +34,8 @@ settings! {
         cache_ttl_seconds: u64 = 300, Whole(1..=86_400), "s", Live;
 
         /// The memory of the process beyond which it drains, stores what it holds, and replaces itself by
-        /// a fresh copy. Counted as resident memory in MiB. NOT IN EFFECT YET: it is checked, and takes
-        /// effect with the watchdog, which comes later.
+        /// a fresh copy, as [watchdog] says. Counted as resident memory. Where the process's cgroup allows
+        /// less, nine tenths of that count instead.
         max_memory_mb: u64 = 2048, Whole(16..=1_048_576), "MiB", Restart;
 
         /// The largest batch at start, before anything was measured. Must not exceed batch_size_max. From there
@@ -378,23 +382,5 @@ settings! {
 
         /// How long one request may take.
         webhook_timeout_ms: u64 = 5000, Whole(10..=60_000), "ms", Live;
-    }
-
-    /// The log.
-    log: LogSettings {
-        /// The file the log goes to; its folder is made where it is missing. "": no file.
-        path: PathBuf = PathBuf::from("logs/infer_realtime.log"), PathOrEmpty, "", Restart;
-
-        /// How much is logged: this level and all that is graver.
-        level: LogLevel = LogLevel::Info, OneOf(LogLevel::WORDS), "", Live;
-
-        /// The size at which the file is put aside and a new one begun.
-        file_size_max_mb: u64 = 64, Whole(1..=4096), "MiB", Restart;
-
-        /// How many files that were put aside are kept.
-        files_max: usize = 5, Whole(1..=1000), "files", Restart;
-
-        /// How often the performance of each symbol is logged and stored (table inference_metrics).
-        performance_interval_s: u64 = 60, Whole(1..=86_400), "s", Live;
     }
 }

@@ -15,6 +15,7 @@ mod change;
 mod choice;
 mod keys;
 mod load;
+mod patch;
 mod problem;
 mod read;
 mod render;
@@ -28,7 +29,7 @@ pub use choice::{CatchUp, LogLevel, PostgresUrl, SourceKind, Stale, StoreUrl};
 pub use keys::{
     AlertSettings, DatabaseSettings, FeatureSettings, IngestSettings, KEYS, LogSettings, ModelsSettings,
     PersistSettings, PredictSettings, PrioritySettings, RuntimeSettings, ServeSettings, Settings,
-    SourceSettings, StoreSettings,
+    SourceSettings, StoreSettings, WatchdogSettings,
 };
 pub use load::{Loaded, OTHER_VARIABLES, WEBHOOK_KEY, environment};
 pub use problem::{ConfigError, Problem, SetBy};

@@ -57,6 +57,11 @@ pub(super) fn arrived() -> Stamps {
 }
 
 impl Intake {
+    /// Bars are taken in from now on: where this process replaced itself, its pause is over.
+    pub(super) fn takes_bars(&self) {
+        crate::control::reexec::generation().takes_bars();
+    }
+
     /// Puts one bar in.
     pub(super) fn take(
         &self,
@@ -77,11 +82,17 @@ impl Intake {
     /// The source's thread: reads until the source ends or the engine stops.
     fn follow(&self, mut source: Box<dyn Source>, stop: &Receiver<()>) -> Result<(), SourceError> {
         let mut bars: Vec<SourceBar> = Vec::with_capacity(1024);
-        let mut refused = 0_u64;
+        let (mut refused, mut begun) = (0_u64, false);
         let news = source.news();
         loop {
             let poll = source.poll(&mut bars)?;
             coarser_first(&mut bars);
+            let reading = matches!(poll, Poll::Ready | Poll::Reading(_));
+            let history = reading && bars.iter().all(|bar| bar.origin == Origin::WarmUp);
+            if !begun && !history {
+                begun = true;
+                self.takes_bars();
+            }
             for SourceBar { series, bar, origin } in bars.drain(..) {
                 if let Err(error) = self.take(&series, bar, origin) {
                     refused += 1;

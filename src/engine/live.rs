@@ -5,6 +5,7 @@ use crate::alert::Severity;
 use crate::config::{ConfigError, Reconfigured, Settings};
 use crate::observe::log;
 use crate::topology;
+use serde_json::{Map, Value};
 use std::sync::Arc;
 
 impl Engine {
@@ -24,6 +25,32 @@ impl Engine {
     /// As [`Engine::reconfigure`], also when a key is unknown or a value none of its own.
     pub fn reconfigure_keys(&self, changes: &[(String, String)]) -> Result<Reconfigured, EngineError> {
         self.change(|last| last.with(changes))
+    }
+
+    /// Changes keys of what runs by a JSON merge patch ([`Settings::patched`]), as `by` asks: keys that are live, since
+    /// nothing remembers a patch until the next start. Returns what has changed.
+    ///
+    /// # Errors
+    /// As [`Engine::reconfigure`], and where a key needs a restart; whoever asked is told, no alert is raised.
+    pub fn patch(&self, patch: &Map<String, Value>, by: &str) -> Result<Vec<&'static str>, EngineError> {
+        let mut last = self.wanted.lock();
+        let wanted = last.patched(patch)?;
+        let at_restart = last.changed_to(&wanted).1.at_restart;
+        if !at_restart.is_empty() {
+            return Err(EngineError::NeedsRestart(at_restart.join(", ")));
+        }
+        let Reconfigured { live, .. } = self.take_up(&wanted)?;
+        *last = wanted;
+        if !live.is_empty() {
+            let detail = format!("{} changed, as {by} asked, and are in effect", live.join(", "));
+            self.models.alerts.raise(Severity::Info, "config_changed", "configuration", detail);
+        }
+        Ok(live)
+    }
+
+    /// The settings that were asked for last: those in force, and what waits for the next start.
+    pub fn settings_wanted(&self) -> Settings {
+        self.wanted.lock().clone()
     }
 
     fn change(

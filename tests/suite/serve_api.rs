@@ -101,7 +101,7 @@ fn assert_fits(value: &Value, schema: &Value, at: &str) {
 }
 
 /// The answer is one that the description has for this operation.
-fn assert_described(method: &str, path: &str, reply: &Reply) {
+pub fn assert_described(method: &str, path: &str, reply: &Reply) {
     let document = document();
     let responses = &document["paths"][path][method.to_lowercase()]["responses"];
     let response = &responses[reply.status.to_string()];
@@ -126,12 +126,11 @@ fn every_route_answers_as_it_is_described() {
         let bytes = body.map(|body| body.to_string()).unwrap_or_default();
         let reply = served.ask(&method, &target, "", bytes.as_bytes());
         assert_described(&method, &path, &reply);
-        let fine = reply.status < 300 || (path == "/api/config" && method == "PATCH");
-        assert!(fine, "{method} {target}: {} {}", reply.status, reply.text());
+        assert!(reply.status < 300, "{method} {target}: {} {}", reply.status, reply.text());
         // Nonsense is refused, and as described.
         if method != "GET" {
             let reply = served.ask(&method, &target, "", b"{\"nonsense\": [1, 2");
-            assert!((400..=501).contains(&reply.status), "{method} {target}: {}", reply.status);
+            assert!((400..500).contains(&reply.status), "{method} {target}: {}", reply.status);
             assert_described(&method, &path, &reply);
         }
     }
@@ -242,20 +241,6 @@ fn versions_are_promoted_and_rolled_back() {
     assert_eq!(promote("..", json!({"version": 1})).status, 404);
     assert_eq!(promote("demo-1m-h1", json!({"version": 1, "force": true})).status, 400);
     assert_eq!(promote("demo-1m-h1", json!({"version": 2, "reason": "two\nlines"})).status, 400);
-}
-
-#[test]
-fn the_configuration_is_shown_without_its_secrets() {
-    let mut settings = settings();
-    settings.priority.pinned.insert("BTCUSD".into(), vela::domain::Lane::High);
-    let served = Served::with(settings);
-    let shown = served.get("/api/config").json();
-    let keys = shown["keys"].as_array().unwrap();
-    assert_eq!(keys.len(), vela::config::KEYS.len());
-    let value = |name: &str| keys.iter().find(|key| key["name"] == name).unwrap()["value"].clone();
-    assert_eq!(value("max_latency_ms"), json!(5000));
-    assert_eq!(value("priority.pinned"), json!({"BTCUSD": "high"}));
-    assert_eq!(served.ask("PATCH", "/api/config", "", b"{}").status, 501);
 }
 
 /// promtool, where Debian's package `prometheus` is installed.
