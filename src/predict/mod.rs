@@ -11,6 +11,7 @@ pub mod check;
 pub mod golden;
 pub mod graph;
 mod infer;
+mod item;
 mod keeper;
 pub mod manifest;
 mod models;
@@ -27,6 +28,7 @@ mod version;
 
 pub use catalogue::{Catalogue, CatalogueModel, FeatureCheck, VERSIONS_MAX};
 pub use infer::{Described, InferError, Inference, Inferred};
+pub use item::{Newest, PredictItem};
 pub use keeper::Keeper;
 pub use manifest::{BatchingPolicy, Manifest, ManifestError};
 pub(crate) use models::run_limits;

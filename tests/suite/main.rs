@@ -27,6 +27,7 @@ mod postgres_faults;
 mod postgres_load;
 mod postgres_source;
 mod postgres_store;
+mod priority;
 mod reexec;
 mod reports;
 mod secrets;
