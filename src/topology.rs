@@ -19,12 +19,12 @@ mod line;
 mod live;
 mod reading;
 mod routes;
+mod rows;
 
 use crate::alert::Severity;
-use crate::config::{FeatureSettings, Settings};
+use crate::config::{FeatureSettings, Settings, Stale};
 use crate::domain::{
-    AlertEvent, Ask, Incoming, Lane, Origin, Outcome, Reason, Refusal, SeriesId, SeriesKey,
-    SymbolPerformance, Task,
+    AlertEvent, Ask, Incoming, Lane, Origin, Outcome, SeriesId, SeriesKey, SymbolPerformance,
 };
 use crate::feature::{FeatureCache, FeatureRules, FeatureStage};
 use crate::ingest::{IngestKey, IngestStage, Ranking};
@@ -36,8 +36,9 @@ pub use control::{control, control_options, place_of};
 use crossbeam::channel::Receiver;
 pub use line::{Asked, TopologyError};
 use line::{Control, Line, line};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use routes::Routes;
+use rows::Rows;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -77,6 +78,8 @@ pub struct Topology {
     store_key: Arc<Key<PersistStage>>,
     series: RwLock<HashMap<Arc<SeriesKey>, Wired>>,
     series_max: usize,
+    /// Whether a newer bar takes the place of one that waits for its prediction.
+    supersede: bool,
     ranking: Arc<Ranking>,
     cache: Arc<FeatureCache>,
     ledger: Arc<Ledger>,
@@ -161,6 +164,7 @@ impl Topology {
             store_key,
             series: RwLock::default(),
             series_max: settings.series_max,
+            supersede: settings.priority.stale == Stale::Supersede,
             ranking,
             cache,
             ledger,
@@ -185,15 +189,13 @@ impl Topology {
             |error| TopologyError::Full { what: format!("series {series}"), error, setting: "series_max" };
         let standing = self.ranking.register(series);
 
-        let (routes, live) = (Arc::clone(&self.routes), Arc::clone(&standing));
-        let unrouted = sender_to(&self.store_key);
-        let feature_to_predict = Box::new(move |task: Task| {
-            let lane = task.origin.lane(live.lane());
-            match routes.of(task.model) {
-                Some(queue) => queue.put(task, lane),
-                None => unrouted(without_route(&task)),
-            }
-        });
+        let rows = Rows {
+            routes: Arc::clone(&self.routes),
+            standing: Arc::clone(&standing),
+            refuse: Box::new(sender_to(&self.store_key)),
+            newest: self.supersede.then(Mutex::default),
+        };
+        let feature_to_predict = Box::new(move |task| rows.send(task));
         let refuse = || Box::new(sender_to(&self.store_key));
         let demands = self.models.catalogue().demands(series);
         let stage = self.feature.link.stage();
@@ -336,12 +338,6 @@ pub fn feature_rules(settings: &Settings) -> FeatureRules {
     let FeatureSettings { gaps, gap_bars_max, ref market_hours, warm_up, .. } = settings.feature;
     let (hours, revision_bars) = (market_hours.clone(), settings.ingest.revision_bars);
     FeatureRules { gaps, gap_bars_max, hours, stability: warm_up, revision_bars }
-}
-
-/// The outcome of a row for a model that has no queue.
-fn without_route(task: &Task) -> Outcome {
-    let refusal = Refusal::new(Reason::ModelUnavailable, "the model was withdrawn, or there are too many");
-    task.outcome(task.stamps.featured_ns, Err(refusal))
 }
 
 /// The way to the store, from any stage.

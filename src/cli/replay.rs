@@ -2,7 +2,7 @@
 
 use super::report::Report;
 use super::{CliError, settings::ConfigOptions, signals};
-use crate::config::StoreUrl;
+use crate::config::{Stale, StoreUrl};
 use crate::domain::Timestamp;
 use crate::engine::{Engine, Overrides};
 use crate::predict::Models;
@@ -88,6 +88,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     settings.models.path = arguments.models.clone();
     // The same bars give the same predictions, whatever happens in the folder meanwhile.
     settings.models.look_interval_ms = 0;
+    // What is superseded depends on how fast this machine is.
+    settings.priority.stale = Stale::Predict;
     if let (Some(from), Some(to)) = (arguments.from, arguments.to)
         && from > to
     {

@@ -9,7 +9,7 @@ mod process;
 use super::choice::{GAPS, STABILITY};
 use super::table::{Allowed, Change, Field, Key, Section, settings};
 use super::watch::{Rules, default_rules};
-use super::{BarTable, CatchUp, LogLevel, PostgresUrl, SourceKind, StoreUrl};
+use super::{BarTable, CatchUp, LogLevel, PostgresUrl, SourceKind, Stale, StoreUrl};
 use crate::domain::{GapPolicy, Lane, MarketHours, Stability};
 use Allowed::{
     Bool, Fraction, Hosts, Hours, HttpUrlOrEmpty, Lanes, Listen, OneOf, PathOrEmpty, PostgresOrEmpty,
@@ -138,10 +138,9 @@ with_process_keys! {
         /// moved to hold them. Otherwise it is refused.
         clamp_ohlc: bool = false, Bool, "", Restart;
 
-        /// How many of a series' newest bars can change after they closed: a bar that comes again with other
-        /// content replaces the first, one that comes late goes in its place, and it and all newer bars are
-        /// answered anew, each with its next revision number. Older ones are counted and recorded. 0: none
-        /// can change.
+        /// How many of a series' newest bars can change after they closed: a bar that comes again with other content
+        /// replaces the first, one that comes late goes in its place, and it and all newer bars are answered anew,
+        /// each with its next revision number. Older ones are counted and recorded. 0: none can change.
         revision_bars: usize = 8, Whole(0..=1000), "bars per series", Restart;
 
         /// The most bars that wait for this stage. When it is full, the source stops reading.
@@ -150,16 +149,19 @@ with_process_keys! {
 
     /// Which symbols go first when there is more work than workers: those that trade most.
     priority: PrioritySettings {
-        /// The share of symbols, those of the largest traded volume, that goes first. Together with
-        /// low_share at most 1.
+        /// The share of symbols, those of the largest traded volume, that goes first. At most 1 with low_share.
         high_share: f64 = 0.2, Fraction(0.0..=1.0), "of the symbols", Live;
 
-        /// The share of symbols, those of the smallest traded volume, that goes last. Together with
-        /// high_share at most 1.
+        /// The share of symbols, those of the smallest traded volume, that goes last. At most 1 with high_share.
         low_share: f64 = 0.5, Fraction(0.0..=1.0), "of the symbols", Live;
 
         /// How many of its newest bars a symbol's traded volume (close * volume) is summed over.
         window_bars: usize = 60, Whole(1..=100_000), "bars", Restart;
+
+        /// What becomes of a live bar whose prediction still waits when a newer bar of its series comes. "predict":
+        /// both are predicted. "supersede": the newer takes its place, and the older is recorded with the reason
+        /// superseded; features see both. Replays predict all.
+        stale: Stale = Stale::Predict, OneOf(Stale::WORDS), "", Restart;
 
         /// Symbols whose rank is fixed, whatever they trade, such as { BTCUSDT = "high", DOGEUSDT = "low" }.
         /// In the environment and with --set it is written BTCUSDT=high,DOGEUSDT=low; what is set there
@@ -169,11 +171,10 @@ with_process_keys! {
 
     /// The second stage: turns bars into features.
     feature: FeatureSettings {
-        /// What bars that are missing within the market's hours do to features. "skip": windows count the
-        /// bars that are there. "fill_flat": bars without movement or volume at the last close stand in for
-        /// them, as some venues send them; they have no predictions of their own. "reset": a series begins
-        /// anew behind every gap, warm-up included, so that no window spans one. Part of what features are:
-        /// train with the same.
+        /// What bars that are missing within the market's hours do to features. "skip": windows count the bars that
+        /// are there. "fill_flat": bars without movement or volume at the last close stand in for them, as some
+        /// venues send them; they have no predictions of their own. "reset": a series begins anew behind every gap,
+        /// warm-up included, so that no window spans one. Part of what features are: train with the same.
         gaps: GapPolicy = GapPolicy::Skip, OneOf(GAPS), "", Restart;
 
         /// The longest gap over which features go on. Beyond it a series begins anew, warm-up included. 0:
@@ -250,10 +251,9 @@ with_process_keys! {
 
     /// Where predictions go.
     store: StoreSettings {
-        /// "sqlite:" and the path of a file, which is made where it is missing; the URL of a PostgreSQL
-        /// database, "postgres://USER@HOST:PORT/NAME", whose tables `vela db init` makes; or "none":
-        /// predictions only reach subscribers. A password is better in the environment: PGPASSWORD, or
-        /// VELA_STORE__URL with the whole URL.
+        /// "sqlite:" and the path of a file, which is made where it is missing; the URL of a PostgreSQL database,
+        /// "postgres://USER@HOST:PORT/NAME", whose tables `vela db init` makes; or "none": predictions only reach
+        /// subscribers. A password is better in the environment: PGPASSWORD, or VELA_STORE__URL with the whole URL.
         url: StoreUrl = StoreUrl::Sqlite(PathBuf::from("vela.db")), Store, "", Restart;
 
         /// How long one write may take a PostgreSQL database before its rows go into the spool.
@@ -294,7 +294,7 @@ with_process_keys! {
         statement_timeout_ms: u64 = 10_000, Whole(0..=3_600_000), "ms", Restart;
     }
 
-    /// HTTP: the API, metrics, the stream of predictions.
+    /// HTTP: the API, metrics, the Open Inference Protocol, the stream of predictions.
     serve: ServeSettings {
         /// Where `vela run` and `vela demo` listen; "": nowhere. Any address but 127.0.0.1 needs a token.
         listen: String = "127.0.0.1:8080".to_owned(), Listen, "", Restart;
@@ -340,6 +340,9 @@ with_process_keys! {
 
         /// How often the stream says that it is alive, and how much a client missed.
         stream_heartbeat_s: u64 = 15, Whole(1..=3600), "s", Restart;
+
+        /// The most sessions for inference by callers (/v2), besides model_pool_size: no bar waits for them.
+        sessions_max: usize = 16, Whole(1..=10_000), "sessions", Restart;
     }
 
     /// Who is told when something is wrong: the log, the store, and a webhook. An alert is raised once, repeated
