@@ -3,7 +3,7 @@
 use super::rules::{Before, Progress, examine};
 use crate::alert::{Alerts, Standing};
 use crate::config::Rules;
-use crate::domain::{MarketHours, SeriesKey, Severity, Timestamp};
+use crate::domain::{MarketHours, SeriesKey, Severity, Timeframe, Timestamp};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,6 +20,10 @@ pub struct Observation {
     pub series: Vec<(Arc<SeriesKey>, Timestamp)>,
     /// When bars are expected.
     pub hours: MarketHours,
+    /// The shortest bars that are expected; `None` where nobody said that any would come.
+    pub expected: Option<Timeframe>,
+    /// What time it is.
+    pub now: Timestamp,
     /// The models that are promoted.
     pub models: Vec<ModelSeen>,
     /// Entries of the models folder that cannot be read, and what is wrong with each.
@@ -171,6 +175,8 @@ pub struct Examiner {
     /// At the last check in turn, and at the one before.
     totals: [Totals; 2],
     progress: HashMap<&'static str, Progress>,
+    /// When a bar came last.
+    arrived: Progress,
 }
 
 impl Examiner {
@@ -191,8 +197,12 @@ impl Examiner {
                 *known = Progress { items: stage.items, at: now };
             }
         }
+        let bars = seen.stages.first().map_or(0, |first| first.items);
+        if self.arrived.items != bars {
+            self.arrived = Progress { items: bars, at: now };
+        }
         let totals = self.totals[usize::from(in_turn)];
-        let before = Before { totals, progress: &self.progress };
+        let before = Before { totals, progress: &self.progress, arrived: self.arrived };
         let conditions = examine(seen, &before, rules);
         if in_turn {
             self.totals = [self.totals[1], seen.totals];

@@ -21,10 +21,12 @@ pub(super) struct Before<'a> {
     pub totals: Totals,
     /// When each stage last got on.
     pub progress: &'a HashMap<&'static str, Progress>,
+    /// When a bar came last.
+    pub arrived: Progress,
 }
 
 /// When a stage last got on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Progress {
     /// What it had handled then.
     pub items: u64,
@@ -101,6 +103,7 @@ fn measure(measure: Measure, seen: &Observation, before: &Before<'_>) -> Vec<Sam
             stages.map(sample).collect()
         }
         Measure::FeedQuiet => feed_quiet(seen),
+        Measure::Silence => silence(seen, before.arrived).into_iter().collect(),
         Measure::ModelsMissing => {
             let missing = f64::from(u8::from(seen.models.is_empty()));
             one(missing, "models", "no model is promoted: nothing is predicted".to_owned())
@@ -212,6 +215,18 @@ fn feed_quiet(seen: &Observation) -> Vec<Sample> {
     seen.series.iter().map(sample).collect()
 }
 
+/// For how many of the shortest bars that are expected none came at all: told by the clock, as no sibling tells it.
+fn silence(seen: &Observation, arrived: Progress) -> Option<Sample> {
+    let timeframe = seen.expected?;
+    let silent = seen.totals.at.saturating_sub(arrived.at);
+    let since = seen.now.plus_millis(-i64::try_from(silent.as_millis()).ok()?);
+    Some(Sample {
+        value: seen.hours.slots(since, seen.now, timeframe) as f64,
+        subject: "bars".to_owned(),
+        detail: format!("no bar came since {since}"),
+    })
+}
+
 fn models(
     seen: &Observation,
     measured: impl Fn(&super::health::ModelSeen) -> Option<(usize, String)>,
@@ -243,7 +258,8 @@ mod tests {
     fn broken_of(seen: &Observation, totals: &Totals, rules: &Rules, s: u64) -> String {
         let progress =
             seen.stages.iter().map(|stage| (stage.name, Progress { items: 7, at: Duration::ZERO }));
-        let before = Before { totals: *totals, progress: &progress.collect() };
+        let (progress, arrived) = (progress.collect(), Progress::default());
+        let before = Before { totals: *totals, progress: &progress, arrived };
         let totals = Totals { at: Duration::from_secs(s), ..seen.totals };
         let conditions = examine(&Observation { totals, ..seen.clone() }, &before, rules);
         let each = conditions.iter().map(|one| format!("{} {}", one.code, one.subject));
@@ -355,6 +371,23 @@ mod tests {
         ] {
             assert_eq!(seen(series, hours), expected, "{hours}");
         }
+    }
+
+    #[test]
+    fn silence_is_counted_in_the_bars_that_are_expected_and_in_open_hours() {
+        // Friday, 2024-01-05, 22:05.
+        let now = Timestamp::from_secs(1_704_492_300);
+        let seen = |expected: &str, hours: &str, s: u64| {
+            let expected = (!expected.is_empty()).then(|| expected.parse().unwrap());
+            broken(&Observation { expected, hours: hours.parse().unwrap(), now, ..well() }, s)
+        };
+        assert_eq!(seen("1m", "always", 600), "");
+        assert_eq!(seen("1m", "always", 660), "silence bars");
+        assert_eq!(seen("5m", "always", 660), "");
+        assert_eq!(seen("", "always", 1_000_000), "", "nobody expects any");
+        // Ten minutes of it were open.
+        assert_eq!(seen("1m", "sun 22:00-fri 22:00", 900), "");
+        assert_eq!(seen("1m", "sun 22:00-fri 22:00", 960), "silence bars");
     }
 
     #[test]
