@@ -1,21 +1,25 @@
 //! THE table: every key of the configuration, once, in the order in which a bar travels.
 //!
 //! A row reads `name: type = default, allowed, unit, Live or Restart;` under its documentation, which goes
-//! into the reference file word by word. A new key is a new row here and nothing anywhere else.
+//! into the reference file word by word. A new key is a new row here and nothing anywhere else. The table goes on in
+//! [`process`], with the process itself.
+
+mod process;
 
 use super::choice::{GAPS, STABILITY};
 use super::table::{Allowed, Change, Field, Key, Section, settings};
 use super::watch::{Rules, default_rules};
-use super::{BarTable, CatchUp, LogLevel, PostgresUrl, SourceKind, StoreUrl};
+use super::{BarTable, CatchUp, LogLevel, PostgresUrl, SourceKind, Stale, StoreUrl};
 use crate::domain::{GapPolicy, Lane, MarketHours, Stability};
 use Allowed::{
     Bool, Fraction, Hosts, Hours, HttpUrlOrEmpty, Lanes, Listen, OneOf, PathOrEmpty, PostgresOrEmpty,
     SqlName, Store, Tables, Whole,
 };
+use process::with_process_keys;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-settings! {
+with_process_keys! {
     /// The checked configuration, one field a key. What a key means stands at its field.
     Settings {
         /// The time that a bar may take from its arrival to its stored prediction: a budget, not a cut-off.
@@ -30,8 +34,8 @@ settings! {
         cache_ttl_seconds: u64 = 300, Whole(1..=86_400), "s", Live;
 
         /// The memory of the process beyond which it drains, stores what it holds, and replaces itself by
-        /// a fresh copy. Counted as resident memory in MiB. NOT IN EFFECT YET: it is checked, and takes
-        /// effect with the watchdog, which comes later.
+        /// a fresh copy, as [watchdog] says. Counted as resident memory. Where the process's cgroup allows
+        /// less, nine tenths of that count instead.
         max_memory_mb: u64 = 2048, Whole(16..=1_048_576), "MiB", Restart;
 
         /// The largest batch at start, before anything was measured. Must not exceed batch_size_max. From there
@@ -134,10 +138,9 @@ settings! {
         /// moved to hold them. Otherwise it is refused.
         clamp_ohlc: bool = false, Bool, "", Restart;
 
-        /// How many of a series' newest bars can change after they closed: a bar that comes again with other
-        /// content replaces the first, one that comes late goes in its place, and it and all newer bars are
-        /// answered anew, each with its next revision number. Older ones are counted and recorded. 0: none
-        /// can change.
+        /// How many of a series' newest bars can change after they closed: a bar that comes again with other content
+        /// replaces the first, one that comes late goes in its place, and it and all newer bars are answered anew,
+        /// each with its next revision number. Older ones are counted and recorded. 0: none can change.
         revision_bars: usize = 8, Whole(0..=1000), "bars per series", Restart;
 
         /// The most bars that wait for this stage. When it is full, the source stops reading.
@@ -146,16 +149,19 @@ settings! {
 
     /// Which symbols go first when there is more work than workers: those that trade most.
     priority: PrioritySettings {
-        /// The share of symbols, those of the largest traded volume, that goes first. Together with
-        /// low_share at most 1.
+        /// The share of symbols, those of the largest traded volume, that goes first. At most 1 with low_share.
         high_share: f64 = 0.2, Fraction(0.0..=1.0), "of the symbols", Live;
 
-        /// The share of symbols, those of the smallest traded volume, that goes last. Together with
-        /// high_share at most 1.
+        /// The share of symbols, those of the smallest traded volume, that goes last. At most 1 with high_share.
         low_share: f64 = 0.5, Fraction(0.0..=1.0), "of the symbols", Live;
 
         /// How many of its newest bars a symbol's traded volume (close * volume) is summed over.
         window_bars: usize = 60, Whole(1..=100_000), "bars", Restart;
+
+        /// What becomes of a live bar whose prediction still waits when a newer bar of its series comes. "predict":
+        /// both are predicted. "supersede": the newer takes its place, and the older is recorded with the reason
+        /// superseded; features see both. Replays predict all.
+        stale: Stale = Stale::Predict, OneOf(Stale::WORDS), "", Restart;
 
         /// Symbols whose rank is fixed, whatever they trade, such as { BTCUSDT = "high", DOGEUSDT = "low" }.
         /// In the environment and with --set it is written BTCUSDT=high,DOGEUSDT=low; what is set there
@@ -165,11 +171,10 @@ settings! {
 
     /// The second stage: turns bars into features.
     feature: FeatureSettings {
-        /// What bars that are missing within the market's hours do to features. "skip": windows count the
-        /// bars that are there. "fill_flat": bars without movement or volume at the last close stand in for
-        /// them, as some venues send them; they have no predictions of their own. "reset": a series begins
-        /// anew behind every gap, warm-up included, so that no window spans one. Part of what features are:
-        /// train with the same.
+        /// What bars that are missing within the market's hours do to features. "skip": windows count the bars that
+        /// are there. "fill_flat": bars without movement or volume at the last close stand in for them, as some
+        /// venues send them; they have no predictions of their own. "reset": a series begins anew behind every gap,
+        /// warm-up included, so that no window spans one. Part of what features are: train with the same.
         gaps: GapPolicy = GapPolicy::Skip, OneOf(GAPS), "", Restart;
 
         /// The longest gap over which features go on. Beyond it a series begins anew, warm-up included. 0:
@@ -246,10 +251,9 @@ settings! {
 
     /// Where predictions go.
     store: StoreSettings {
-        /// "sqlite:" and the path of a file, which is made where it is missing; the URL of a PostgreSQL
-        /// database, "postgres://USER@HOST:PORT/NAME", whose tables `vela db init` makes; or "none":
-        /// predictions only reach subscribers. A password is better in the environment: PGPASSWORD, or
-        /// VELA_STORE__URL with the whole URL.
+        /// "sqlite:" and the path of a file, which is made where it is missing; the URL of a PostgreSQL database,
+        /// "postgres://USER@HOST:PORT/NAME", whose tables `vela db init` makes; or "none": predictions only reach
+        /// subscribers. A password is better in the environment: PGPASSWORD, or VELA_STORE__URL with the whole URL.
         url: StoreUrl = StoreUrl::Sqlite(PathBuf::from("vela.db")), Store, "", Restart;
 
         /// How long one write may take a PostgreSQL database before its rows go into the spool.
@@ -355,11 +359,12 @@ settings! {
         /// nothing), "queue" (% of a stage's bound), "feed_quiet" (bars that a series is behind the newest of
         /// its timeframe), "silence" (bars, the shortest that are expected, in open hours, for which none came
         /// at all), "models_missing" (1 where no model serves), "models_refused" (entries of the models folder
-        /// that cannot be read), "model_fallback" (versions of a model that fail while an older one serves), "model_down" (models that no version serves), "runtime" (sessions whose creation
-        /// hangs), "store_away" (s in which the store took nothing), "unsaved" (outcomes since the last check
-        /// that it refused for good), "spool" (% of store.spool_size_max_mb), "memory" (% of max_memory_mb or
-        /// of the control group's limit, whichever is nearer), "cpu" (% of all processors it may use), "disk"
-        /// (% of the file systems of log, store and spool). Shares of fewer than 20 are no measure.
+        /// that cannot be read), "model_fallback" (versions of a model that fail while an older one serves),
+        /// "model_down" (models that no version serves), "runtime" (sessions whose creation hangs),
+        /// "store_away" (s in which the store took nothing), "unsaved" (outcomes since the last check that it
+        /// refused for good), "spool" (% of store.spool_size_max_mb), "memory" (% of max_memory_mb or of the
+        /// control group's limit, whichever is nearer), "cpu" (% of all processors it may use), "disk" (% of
+        /// the file systems of log, store and spool). Shares of fewer than 20 are no measure.
         rules: Rules = default_rules(), Allowed::Rules, "", Live;
 
         /// How long after an alert was raised it is repeated first, if it still stands; each further pause is
@@ -378,23 +383,5 @@ settings! {
 
         /// How long one request may take.
         webhook_timeout_ms: u64 = 5000, Whole(10..=60_000), "ms", Live;
-    }
-
-    /// The log.
-    log: LogSettings {
-        /// The file the log goes to; its folder is made where it is missing. "": no file.
-        path: PathBuf = PathBuf::from("logs/infer_realtime.log"), PathOrEmpty, "", Restart;
-
-        /// How much is logged: this level and all that is graver.
-        level: LogLevel = LogLevel::Info, OneOf(LogLevel::WORDS), "", Live;
-
-        /// The size at which the file is put aside and a new one begun.
-        file_size_max_mb: u64 = 64, Whole(1..=4096), "MiB", Restart;
-
-        /// How many files that were put aside are kept.
-        files_max: usize = 5, Whole(1..=1000), "files", Restart;
-
-        /// How often the performance of each symbol is logged and stored (table inference_metrics).
-        performance_interval_s: u64 = 60, Whole(1..=86_400), "s", Live;
     }
 }

@@ -28,7 +28,9 @@ pub const WEBHOOK_KEY: &str = "VELA_WEBHOOK_KEY";
 pub const OTHER_VARIABLES: &[(&str, &str)] = &[
     ("VELA_CACHE_DIR", "folder for what is fetched, such as ONNX Runtime"),
     ("VELA_CONFIG", "the configuration file, where --config does not name one"),
+    ("VELA_INHERIT", "set by vela for itself, when it replaces itself"),
     ("VELA_LOG", "filter of the log by module, in place of log.level"),
+    ("VELA_REEXEC", "set by vela for itself, when it replaces itself"),
     ("VELA_TOKEN", "the token that requests over HTTP must carry, in place of serve.token_file"),
     (WEBHOOK_KEY, "the secret that alerts sent to alert.webhook_url are signed with"),
 ];

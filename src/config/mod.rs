@@ -25,11 +25,11 @@ mod tables;
 mod watch;
 
 pub use change::Reconfigured;
-pub use choice::{CatchUp, LogLevel, PostgresUrl, SourceKind, StoreUrl};
+pub use choice::{CatchUp, LogLevel, PostgresUrl, SourceKind, Stale, StoreUrl};
 pub use keys::{
     AlertSettings, DatabaseSettings, FeatureSettings, IngestSettings, KEYS, LogSettings, ModelsSettings,
     PersistSettings, PredictSettings, PrioritySettings, RuntimeSettings, ServeSettings, Settings,
-    SourceSettings, StoreSettings,
+    SourceSettings, StoreSettings, WatchdogSettings,
 };
 pub use load::{Loaded, OTHER_VARIABLES, WEBHOOK_KEY, environment};
 pub use problem::{ConfigError, Problem, SetBy};

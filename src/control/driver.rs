@@ -2,7 +2,8 @@
 
 use super::batch::{BatchRules, BatchState};
 use super::decision::Decision;
-use super::policy::{Rules, Sample, State, decide};
+use super::policy::{Rules, State, decide};
+use super::sample::Sample;
 use crate::domain::Timestamp;
 use crate::link::{BatchLimit, BatchReading, StageReading, clock};
 use arc_swap::ArcSwap;

@@ -1,11 +1,11 @@
 //! Health: what was seen, and what is made of it. Both are plain data; who looks and when is the engine's matter.
 
-use super::rules::{Before, Progress, examine};
+use super::Standstill;
+use super::rules::{Before, examine};
 use crate::alert::{Alerts, Standing};
 use crate::config::Rules;
 use crate::domain::{MarketHours, SeriesKey, Severity, Timeframe, Timestamp};
 use serde::Serialize;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ pub struct Observation {
     pub totals: Totals,
     /// The stages in flow order.
     pub stages: Vec<StageSeen>,
+    /// The stage that stands still.
+    pub standstill: Option<Standstill>,
     /// Every series with the open time of its newest bar.
     pub series: Vec<(Arc<SeriesKey>, Timestamp)>,
     /// When bars are expected.
@@ -45,6 +47,8 @@ pub struct Observation {
 /// Counts from the start of the engine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
+    /// Bars taken in.
+    pub bars: u64,
     /// Live predictions that were stored.
     pub live: u64,
     /// Those of them that took longer than `max_latency_ms`.
@@ -72,8 +76,6 @@ pub struct StageSeen {
     pub depth: usize,
     /// How many there may be.
     pub depth_max: usize,
-    /// Items handled since the start.
-    pub items: u64,
 }
 
 /// One model.
@@ -169,14 +171,13 @@ impl HealthReport {
     }
 }
 
-/// Remembers, from one check to the next, what shares and standstills are counted from.
+/// Remembers, from one check to the next, what shares are counted from.
 #[derive(Default)]
 pub struct Examiner {
     /// At the last check in turn, and at the one before.
     totals: [Totals; 2],
-    progress: HashMap<&'static str, Progress>,
-    /// When a bar came last.
-    arrived: Progress,
+    /// How many bars had come when it was looked at last, and since when there were so many.
+    arrived: (u64, Duration),
 }
 
 impl Examiner {
@@ -190,24 +191,16 @@ impl Examiner {
         (alerts, repeat_after): (&Alerts, Duration),
         in_turn: bool,
     ) -> HealthReport {
-        let now = seen.totals.at;
-        for stage in &seen.stages {
-            let known = self.progress.entry(stage.name).or_insert(Progress { items: stage.items, at: now });
-            if known.items != stage.items || stage.depth == 0 {
-                *known = Progress { items: stage.items, at: now };
-            }
-        }
-        let bars = seen.stages.first().map_or(0, |first| first.items);
-        if self.arrived.items != bars {
-            self.arrived = Progress { items: bars, at: now };
+        if self.arrived.0 != seen.totals.bars {
+            self.arrived = (seen.totals.bars, seen.totals.at);
         }
         let totals = self.totals[usize::from(in_turn)];
-        let before = Before { totals, progress: &self.progress, arrived: self.arrived };
+        let before = Before { totals, arrived: self.arrived.1 };
         let conditions = examine(seen, &before, rules);
         if in_turn {
             self.totals = [self.totals[1], seen.totals];
         }
-        alerts.update(conditions, repeat_after, now);
+        alerts.update(conditions, repeat_after, seen.totals.at);
         HealthReport::of(alerts.standing(), Timestamp::now())
     }
 }

@@ -3,10 +3,11 @@
 use super::Engine;
 use crate::alert::{Alert, Alerts, Standing};
 use crate::config::{Settings, SourceKind, StoreUrl};
+use crate::control::Watchdog;
 use crate::control::health::{Examiner, HealthReport, ModelSeen, Observation, StageSeen, Totals, Usage};
 use crate::control::webhook::Webhook;
 use crate::domain::{Reason, Timestamp};
-use crate::observe::{FileSystem, ProcessProbe, cpu_time, this_process};
+use crate::observe::{FileSystem, ProcessProbe, ProcessUsage, cpu_time, this_process};
 use crate::predict::{CatalogueModel, Models, Standing as VersionStanding};
 use crate::topology::Topology;
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -25,7 +26,8 @@ pub(super) struct Health {
     topology: Arc<Topology>,
     models: Arc<Models>,
     examiner: Mutex<Examiner>,
-    probe: ProcessProbe,
+    watchdog: Arc<Watchdog>,
+    probe: Arc<ProcessProbe>,
     /// The newest report, and when it was made.
     newest: ArcSwapOption<(Instant, HealthReport)>,
     started: Instant,
@@ -38,6 +40,7 @@ impl Health {
         settings: &Arc<ArcSwap<Settings>>,
         topology: &Arc<Topology>,
         models: &Arc<Models>,
+        (watchdog, probe): (&Arc<Watchdog>, &Arc<ProcessProbe>),
     ) -> Self {
         let alerts = Arc::clone(&models.alerts);
         Self {
@@ -47,7 +50,8 @@ impl Health {
             topology: Arc::clone(topology),
             models: Arc::clone(models),
             examiner: Mutex::default(),
-            probe: ProcessProbe::default(),
+            watchdog: Arc::clone(watchdog),
+            probe: Arc::clone(probe),
             newest: ArcSwapOption::empty(),
             started: Instant::now(),
             cpu_before: cpu_time(),
@@ -96,17 +100,10 @@ impl Health {
             name: stage.name,
             depth: stage.depth,
             depth_max: stage.items_max,
-            items: stage.meter.items,
         });
         let catalogue = self.models.catalogue();
         let refused = catalogue.problems().iter();
         let store = topology.store();
-        let (memory_mb, _) = self.probe.look();
-        let memory = Usage {
-            subject: "max_memory_mb".to_owned(),
-            used: memory_mb,
-            limit: settings.max_memory_mb as f64,
-        };
         let series = topology.newest_bars();
         let expected = match series.iter().map(|(series, _)| series.timeframe).min() {
             None if settings.source.kind != SourceKind::None => {
@@ -116,6 +113,7 @@ impl Health {
         };
         Observation {
             totals: Totals {
+                bars: readings[0].meter.items,
                 live: total.latencies,
                 late,
                 outcomes: total.predictions + total.refusals,
@@ -126,6 +124,7 @@ impl Health {
                 at: self.started.elapsed(),
             },
             stages: stages.collect(),
+            standstill: self.watchdog.standstill(),
             series,
             hours: settings.feature.market_hours.clone(),
             expected,
@@ -139,7 +138,7 @@ impl Health {
                 used: store.spool_bytes as f64,
                 limit: store.spool_bytes_max as f64,
             }),
-            memory: vec![memory],
+            memory: memory(&self.probe.look(), settings),
             processors: std::thread::available_parallelism().map_or(1.0, |cores| cores.get() as f64),
             disks: disks(settings),
         }
@@ -162,6 +161,15 @@ fn seen(model: &Arc<CatalogueModel>) -> ModelSeen {
         (version.number, why)
     });
     ModelSeen { name: model.name.to_string(), serves, failing: failing.collect() }
+}
+
+/// Memory against each limit that there is.
+fn memory(usage: &ProcessUsage, settings: &Settings) -> Vec<Usage> {
+    let of = |subject: &str, used, limit| Usage { subject: subject.to_owned(), used, limit };
+    let cgroup = usage.cgroup.and_then(|cgroup| Some((cgroup.memory_mb, cgroup.memory_max_mb?)));
+    let cgroup = cgroup.map(|(used, limit)| of("control group", used, limit));
+    let own = of("max_memory_mb", usage.memory_mb, settings.max_memory_mb as f64);
+    [own].into_iter().chain(cgroup).collect()
 }
 
 /// The file systems that must not fill up.

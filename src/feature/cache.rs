@@ -169,6 +169,12 @@ impl FeatureCache {
         vector
     }
 
+    /// Drops all vectors, and the memory they were in; returns how many there were.
+    pub fn clear(&self) -> usize {
+        let clear = |shard: &Mutex<Shard>| std::mem::take(&mut *shard.lock()).entries.len();
+        self.shards.iter().map(clear).sum()
+    }
+
     /// The cache's numbers.
     pub fn read(&self) -> CacheReading {
         CacheReading {
@@ -219,6 +225,17 @@ mod tests {
         NOW_S.set(600);
         assert_eq!(value(&cache, key(0, 1), 4.0), 3.0, "the new one lives from its own insertion");
         assert_eq!(cache.read(), CacheReading { entries: 1, hits: 2, misses: 2 });
+    }
+
+    #[test]
+    fn a_cleared_cache_goes_on() {
+        let cache = FeatureCache::with_clock(100, 300, now_ns);
+        for minute in 0..150 {
+            value(&cache, key(minute, i64::from(minute)), 1.0);
+        }
+        let entries = cache.read().entries;
+        assert!(entries > 0 && cache.clear() == entries && cache.clear() == 0);
+        assert_eq!((value(&cache, key(0, 1), 2.0), value(&cache, key(0, 1), 3.0)), (2.0, 2.0));
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod catalogue;
 pub mod check;
 pub mod golden;
 pub mod graph;
+mod item;
 mod keeper;
 pub mod manifest;
 mod models;
@@ -25,6 +26,7 @@ mod stamp;
 mod version;
 
 pub use catalogue::{Catalogue, CatalogueModel, FeatureCheck, VERSIONS_MAX};
+pub use item::{Newest, PredictItem};
 pub use keeper::Keeper;
 pub use manifest::{BatchingPolicy, Manifest, ManifestError};
 pub(crate) use models::run_limits;

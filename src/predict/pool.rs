@@ -11,6 +11,7 @@ use super::runtime::Runtime;
 use super::session::{Artefact, ModelError, RunError, RunLimits, Session};
 use super::version::{Content, Failure};
 use crate::domain::Reason;
+use crate::link::clock;
 use arc_swap::ArcSwap;
 use creation::Creators;
 use slot::Seat;
@@ -287,6 +288,24 @@ impl Pool {
             self.counts.evictions.fetch_add(1, Ordering::Relaxed);
         }
         evicted.is_some()
+    }
+
+    /// Drops the sessions that nobody used for `idle`; returns how many. They are loaded again when they are needed.
+    pub fn release_idle(&self, idle: Duration) -> usize {
+        let before_ns = clock::now_ns().saturating_sub(u64::try_from(idle.as_nanos()).unwrap_or(u64::MAX));
+        let mut released = 0;
+        for slot in self.slots.all() {
+            for seat in slot.seats.iter().filter(|seat| seat.used_ns.load(Ordering::Relaxed) < before_ns) {
+                if let Some(mut session) = seat.session.try_lock()
+                    && session.take().is_some()
+                {
+                    slot.ready.fetch_sub(1, Ordering::Release);
+                    self.counts.evictions.fetch_add(1, Ordering::Relaxed);
+                    released += 1;
+                }
+            }
+        }
+        released
     }
 
     /// Drops the sessions of a content that failed: what it did to them is not known. One in use stays.

@@ -26,6 +26,8 @@ mod postgres_faults;
 mod postgres_load;
 mod postgres_source;
 mod postgres_store;
+mod priority;
+mod reexec;
 mod reports;
 mod secrets;
 mod serve_api;
