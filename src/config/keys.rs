@@ -36,7 +36,7 @@ with_process_keys! {
         /// The memory of the process beyond which it drains, stores what it holds, and replaces itself by
         /// a fresh copy, as [watchdog] says. Counted as resident memory. Where the process's cgroup allows
         /// less, nine tenths of that count instead.
-        max_memory_mb: u64 = 2048, Whole(16..=1_048_576), "MiB", Restart;
+        max_memory_mb: u64 = 2048, Whole(16..=1_048_576), "MiB", Live;
 
         /// The largest batch at start, before anything was measured. Must not exceed batch_size_max. From there
         /// each model's limit follows what its runs cost.
@@ -294,7 +294,7 @@ with_process_keys! {
         statement_timeout_ms: u64 = 10_000, Whole(0..=3_600_000), "ms", Restart;
     }
 
-    /// HTTP: the API, metrics, the stream of predictions.
+    /// HTTP: the API, metrics, the Open Inference Protocol, the stream of predictions.
     serve: ServeSettings {
         /// Where `vela run` and `vela demo` listen; "": nowhere. Any address but 127.0.0.1 needs a token.
         listen: String = "127.0.0.1:8080".to_owned(), Listen, "", Restart;
@@ -340,6 +340,9 @@ with_process_keys! {
 
         /// How often the stream says that it is alive, and how much a client missed.
         stream_heartbeat_s: u64 = 15, Whole(1..=3600), "s", Restart;
+
+        /// The most sessions for inference by callers (/v2), besides model_pool_size: no bar waits for them.
+        sessions_max: usize = 16, Whole(1..=10_000), "sessions", Restart;
     }
 
     /// Who is told when something is wrong: the log, the store, and a webhook. An alert is raised once, repeated

@@ -21,6 +21,7 @@ mod models;
 mod models_cli;
 mod models_load;
 mod models_ugly;
+mod oip;
 mod pool;
 mod postgres_faults;
 mod postgres_load;
