@@ -16,26 +16,29 @@
 
 mod control;
 mod line;
+mod live;
+mod reading;
 mod routes;
+mod rows;
 
 use crate::alert::Severity;
-use crate::config::{FeatureSettings, Settings};
+use crate::config::{FeatureSettings, Settings, Stale};
 use crate::domain::{
-    AlertEvent, Ask, Incoming, Lane, Origin, Outcome, Reason, Refusal, SeriesId, SeriesKey,
-    SymbolPerformance, Task, Timestamp,
+    AlertEvent, Ask, Incoming, Lane, Origin, Outcome, SeriesId, SeriesKey, SymbolPerformance,
 };
 use crate::feature::{FeatureCache, FeatureRules, FeatureStage};
-use crate::ingest::{IngestKey, IngestStage, Ranking, RankingOptions};
-use crate::link::{Key, KeyOptions, LinkOptions, StageReading};
+use crate::ingest::{IngestKey, IngestStage, Ranking};
+use crate::link::{Key, KeyOptions, LinkOptions};
 use crate::persist::{Ledger, Outlets, PersistKey, PersistStage};
 use crate::predict::{Loading, Models, PredictStage};
-use crate::store::{Store, StoreError, StoreReading};
-pub use control::{control, place_of};
+use crate::store::{Store, StoreError};
+pub use control::{control, control_options, place_of};
 use crossbeam::channel::Receiver;
 pub use line::{Asked, TopologyError};
 use line::{Control, Line, line};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use routes::Routes;
+use rows::Rows;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -75,6 +78,8 @@ pub struct Topology {
     store_key: Arc<Key<PersistStage>>,
     series: RwLock<HashMap<Arc<SeriesKey>, Wired>>,
     series_max: usize,
+    /// Whether a newer bar takes the place of one that waits for its prediction.
+    supersede: bool,
     ranking: Arc<Ranking>,
     cache: Arc<FeatureCache>,
     ledger: Arc<Ledger>,
@@ -98,12 +103,7 @@ impl Topology {
         let (ledger, outlets) =
             (Arc::new(Ledger::new(settings.max_latency_ms)), Arc::new(Outlets::default()));
         let cache = Arc::new(FeatureCache::new(settings.feature_cache_size, settings.cache_ttl_seconds));
-        let ranking = Arc::new(Ranking::new(RankingOptions {
-            high_share: settings.priority.high_share,
-            low_share: settings.priority.low_share,
-            window_bars: settings.priority.window_bars,
-            pinned: settings.priority.pinned.clone(),
-        }));
+        let ranking = Arc::new(Ranking::new(live::ranking(settings)));
         let workers_max = settings.workers_max;
         let options = |items_max, keys_max| LinkOptions { items_max, keys_max, workers_max };
 
@@ -140,7 +140,7 @@ impl Topology {
             STAGES[0],
             IngestStage {
                 ranking: Arc::clone(&ranking),
-                clock_skew_ms_max: refuse_future.then_some(skew_ms),
+                clock_skew_ms_max: refuse_future.then(|| skew_ms.into()),
                 revision_bars: settings.ingest.revision_bars,
                 clamp_ohlc: settings.ingest.clamp_ohlc,
             },
@@ -164,6 +164,7 @@ impl Topology {
             store_key,
             series: RwLock::default(),
             series_max: settings.series_max,
+            supersede: settings.priority.stale == Stale::Supersede,
             ranking,
             cache,
             ledger,
@@ -188,15 +189,13 @@ impl Topology {
             |error| TopologyError::Full { what: format!("series {series}"), error, setting: "series_max" };
         let standing = self.ranking.register(series);
 
-        let (routes, live) = (Arc::clone(&self.routes), Arc::clone(&standing));
-        let unrouted = sender_to(&self.store_key);
-        let feature_to_predict = Box::new(move |task: Task| {
-            let lane = task.origin.lane(live.lane());
-            match routes.of(task.model) {
-                Some(queue) => queue.put(task, lane),
-                None => unrouted(without_route(&task)),
-            }
-        });
+        let rows = Rows {
+            routes: Arc::clone(&self.routes),
+            standing: Arc::clone(&standing),
+            refuse: Box::new(sender_to(&self.store_key)),
+            newest: self.supersede.then(Mutex::default),
+        };
+        let feature_to_predict = Box::new(move |task| rows.send(task));
         let refuse = || Box::new(sender_to(&self.store_key));
         let demands = self.models.catalogue().demands(series);
         let stage = self.feature.link.stage();
@@ -283,11 +282,6 @@ impl Topology {
         [&self.ingest, &self.feature, &self.predict, &self.loading, &self.persist]
     }
 
-    /// Every stage at this moment, in flow order.
-    pub fn read(&self) -> Vec<StageReading> {
-        self.lines().iter().map(|(name, line)| line.read(name)).collect()
-    }
-
     /// Waits until everything that was put in has come out, stage after stage; false when `deadline`
     /// passed first. Nothing new may be put in meanwhile.
     pub fn drain(&self, deadline: Instant) -> bool {
@@ -313,33 +307,9 @@ impl Topology {
         self.persist.link.stage().finish()
     }
 
-    /// Rows that wait for a session to be loaded.
-    pub fn rows_loading(&self) -> usize {
-        self.loading.depth()
-    }
-
     /// What came out.
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
-    }
-
-    /// Outcomes that the store did not take.
-    pub fn unsaved(&self) -> u64 {
-        self.persist.link.stage().unsaved()
-    }
-
-    /// How the store is.
-    pub fn store(&self) -> StoreReading {
-        self.persist.link.stage().store()
-    }
-
-    /// Every series with the open time of its newest bar.
-    pub fn newest_bars(&self) -> Vec<(Arc<SeriesKey>, Timestamp)> {
-        let all = self.series.read();
-        let newest = |(series, wired): (&Arc<SeriesKey>, &Wired)| {
-            Some((Arc::clone(series), wired.ingest.data.newest()?))
-        };
-        all.iter().filter_map(newest).collect()
     }
 
     /// Stores what the process says of itself; `None` where the store was busy for `patience`.
@@ -361,11 +331,6 @@ impl Topology {
     pub fn cache(&self) -> &FeatureCache {
         &self.cache
     }
-
-    /// How many series there are.
-    pub fn series_count(&self) -> usize {
-        self.series.read().len()
-    }
 }
 
 /// What holds for features, as configured.
@@ -373,12 +338,6 @@ pub fn feature_rules(settings: &Settings) -> FeatureRules {
     let FeatureSettings { gaps, gap_bars_max, ref market_hours, warm_up, .. } = settings.feature;
     let (hours, revision_bars) = (market_hours.clone(), settings.ingest.revision_bars);
     FeatureRules { gaps, gap_bars_max, hours, stability: warm_up, revision_bars }
-}
-
-/// The outcome of a row for a model that has no queue.
-fn without_route(task: &Task) -> Outcome {
-    let refusal = Refusal::new(Reason::ModelUnavailable, "the model was withdrawn, or there are too many");
-    task.outcome(task.stamps.featured_ns, Err(refusal))
 }
 
 /// The way to the store, from any stage.

@@ -148,7 +148,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     if let Some(folder) = &arguments.export {
         return export(arguments, folder);
     }
-    let stop = signals::stop_requests()?;
+    let stop = signals::stop_requests()?.receiver;
     let (models_path, database) = prepare(&arguments.dir)?;
     let mut settings = Settings::default();
     settings.models.path = models_path;

@@ -101,7 +101,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         complete: arguments.complete,
     };
     let out = request.out.clone();
-    let stop = signals::stop_requests()?;
+    let stop = signals::stop_requests()?.receiver;
     let export = Export::open(request)?;
     let bar = progress_bar(export.bars_total_hint()?);
     let result = export.run(&mut |bars| {

@@ -1,6 +1,7 @@
 //! The command line: one file a command.
 //!
-//! Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+//! Exit codes: 0 done, 1 failed, 2 wrong usage, 75 gave up for now (it uses too much memory or stands still, again
+//! and again: a service manager may start it again later), 130 interrupted.
 
 mod config;
 mod db;
@@ -8,6 +9,7 @@ mod demo;
 mod features;
 mod models;
 mod predict;
+mod reload;
 mod replay;
 mod report;
 mod run;
@@ -20,11 +22,17 @@ use clap::{Parser, Subcommand};
 use std::io::Write as _;
 use std::process::ExitCode;
 
+/// `EX_TEMPFAIL` of `sysexits.h`.
+const TEMPORARY_FAILURE: u8 = 75;
+
 /// What a command can end with besides success.
 #[derive(Debug, thiserror::Error)]
 enum CliError {
     #[error("{0}")]
     Failed(String),
+    /// It cannot go on, and may if it is started again later.
+    #[error("{0}")]
+    GaveUp(String),
     #[error("interrupted")]
     Interrupted,
     /// Standard output was closed: whoever read it has enough.
@@ -112,10 +120,14 @@ pub fn run() -> ExitCode {
     match result {
         Ok(()) | Err(CliError::OutputClosed) => ExitCode::SUCCESS,
         Err(CliError::Interrupted) => ExitCode::from(130),
+        // Standard error may be closed too; there is nobody left to tell then.
         Err(CliError::Failed(message)) => {
-            // Standard error may be closed too; there is nobody left to tell then.
             let _ = writeln!(std::io::stderr(), "error: {message}");
             ExitCode::FAILURE
+        }
+        Err(CliError::GaveUp(message)) => {
+            let _ = writeln!(std::io::stderr(), "error: {message}");
+            ExitCode::from(TEMPORARY_FAILURE)
         }
     }
 }

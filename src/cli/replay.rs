@@ -2,7 +2,7 @@
 
 use super::report::Report;
 use super::{CliError, settings::ConfigOptions, signals};
-use crate::config::StoreUrl;
+use crate::config::{Stale, StoreUrl};
 use crate::domain::Timestamp;
 use crate::engine::{Engine, Overrides};
 use crate::predict::Models;
@@ -83,11 +83,13 @@ fn progress_bar(total: u64, quiet: bool) -> ProgressBar {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
-    let stop = signals::stop_requests()?;
+    let stop = signals::stop_requests()?.receiver;
     let mut settings = arguments.options.load()?.settings;
     settings.models.path = arguments.models.clone();
     // The same bars give the same predictions, whatever happens in the folder meanwhile.
     settings.models.look_interval_ms = 0;
+    // What is superseded depends on how fast this machine is.
+    settings.priority.stale = Stale::Predict;
     if let (Some(from), Some(to)) = (arguments.from, arguments.to)
         && from > to
     {

@@ -1,25 +1,35 @@
 //! `vela run`: the service.
 
-use super::{CliError, settings::ConfigOptions, signals};
+mod restart;
+
+use super::{CliError, reload::Reload, settings::ConfigOptions, signals};
 use crate::config::{SetBy, Settings, SourceKind, StoreUrl};
+use crate::control::{Cause, reexec, systemd::Manager};
 use crate::domain::pause_ms;
 use crate::engine::{Engine, Overrides};
 use crate::observe::log::{self, LogOptions};
 use crate::serve::{ServeError, Server};
 use crate::store::{self, Store, Watermark};
-use crossbeam::channel::{Receiver, RecvTimeoutError};
+use crossbeam::channel::{Receiver, RecvTimeoutError, select};
 use std::io::Write as _;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How often a source that ended by itself is noticed.
 const TICK: Duration = Duration::from_millis(500);
 
+/// How long the watchdog may be silent before the service manager is told no more that all is well.
+const WATCHDOG_SILENCE_MAX: Duration = Duration::from_secs(70);
+
 /// How often it is said again that the store is waited for.
 const SAY_AGAIN: Duration = Duration::from_secs(10);
 
 /// The key of the address that HTTP is served at.
 const LISTEN: &str = "serve.listen";
+
+/// The name under which the socket of HTTP passes into the next image, and under which systemd hands it over.
+const HTTP_SOCKET: &str = "http";
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -50,6 +60,7 @@ fn say(line: std::fmt::Arguments<'_>) {
 fn open_store(
     settings: &Settings,
     stop: &Receiver<()>,
+    manager: &Manager,
 ) -> Result<(Box<dyn Store>, Vec<Watermark>), CliError> {
     let (begin, mut said) = (Instant::now(), None::<Instant>);
     for attempt in 1.. {
@@ -63,14 +74,24 @@ fn open_store(
             let waited = begin.elapsed().as_secs();
             tracing::warn!(%error, waited_s = waited, "waiting for the store");
             say(format_args!("waiting for the store since {waited} s: {error}"));
+            manager.status(&format!("waiting for the store since {waited} s: {error}"));
             said = Some(Instant::now());
         }
+        manager.extend(SAY_AGAIN);
         let pause = Duration::from_millis(pause_ms(attempt, begin.elapsed().as_nanos() as u64));
         if stop.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
             return Err(CliError::Interrupted);
         }
     }
     unreachable!("attempts do not run out")
+}
+
+/// Why the service ends.
+enum End {
+    /// It was asked to, or its source is at an end.
+    Stop,
+    /// It has to be replaced by a fresh copy.
+    Restart(Cause),
 }
 
 /// Serves the engine over HTTP. An address that nobody chose and another program has is no reason not to predict.
@@ -85,39 +106,58 @@ pub(super) fn start_server(engine: &Arc<Engine>, by_default: bool) -> Result<Opt
     }
 }
 
+/// Serves on the socket that the image before, or systemd, handed over: whoever opened it chose its address. Where there is
+/// none a new one is opened. It is kept for the next image.
+fn start_kept_server(engine: &Arc<Engine>, by_default: bool) -> Result<Option<Server>, CliError> {
+    let handed = reexec::adopt(HTTP_SOCKET).filter(|_| !engine.settings().serve.listen.is_empty());
+    let server = match handed {
+        Some(socket) => {
+            let server = Server::start_on(engine, TcpListener::from(socket));
+            Some(server.map_err(|error| CliError::Failed(error.to_string()))?)
+        }
+        None => start_server(engine, by_default)?,
+    };
+    if let Some(listener) = server.as_ref().and_then(Server::listener)
+        && let Err(error) = reexec::keep(HTTP_SOCKET, &*listener)
+    {
+        tracing::warn!(%error, "the socket of HTTP will be opened anew when the process replaces itself");
+    }
+    Ok(server)
+}
+
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let stop = signals::stop_requests()?;
+    let manager = Manager::of_environment();
+    let mut reload = Reload::new(&arguments.options)?;
     let loaded = arguments.options.load()?;
     let listens_by_default = loaded.origins.get(LISTEN) == Some(&SetBy::Default);
     let settings = loaded.settings;
-    let _log = start_log(&settings)?;
-    let interval = Duration::from_secs(settings.log.performance_interval_s);
+    let mut log = Some(start_log(&settings)?);
+    restart::begin(&stop, &manager)?;
     let models = super::runtime::open_models(&settings)?;
     models.preload_some();
-    let (store, watermarks) = open_store(&settings, &stop)?;
+    let (store, watermarks) = open_store(&settings, &stop.receiver, &manager)?;
     let overrides =
         Overrides { models: Some(models), store: Some(store), watermarks, ..Overrides::default() };
     let engine = Arc::new(Engine::start_with(settings, overrides)?);
-    let server = start_server(&engine, listens_by_default)?;
+    let mut server = start_kept_server(&engine, listens_by_default)?;
     let models = engine.catalogue().models().len();
     tracing::info!(models, version = env!("CARGO_PKG_VERSION"), "started");
     if let Some(server) = &server {
         say(format_args!("http://{} shows what it does", server.address()));
     }
     say(format_args!("vela runs with {models} models; Ctrl-C or SIGTERM stops it cleanly"));
-    let has_source = engine.settings().source.kind != SourceKind::None;
-    let mut next_report = Instant::now() + interval;
-    while let Err(RecvTimeoutError::Timeout) = stop.recv_timeout(TICK) {
-        if has_source && engine.wait_source(Duration::ZERO) {
-            // A source that follows never ends by itself, but by an error.
-            break;
+    manager.ready(&format!("{models} models"));
+    let report = match serve((&engine, &mut reload), &stop.receiver, &manager) {
+        End::Stop => {
+            manager.stopping("storing what is on its way");
+            engine.stop()?
         }
-        if Instant::now() >= next_report {
-            next_report += interval;
-            log_performance(&engine);
+        // Comes back only where it is not to be replaced, or cannot be.
+        End::Restart(cause) => {
+            restart::replace((&engine, server.take()), &cause, (&stop, &manager), &mut log)?
         }
-    }
-    let report = engine.stop()?;
+    };
     // Until then it is said what stops, and what comes out of it.
     drop(server);
     log_performance(&engine);
@@ -135,6 +175,36 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         performance.total_bars, performance.total_predictions, report.undrained
     ));
     report.failure().map_or(Ok(()), |failure| Err(CliError::Failed(failure)))
+}
+
+/// Looks after the engine until the service ends.
+fn serve((engine, reload): (&Engine, &mut Reload), stop: &Receiver<()>, manager: &Manager) -> End {
+    let has_source = engine.settings().source.kind != SourceKind::None;
+    let wanted = engine.restart_wanted();
+    // Half of what a manager waits for, as it asks for.
+    let tick = manager.patience().map_or(TICK, |patience| (patience / 2).min(TICK));
+    let mut last_report = Instant::now();
+    loop {
+        select! {
+            recv(stop) -> _ => return End::Stop,
+            recv(wanted) -> cause => if let Ok(cause) = cause { return End::Restart(cause) },
+            default(tick) => {}
+        }
+        if engine.is_well(WATCHDOG_SILENCE_MAX) {
+            manager.alive();
+        }
+        if has_source && engine.wait_source(Duration::ZERO) {
+            // A source that follows never ends by itself, but by an error.
+            return End::Stop;
+        }
+        reload.look(engine);
+        let interval = Duration::from_secs(engine.settings().log.performance_interval_s);
+        if last_report.elapsed() >= interval {
+            last_report += interval;
+            log_performance(engine);
+            manager.status(&format!("{} bars, {} predictions and reasons", engine.bars(), engine.outcomes()));
+        }
+    }
 }
 
 /// One line for everything, and one a symbol.

@@ -21,10 +21,14 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 }
 
 impl ConfigOptions {
+    /// The file that is read, if one is named.
+    pub(super) fn file(&self) -> Option<PathBuf> {
+        let named = std::env::var_os("VELA_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
+        self.config.clone().or(named)
+    }
+
     /// The settings, each with where it came from.
     pub(super) fn load(&self) -> Result<Loaded, CliError> {
-        let named = std::env::var_os("VELA_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
-        let file = self.config.clone().or(named);
-        Ok(Settings::load(file.as_deref(), environment(), &self.overrides)?)
+        Ok(Settings::load(self.file().as_deref(), environment(), &self.overrides)?)
     }
 }

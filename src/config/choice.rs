@@ -108,6 +108,14 @@ choice! {
         None = "none",
     }
 
+    /// What becomes of a bar that has not been predicted when a newer one of its series comes.
+    Stale {
+        /// It is predicted.
+        Predict = "predict",
+        /// It is recorded as superseded.
+        Supersede = "supersede",
+    }
+
     /// How much the log says: a level and all that is graver.
     LogLevel {
         /// What went wrong.

@@ -1,37 +1,41 @@
 //! THE table: every key of the configuration, once, in the order in which a bar travels.
 //!
 //! A row reads `name: type = default, allowed, unit, Live or Restart;` under its documentation, which goes
-//! into the reference file word by word. A new key is a new row here and nothing anywhere else.
+//! into the reference file word by word. A new key is a new row here and nothing anywhere else. The table goes on in
+//! [`process`], with the process itself.
+
+mod process;
 
 use super::choice::{GAPS, STABILITY};
 use super::table::{Allowed, Change, Field, Key, Section, settings};
 use super::watch::{Rules, default_rules};
-use super::{BarTable, CatchUp, LogLevel, PostgresUrl, SourceKind, StoreUrl};
+use super::{BarTable, CatchUp, LogLevel, PostgresUrl, SourceKind, Stale, StoreUrl};
 use crate::domain::{GapPolicy, Lane, MarketHours, Stability};
 use Allowed::{
     Bool, Fraction, Hosts, Hours, HttpUrlOrEmpty, Lanes, Listen, OneOf, PathOrEmpty, PostgresOrEmpty,
     SqlName, Store, Tables, Whole,
 };
+use process::with_process_keys;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-settings! {
+with_process_keys! {
     /// The checked configuration, one field a key. What a key means stands at its field.
     Settings {
         /// The time that a bar may take from its arrival to its stored prediction: a budget, not a cut-off.
         /// Predictions that take longer are stored all the same, and counted as late.
-        max_latency_ms: u64 = 5000, Whole(1..=3_600_000), "ms", Restart;
+        max_latency_ms: u64 = 5000, Whole(1..=3_600_000), "ms", Live;
 
         /// How often the system examines itself by the rules of `alert`: what is wrong makes its health
         /// degraded or critical, and alerts somebody.
-        health_check_interval: u64 = 60, Whole(1..=86_400), "s", Restart;
+        health_check_interval: u64 = 60, Whole(1..=86_400), "s", Live;
 
         /// How long a computed feature vector may be served again. Older ones are computed anew.
-        cache_ttl_seconds: u64 = 300, Whole(1..=86_400), "s", Restart;
+        cache_ttl_seconds: u64 = 300, Whole(1..=86_400), "s", Live;
 
         /// The memory of the process beyond which it drains, stores what it holds, and replaces itself by
-        /// a fresh copy. Counted as resident memory in MiB. NOT IN EFFECT YET: it is checked, and takes
-        /// effect with the watchdog, which comes later.
+        /// a fresh copy, as [watchdog] says. Counted as resident memory. Where the process's cgroup allows
+        /// less, nine tenths of that count instead.
         max_memory_mb: u64 = 2048, Whole(16..=1_048_576), "MiB", Restart;
 
         /// The largest batch at start, before anything was measured. Must not exceed batch_size_max. From there
@@ -47,11 +51,11 @@ settings! {
         controller: bool = true, Bool, "", Restart;
 
         /// How often they are looked at. A change of load is answered within two intervals.
-        controller_interval_ms: u64 = 250, Whole(10..=60_000), "ms", Restart;
+        controller_interval_ms: u64 = 250, Whole(10..=60_000), "ms", Live;
 
         /// The most workers that ingest, feature and predict have together, as far as workers_min leaves that
         /// open: what computes does not gain from more threads than cores. 0: the machine's cores and 3.
-        core_budget: usize = 0, Whole(0..=1024), "workers", Restart;
+        core_budget: usize = 0, Whole(0..=1024), "workers", Live;
 
         /// Workers of each stage at start. Between workers_min and workers_max. The library changes them while
         /// running (`Engine::set_workers`), and the controller leaves them alone then.
@@ -61,14 +65,14 @@ settings! {
         workers_max: usize = 8, Whole(1..=256), "workers", Restart;
 
         /// The fewest workers a stage keeps. Must not exceed workers_initial.
-        workers_min: usize = 1, Whole(1..=256), "workers", Restart;
+        workers_min: usize = 1, Whole(1..=256), "workers", Live;
 
         /// The most models held in memory at once. Beyond it the one that was not used for longest goes,
         /// and is loaded again when it is needed.
-        model_pool_size: usize = 50, Whole(1..=10_000), "models", Restart;
+        model_pool_size: usize = 50, Whole(1..=10_000), "models", Live;
 
         /// The most feature vectors the cache holds.
-        feature_cache_size: usize = 1000, Whole(1..=10_000_000), "vectors", Restart;
+        feature_cache_size: usize = 1000, Whole(1..=10_000_000), "vectors", Live;
 
         /// The most series (symbol and timeframe) one process takes. Bars of further ones are refused, so
         /// that a source gone wrong cannot fill the memory.
@@ -128,16 +132,15 @@ settings! {
     /// The first stage: checks bars, puts them in order, drops what came twice.
     ingest: IngestSettings {
         /// How far in the future of this machine's clock a bar may close and still be taken.
-        clock_skew_ms_max: u64 = 2000, Whole(0..=3_600_000), "ms", Restart;
+        clock_skew_ms_max: u64 = 2000, Whole(0..=3_600_000), "ms", Live;
 
         /// Whether a bar whose open or close lies outside its low and high is taken with the low and high
         /// moved to hold them. Otherwise it is refused.
         clamp_ohlc: bool = false, Bool, "", Restart;
 
-        /// How many of a series' newest bars can change after they closed: a bar that comes again with other
-        /// content replaces the first, one that comes late goes in its place, and it and all newer bars are
-        /// answered anew, each with its next revision number. Older ones are counted and recorded. 0: none
-        /// can change.
+        /// How many of a series' newest bars can change after they closed: a bar that comes again with other content
+        /// replaces the first, one that comes late goes in its place, and it and all newer bars are answered anew,
+        /// each with its next revision number. Older ones are counted and recorded. 0: none can change.
         revision_bars: usize = 8, Whole(0..=1000), "bars per series", Restart;
 
         /// The most bars that wait for this stage. When it is full, the source stops reading.
@@ -146,30 +149,32 @@ settings! {
 
     /// Which symbols go first when there is more work than workers: those that trade most.
     priority: PrioritySettings {
-        /// The share of symbols, those of the largest traded volume, that goes first. Together with
-        /// low_share at most 1.
-        high_share: f64 = 0.2, Fraction(0.0..=1.0), "of the symbols", Restart;
+        /// The share of symbols, those of the largest traded volume, that goes first. At most 1 with low_share.
+        high_share: f64 = 0.2, Fraction(0.0..=1.0), "of the symbols", Live;
 
-        /// The share of symbols, those of the smallest traded volume, that goes last. Together with
-        /// high_share at most 1.
-        low_share: f64 = 0.5, Fraction(0.0..=1.0), "of the symbols", Restart;
+        /// The share of symbols, those of the smallest traded volume, that goes last. At most 1 with high_share.
+        low_share: f64 = 0.5, Fraction(0.0..=1.0), "of the symbols", Live;
 
         /// How many of its newest bars a symbol's traded volume (close * volume) is summed over.
         window_bars: usize = 60, Whole(1..=100_000), "bars", Restart;
 
+        /// What becomes of a live bar whose prediction still waits when a newer bar of its series comes. "predict":
+        /// both are predicted. "supersede": the newer takes its place, and the older is recorded with the reason
+        /// superseded; features see both. Replays predict all.
+        stale: Stale = Stale::Predict, OneOf(Stale::WORDS), "", Restart;
+
         /// Symbols whose rank is fixed, whatever they trade, such as { BTCUSDT = "high", DOGEUSDT = "low" }.
         /// In the environment and with --set it is written BTCUSDT=high,DOGEUSDT=low; what is set there
         /// replaces the whole table.
-        pinned: BTreeMap<String, Lane> = BTreeMap::new(), Lanes, "", Restart;
+        pinned: BTreeMap<String, Lane> = BTreeMap::new(), Lanes, "", Live;
     }
 
     /// The second stage: turns bars into features.
     feature: FeatureSettings {
-        /// What bars that are missing within the market's hours do to features. "skip": windows count the
-        /// bars that are there. "fill_flat": bars without movement or volume at the last close stand in for
-        /// them, as some venues send them; they have no predictions of their own. "reset": a series begins
-        /// anew behind every gap, warm-up included, so that no window spans one. Part of what features are:
-        /// train with the same.
+        /// What bars that are missing within the market's hours do to features. "skip": windows count the bars that
+        /// are there. "fill_flat": bars without movement or volume at the last close stand in for them, as some
+        /// venues send them; they have no predictions of their own. "reset": a series begins anew behind every gap,
+        /// warm-up included, so that no window spans one. Part of what features are: train with the same.
         gaps: GapPolicy = GapPolicy::Skip, OneOf(GAPS), "", Restart;
 
         /// The longest gap over which features go on. Beyond it a series begins anew, warm-up included. 0:
@@ -219,7 +224,7 @@ settings! {
         /// How long loading a model may take before it is given up: its bars get the reason, or the version
         /// that was promoted before, and other models are loaded meanwhile. Creating a session cannot be
         /// ended, so one that hangs keeps a thread until the process ends.
-        load_deadline_ms: u64 = 10_000, Whole(100..=600_000), "ms", Restart;
+        load_deadline_ms: u64 = 10_000, Whole(100..=600_000), "ms", Live;
 
         /// How long a live bar may have been on its way when a model's turn comes to run it. Older ones are recorded as
         /// overdue: a model that is slower than its bars come answers the newest, instead of filling the queue that
@@ -246,10 +251,9 @@ settings! {
 
     /// Where predictions go.
     store: StoreSettings {
-        /// "sqlite:" and the path of a file, which is made where it is missing; the URL of a PostgreSQL
-        /// database, "postgres://USER@HOST:PORT/NAME", whose tables `vela db init` makes; or "none":
-        /// predictions only reach subscribers. A password is better in the environment: PGPASSWORD, or
-        /// VELA_STORE__URL with the whole URL.
+        /// "sqlite:" and the path of a file, which is made where it is missing; the URL of a PostgreSQL database,
+        /// "postgres://USER@HOST:PORT/NAME", whose tables `vela db init` makes; or "none": predictions only reach
+        /// subscribers. A password is better in the environment: PGPASSWORD, or VELA_STORE__URL with the whole URL.
         url: StoreUrl = StoreUrl::Sqlite(PathBuf::from("vela.db")), Store, "", Restart;
 
         /// How long one write may take a PostgreSQL database before its rows go into the spool.
@@ -290,7 +294,7 @@ settings! {
         statement_timeout_ms: u64 = 10_000, Whole(0..=3_600_000), "ms", Restart;
     }
 
-    /// HTTP: the API, metrics, the stream of predictions.
+    /// HTTP: the API, metrics, the Open Inference Protocol, the stream of predictions.
     serve: ServeSettings {
         /// Where `vela run` and `vela demo` listen; "": nowhere. Any address but 127.0.0.1 needs a token.
         listen: String = "127.0.0.1:8080".to_owned(), Listen, "", Restart;
@@ -336,6 +340,9 @@ settings! {
 
         /// How often the stream says that it is alive, and how much a client missed.
         stream_heartbeat_s: u64 = 15, Whole(1..=3600), "s", Restart;
+
+        /// The most sessions for inference by callers (/v2), besides model_pool_size: no bar waits for them.
+        sessions_max: usize = 16, Whole(1..=10_000), "sessions", Restart;
     }
 
     /// Who is told when something is wrong: the log, the store, and a webhook. An alert is raised once, repeated
@@ -360,41 +367,23 @@ settings! {
         /// that it refused for good), "spool" (% of store.spool_size_max_mb), "memory" (% of max_memory_mb or
         /// of the control group's limit, whichever is nearer), "cpu" (% of all processors it may use), "disk"
         /// (% of the file systems of log, store and spool). Shares of fewer than 20 are no measure.
-        rules: Rules = default_rules(), Allowed::Rules, "", Restart;
+        rules: Rules = default_rules(), Allowed::Rules, "", Live;
 
         /// How long after an alert was raised it is repeated first, if it still stands; each further pause is
         /// twice as long, up to a day.
-        repeat_after_s: u64 = 300, Whole(1..=86_400), "s", Restart;
+        repeat_after_s: u64 = 300, Whole(1..=86_400), "s", Live;
 
         /// Where alerts are sent as HTTP POST, one a request, as JSON: at, phase (raised, repeated, cleared),
         /// severity, code, subject, detail, host, pid. "": nowhere. What cannot be delivered is tried again
         /// for ten minutes; nothing waits for it.
-        webhook_url: String = String::new(), HttpUrlOrEmpty, "", Restart;
+        webhook_url: String = String::new(), HttpUrlOrEmpty, "", Live;
 
         /// The file whose first line is the secret that requests are signed with; VELA_WEBHOOK_KEY goes
         /// before it. "": there is none. The header X-Vela-Signature is t=SECONDS,v1=HEX, where HEX is the
         /// HMAC-SHA256 of "SECONDS.BODY".
-        webhook_key_path: PathBuf = PathBuf::new(), PathOrEmpty, "", Restart;
+        webhook_key_path: PathBuf = PathBuf::new(), PathOrEmpty, "", Live;
 
         /// How long one request may take.
-        webhook_timeout_ms: u64 = 5000, Whole(10..=60_000), "ms", Restart;
-    }
-
-    /// The log.
-    log: LogSettings {
-        /// The file the log goes to; its folder is made where it is missing. "": no file.
-        path: PathBuf = PathBuf::from("logs/infer_realtime.log"), PathOrEmpty, "", Restart;
-
-        /// How much is logged: this level and all that is graver.
-        level: LogLevel = LogLevel::Info, OneOf(LogLevel::WORDS), "", Restart;
-
-        /// The size at which the file is put aside and a new one begun.
-        file_size_max_mb: u64 = 64, Whole(1..=4096), "MiB", Restart;
-
-        /// How many files that were put aside are kept.
-        files_max: usize = 5, Whole(1..=1000), "files", Restart;
-
-        /// How often the performance of each symbol is logged and stored (table inference_metrics).
-        performance_interval_s: u64 = 60, Whole(1..=86_400), "s", Restart;
+        webhook_timeout_ms: u64 = 5000, Whole(10..=60_000), "ms", Live;
     }
 }

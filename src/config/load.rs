@@ -28,7 +28,9 @@ pub const WEBHOOK_KEY: &str = "VELA_WEBHOOK_KEY";
 pub const OTHER_VARIABLES: &[(&str, &str)] = &[
     ("VELA_CACHE_DIR", "folder for what is fetched, such as ONNX Runtime"),
     ("VELA_CONFIG", "the configuration file, where --config does not name one"),
+    ("VELA_INHERIT", "set by vela for itself, when it replaces itself"),
     ("VELA_LOG", "filter of the log by module, in place of log.level"),
+    ("VELA_REEXEC", "set by vela for itself, when it replaces itself"),
     ("VELA_TOKEN", "the token that requests over HTTP must carry, in place of serve.token_file"),
     (WEBHOOK_KEY, "the secret that alerts sent to alert.webhook_url are signed with"),
 ];
@@ -65,7 +67,7 @@ impl Settings {
         env: impl Iterator<Item = (String, String)>,
         overrides: &[(String, String)],
     ) -> Result<Loaded, ConfigError> {
-        let mut layers = Layers::new();
+        let mut layers = Layers::over(Self::default());
         if let Some(path) = file {
             layers.file(path);
         }
@@ -73,25 +75,19 @@ impl Settings {
             layers.variable(&name, &value);
         }
         for (name, value) in overrides {
-            layers.overridden(name, value);
+            layers.named(name, value, SetBy::Override);
         }
-        layers.problems.extend(rules::broken(&layers.settings, |key| {
-            (!layers.refused.contains(key)).then(|| layers.origins.get(key).unwrap_or(&SetBy::Default))
-        }));
-        if layers.problems.is_empty() {
-            Ok(Loaded { settings: layers.settings, origins: layers.origins })
-        } else {
-            Err(ConfigError { problems: layers.problems })
-        }
+        layers.checked()
     }
 }
 
-struct Layers {
-    settings: Settings,
+/// Settings in the making: one layer of values after the other.
+pub(super) struct Layers {
+    pub(super) settings: Settings,
     origins: BTreeMap<&'static str, SetBy>,
-    problems: Vec<Problem>,
+    pub(super) problems: Vec<Problem>,
     /// Keys with a refused value: what does not go together with them is not worth a word.
-    refused: BTreeSet<&'static str>,
+    pub(super) refused: BTreeSet<&'static str>,
 }
 
 /// A file while it is read.
@@ -111,12 +107,25 @@ impl FileText<'_> {
 }
 
 impl Layers {
-    fn new() -> Self {
+    /// What is there below the first layer.
+    pub(super) fn over(settings: Settings) -> Self {
         Self {
-            settings: Settings::default(),
+            settings,
             origins: KEYS.iter().map(|key| (key.name, SetBy::Default)).collect(),
             problems: Vec::new(),
             refused: BTreeSet::new(),
+        }
+    }
+
+    /// What the layers come to, if nothing is wrong with them.
+    pub(super) fn checked(mut self) -> Result<Loaded, ConfigError> {
+        self.problems.extend(rules::broken(&self.settings, |key| {
+            (!self.refused.contains(key)).then(|| self.origins.get(key).unwrap_or(&SetBy::Default))
+        }));
+        if self.problems.is_empty() {
+            Ok(Loaded { settings: self.settings, origins: self.origins })
+        } else {
+            Err(ConfigError { problems: self.problems })
         }
     }
 
@@ -258,16 +267,25 @@ impl Layers {
         });
     }
 
-    fn overridden(&mut self, name: &str, value: &str) {
-        if let Some(key) = KEYS.iter().find(|key| key.name == name) {
-            return self.text(key, value, SetBy::Override);
+    pub(super) fn named(&mut self, name: &str, value: &str, set_by: SetBy) {
+        if let Some(key) = self.known(name, value, set_by.clone()) {
+            self.text(key, value, set_by);
+        }
+    }
+
+    /// The key of this name; that there is none is a problem.
+    pub(super) fn known(&mut self, name: &str, value: &str, set_by: SetBy) -> Option<&'static Key> {
+        let known = KEYS.iter().find(|key| key.name == name);
+        if known.is_some() {
+            return known;
         }
         self.problems.push(Problem {
-            set_by: Some(SetBy::Override),
+            set_by: Some(set_by),
             key: quoted("", name),
             value: quoted(name, value),
             detail: format!("unknown key; the closest known one is {}", closest_key(name)),
         });
+        None
     }
 
     fn text(&mut self, key: &'static Key, value: &str, set_by: SetBy) {
@@ -285,7 +303,7 @@ impl Layers {
         }
     }
 
-    fn take(&mut self, key: &'static Key, value: super::Value, set_by: SetBy) {
+    pub(super) fn take(&mut self, key: &'static Key, value: super::Value, set_by: SetBy) {
         if (key.set)(&mut self.settings, value) {
             self.origins.insert(key.name, set_by);
         } else {
@@ -319,7 +337,7 @@ fn line_and_column(bytes: &[u8], offset: usize) -> (usize, usize) {
 }
 
 /// A piece of what was written, fit for one line of a refusal: no secrets, no control characters, not long.
-fn quoted(key: &str, written: &str) -> String {
+pub(super) fn quoted(key: &str, written: &str) -> String {
     if written.is_empty() {
         return "\"\"".to_owned();
     }

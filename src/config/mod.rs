@@ -11,9 +11,11 @@
 
 mod table;
 
+mod change;
 mod choice;
 mod keys;
 mod load;
+mod patch;
 mod problem;
 mod read;
 mod render;
@@ -22,11 +24,12 @@ mod secret;
 mod tables;
 mod watch;
 
-pub use choice::{CatchUp, LogLevel, PostgresUrl, SourceKind, StoreUrl};
+pub use change::Reconfigured;
+pub use choice::{CatchUp, LogLevel, PostgresUrl, SourceKind, Stale, StoreUrl};
 pub use keys::{
     AlertSettings, DatabaseSettings, FeatureSettings, IngestSettings, KEYS, LogSettings, ModelsSettings,
     PersistSettings, PredictSettings, PrioritySettings, RuntimeSettings, ServeSettings, Settings,
-    SourceSettings, StoreSettings,
+    SourceSettings, StoreSettings, WatchdogSettings,
 };
 pub use load::{Loaded, OTHER_VARIABLES, WEBHOOK_KEY, environment};
 pub use problem::{ConfigError, Problem, SetBy};

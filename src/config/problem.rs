@@ -19,6 +19,8 @@ pub enum SetBy {
     Environment(String),
     /// `--set` on the command line.
     Override,
+    /// A request to the running system.
+    Request,
     /// A program that made its [`Settings`](super::Settings) by hand.
     Program,
 }
@@ -30,6 +32,7 @@ impl fmt::Display for SetBy {
             Self::File { path, line } => write!(f, "{}:{line}", path.display()),
             Self::Environment(name) => f.write_str(name),
             Self::Override => f.write_str("--set"),
+            Self::Request => f.write_str("request"),
             Self::Program => f.write_str("settings"),
         }
     }

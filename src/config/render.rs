@@ -117,7 +117,7 @@ pub(super) fn toml_of(value: &Value) -> String {
     }
 }
 
-fn toml_key(name: &str) -> String {
+pub(super) fn toml_key(name: &str) -> String {
     let bare = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
     if bare { name.to_owned() } else { toml_string(name) }
 }

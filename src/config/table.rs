@@ -119,6 +119,12 @@ impl Key {
         (self.get)(settings)
     }
 
+    /// Gives `to` the value that `from` has.
+    pub(super) fn copy(&self, from: &Settings, to: &mut Settings) {
+        let fits = (self.set)(to, self.value(from));
+        debug_assert!(fits, "a value of {} is one", self.name);
+    }
+
     /// Its value when nobody sets it.
     pub fn default_value(&self) -> Value {
         self.value(&Settings::default())

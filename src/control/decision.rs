@@ -1,6 +1,6 @@
 //! What the controller decided, with what it saw: for the log, the metrics and the page.
 
-use super::policy::Sample;
+use super::sample::Sample;
 use crate::link::BatchReading;
 use serde::Serialize;
 

@@ -2,9 +2,11 @@
 
 use super::batch::{BatchRules, BatchState};
 use super::decision::Decision;
-use super::policy::{Rules, Sample, State, decide};
+use super::policy::{Rules, State, decide};
+use super::sample::Sample;
 use crate::domain::Timestamp;
 use crate::link::{BatchLimit, BatchReading, StageReading, clock};
+use arc_swap::ArcSwap;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
@@ -40,7 +42,8 @@ pub struct ControllerOptions {
 pub struct Controller {
     plant: Arc<dyn Plant>,
     memory: Arc<Mutex<Memory>>,
-    options: ControllerOptions,
+    options: Arc<ArcSwap<ControllerOptions>>,
+    /// Sent to: the options changed. Dropped: end.
     running: Mutex<Option<(Sender<()>, JoinHandle<()>)>>,
 }
 
@@ -57,10 +60,11 @@ impl Controller {
     pub fn start(plant: Arc<dyn Plant>, options: ControllerOptions) -> Self {
         let stages = options.rules.stages.len();
         let memory = Arc::new(Mutex::new(Memory { pinned: vec![false; stages], ..Memory::default() }));
-        let running = options.enabled.then(|| {
-            let (stop, stopped) = bounded(0);
+        let options = Arc::new(ArcSwap::from_pointee(options));
+        let running = options.load().enabled.then(|| {
+            let (stop, stopped) = bounded(1);
             let shared = Arc::clone(&memory);
-            let loops = Loop { plant: Arc::clone(&plant), options: options.clone(), memory: shared };
+            let loops = Loop { plant: Arc::clone(&plant), options: Arc::clone(&options), memory: shared };
             let thread =
                 std::thread::Builder::new().name("vela-control".into()).spawn(move || loops.run(&stopped));
             let failed = |error| tracing::error!(%error, "the system gives no thread: nothing is tuned");
@@ -70,8 +74,18 @@ impl Controller {
     }
 
     /// What it holds to.
-    pub fn options(&self) -> &ControllerOptions {
-        &self.options
+    pub fn options(&self) -> Arc<ControllerOptions> {
+        self.options.load_full()
+    }
+
+    /// Has it hold to other rules from its next round on; whether it decides anything stays as it was.
+    pub fn set_options(&self, options: ControllerOptions) {
+        let enabled = self.options.load().enabled;
+        self.options.store(Arc::new(ControllerOptions { enabled, ..options }));
+        if let Some((wake, _)) = &*self.running.lock() {
+            // Full: it was woken already.
+            let _ = wake.try_send(());
+        }
     }
 
     /// Sets the workers of a stage by hand, by its place; they stay until [`Controller::release`]. How many it has
@@ -121,7 +135,7 @@ impl Drop for Controller {
 
 struct Loop {
     plant: Arc<dyn Plant>,
-    options: ControllerOptions,
+    options: Arc<ArcSwap<ControllerOptions>>,
     memory: Arc<Mutex<Memory>>,
 }
 
@@ -141,16 +155,23 @@ struct Model {
 
 impl Loop {
     fn run(self, stop: &Receiver<()>) {
-        let interval = Duration::from_millis(self.options.rules.interval_ms);
+        let interval = || Duration::from_millis(self.options.load().rules.interval_ms);
         let mut round = Round {
             at_ns: clock::now_ns(),
             stages: self.plant.stages(),
             state: State::default(),
             models: HashMap::new(),
         };
-        while stop.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
-            self.stages(&mut round);
-            self.models(&mut round);
+        loop {
+            match stop.recv_timeout(interval()) {
+                Err(RecvTimeoutError::Timeout) => {
+                    self.stages(&mut round);
+                    self.models(&mut round);
+                }
+                // The interval may be another one now.
+                Ok(()) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
         }
     }
 
@@ -163,7 +184,7 @@ impl Loop {
             .map(|((now, before), pinned)| Sample { pinned: *pinned, ..sample(now, before, lasted_ns) })
             .collect();
         let state = std::mem::take(&mut round.state);
-        let (state, changes) = decide(&self.options.rules, state, &seen, now_ns / 1_000_000);
+        let (state, changes) = decide(&self.options.load().rules, state, &seen, now_ns / 1_000_000);
         round.state = state;
         for change in changes {
             let to = self.plant.set_workers(change.stage, change.to);
@@ -186,7 +207,7 @@ impl Loop {
             }
             let (rows, now) = (limit.get(), limit.read());
             let state = std::mem::take(&mut model.state);
-            let (state, change) = state.step(self.options.batch, rows, &now.since(&model.before));
+            let (state, change) = state.step(self.options.load().batch, rows, &now.since(&model.before));
             (model.state, model.before) = (state, now);
             if let Some((to, why, seen)) = change {
                 limit.set(to);

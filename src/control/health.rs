@@ -1,11 +1,11 @@
 //! Health: what was seen, and what is made of it. Both are plain data; who looks and when is the engine's matter.
 
-use super::rules::{Before, Progress, examine};
+use super::Standstill;
+use super::rules::examine;
 use crate::alert::{Alerts, Standing};
 use crate::config::Rules;
 use crate::domain::{MarketHours, SeriesKey, Severity, Timestamp};
 use serde::Serialize;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ pub struct Observation {
     pub totals: Totals,
     /// The stages in flow order.
     pub stages: Vec<StageSeen>,
+    /// The stage that stands still.
+    pub standstill: Option<Standstill>,
     /// Every series with the open time of its newest bar.
     pub series: Vec<(Arc<SeriesKey>, Timestamp)>,
     /// When bars are expected.
@@ -68,8 +70,6 @@ pub struct StageSeen {
     pub depth: usize,
     /// How many there may be.
     pub depth_max: usize,
-    /// Items handled since the start.
-    pub items: u64,
 }
 
 /// One model.
@@ -165,12 +165,11 @@ impl HealthReport {
     }
 }
 
-/// Remembers, from one check to the next, what shares and standstills are counted from.
+/// Remembers, from one check to the next, what shares are counted from.
 #[derive(Default)]
 pub struct Examiner {
     /// At the last check in turn, and at the one before.
     totals: [Totals; 2],
-    progress: HashMap<&'static str, Progress>,
 }
 
 impl Examiner {
@@ -184,20 +183,12 @@ impl Examiner {
         (alerts, repeat_after): (&Alerts, Duration),
         in_turn: bool,
     ) -> HealthReport {
-        let now = seen.totals.at;
-        for stage in &seen.stages {
-            let known = self.progress.entry(stage.name).or_insert(Progress { items: stage.items, at: now });
-            if known.items != stage.items || stage.depth == 0 {
-                *known = Progress { items: stage.items, at: now };
-            }
-        }
-        let totals = self.totals[usize::from(in_turn)];
-        let before = Before { totals, progress: &self.progress };
+        let before = self.totals[usize::from(in_turn)];
         let conditions = examine(seen, &before, rules);
         if in_turn {
             self.totals = [self.totals[1], seen.totals];
         }
-        alerts.update(conditions, repeat_after, now);
+        alerts.update(conditions, repeat_after, seen.totals.at);
         HealthReport::of(alerts.standing(), Timestamp::now())
     }
 }

@@ -1,5 +1,6 @@
 //! What looks after the system while it runs: tuning (how many workers each stage has, how many rows a run of each
-//! model takes), health by rules, and the webhook that alerts go to.
+//! model takes), health by rules, the webhook that alerts go to, the watchdog, the replacement of the process by
+//! itself ([`reexec`]), and the service manager.
 //!
 //! ```text
 //! readings, twice ──► what the interval saw ──► decide / BatchState::step ──► widths, batch limits
@@ -13,15 +14,23 @@ mod budget;
 mod decision;
 mod driver;
 pub mod health;
-mod peaks;
+mod memory;
 mod policy;
+pub mod reexec;
 mod rules;
+mod sample;
+pub mod systemd;
+mod verdict;
+mod watchdog;
 pub mod webhook;
 
 pub use batch::{BatchRules, BatchState};
 pub use decision::{Decision, DecisionSeen, DecisionWhy};
 pub use driver::{Controller, ControllerOptions, Plant};
-pub use policy::{Change, Rules, Sample, StageRules, State, decide};
+pub use policy::{Change, Rules, StageRules, State, decide};
+pub use sample::Sample;
+pub use verdict::{Cause, Limits, StageProgress, Standstill};
+pub use watchdog::{Watchdog, Watched};
 
 use crate::config::Settings;
 

@@ -4,16 +4,21 @@
 //!   ρ = 0.7 a wait is about twice the service time, at 0.9 nine times.
 //! - **Bursts.** Bars close together. A wait of `W` behind `c` workers is `W·c` of work that came at once: at least
 //!   `W·c / D` workers drain the largest of the last minutes within the `D` that a bar may wait here.
-//! - **Spare cores.** What the budget has left goes to the stages where items waited longer than half of what their
-//!   work takes: a thread that waits costs nothing, an item that waits is late.
+//! - **Spare cores.** A thread that waits costs nothing, an item that waits is late. What the budget has left goes to
+//!   the stages where more came at once than is done soon, and, where one item's work is long enough for the next to be
+//!   late, as far as few items find all workers busy: the load and twice its root (square-root staffing).
 //! - **Correction.** Where the 99th percentile of waits is above `D` all the same, one more.
 //! - **Fast up, slow down.** More at once; fewer only after several intervals that all needed fewer, and then as many
 //!   as the neediest of them. Fewer is judged at a lower ρ, so that a load between two widths does not flap.
-//! - **No step in the dark.** An interval with few samples changes nothing; neither does one in which the stage mostly
-//!   waited for the next one: more workers would wait with it.
+//! - **A load that ended is no burst.** What waited under a load that lasted says nothing about bursts: it is forgotten
+//!   once that load has fallen.
+//! - **No step in the dark.** Intervals with few samples are judged together; where those are few after all, only how
+//!   busy the workers were counts, not how long was waited. An interval in which the stage mostly waited for the next
+//!   one changes nothing: more workers would wait with it.
 
 use super::budget::{Want, fit, spread};
-use super::peaks::Peaks;
+use super::memory::{Fall, Peaks, Pool};
+use super::sample::Sample;
 use super::{DecisionSeen, DecisionWhy};
 use std::cmp::Ordering;
 
@@ -21,8 +26,6 @@ use std::cmp::Ordering;
 const BUSY_UP: f64 = 0.7;
 /// How busy they would have to be with fewer, for fewer of them.
 const BUSY_DOWN: f64 = 0.6;
-/// Fewer items than this in an interval say nothing.
-const SAMPLES_MIN: u64 = 20;
 /// Intervals between two changes of a stage at least.
 const DWELL: u64 = 2;
 /// Intervals that all need fewer workers, before there are fewer.
@@ -31,9 +34,12 @@ const DOWN_AFTER: u64 = 8;
 const BLOCKED_SHARE: f64 = 0.2;
 /// How much of the largest load of the last minute counts where cores are shared.
 const LATELY: f64 = 0.6;
-/// Waits up to this share of an item's work, or up to this many ns, are none.
-const WAIT_OF_WORK: f64 = 0.5;
+/// Waits up to this many times an item's work, or up to this many ns, are no burst.
+const WAIT_OF_WORK: f64 = 4.0;
 const WAIT_NONE_NS: f64 = 1e6;
+/// Workers beyond the load in roots of it, for more and for fewer of them.
+const SPARE_UP: f64 = 2.0;
+const SPARE_DOWN: f64 = 3.0;
 /// No fewer workers while the 99th percentile of waits is above this share of what it may be.
 const COMFORTABLE: f64 = 0.25;
 
@@ -61,31 +67,6 @@ pub struct StageRules {
     pub wait_max_ns: u64,
 }
 
-/// What one stage did in one interval.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Sample {
-    /// Workers it has now.
-    pub workers: usize,
-    /// How many could be at work at the same time at most.
-    pub parallel: usize,
-    /// Whether its workers are set by hand.
-    pub pinned: bool,
-    /// How long the interval was, in ns.
-    pub lasted_ns: u64,
-    /// Items that came.
-    pub arrivals: u64,
-    /// Items that were handled.
-    pub items: u64,
-    /// Time spent handling them, over all workers, in ns.
-    pub busy_ns: u64,
-    /// Time for which workers waited for room in the next stage, in ns; not in `busy_ns`.
-    pub blocked_ns: u64,
-    /// The 99th percentile of how long items waited for a worker, in ns.
-    pub wait_p99_ns: u64,
-    /// Items waiting or in work at its end.
-    pub depth: usize,
-}
-
 /// What the controller remembers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct State {
@@ -98,6 +79,12 @@ struct StageState {
     peaks: Peaks<60_000>,
     /// Workers that were kept busy: what sharing the cores goes by, so that a pause gives nothing away.
     loads: Peaks<20_000>,
+    /// Whether a load that lasted has ended.
+    fall: Fall,
+    /// Intervals that said too little to be judged alone.
+    pool: Pool,
+    /// Whether it ever had anything to do: before that nothing is known of it.
+    worked: bool,
     changed_ms: Option<u64>,
     low: Option<Low>,
 }
@@ -173,7 +160,7 @@ pub fn decide(rules: &Rules, mut state: State, seen: &[Sample], now_ms: u64) -> 
             Ordering::Greater => DecisionWhy::Spare,
         };
         let known = &mut state.stages[n];
-        (known.changed_ms, known.low) = (Some(now_ms), None);
+        (known.changed_ms, known.low, known.pool) = (Some(now_ms), None, Pool::default());
         let wait_max_ns = rules.stages[n].wait_max_ns;
         let seen = DecisionSeen::of_stage(sample, wish.load, wait_max_ns);
         changes.push(Change { stage: n, from: sample.workers, to, why, seen });
@@ -182,69 +169,73 @@ pub fn decide(rules: &Rules, mut state: State, seen: &[Sample], now_ms: u64) -> 
 }
 
 impl StageState {
-    fn wish(&mut self, rules: &StageRules, sample: &Sample, interval_ms: u64, now_ms: u64) -> Wish {
-        let now = sample.workers;
-        let load = load(sample);
+    fn wish(&mut self, rules: &StageRules, seen: &Sample, interval_ms: u64, now_ms: u64) -> Wish {
+        let now = seen.workers;
         let least = rules.workers_min.max(1);
         // Workers that find no key to be in are no help.
-        let most = rules.workers_max.min(sample.parallel).max(least);
+        let most = rules.workers_max.min(seen.parallel).max(least);
         let held = now.clamp(least, rules.workers_max.max(least));
-        self.loads.note(load, now_ms);
-        let share = load.max(self.loads.max(now_ms) * LATELY);
-        let mut wish = Wish { workers: held, welcome: 0, why: DecisionWhy::Bounds, load, share };
-        let turns_ns = (sample.busy_ns + sample.blocked_ns) as f64;
-        let held_up = sample.blocked_ns as f64 > turns_ns * BLOCKED_SHARE;
-        if sample.items.max(sample.arrivals) < SAMPLES_MIN || sample.items == 0 || held_up {
-            self.low = None;
+        self.loads.note(seen.load(), now_ms);
+        let share = seen.load().max(self.loads.max(now_ms) * LATELY);
+        let mut wish = Wish { workers: held, welcome: 0, why: DecisionWhy::Bounds, load: seen.load(), share };
+        self.worked |= seen.items > 0;
+        let held_up = seen.blocked_ns as f64 > (seen.busy_ns + seen.blocked_ns) as f64 * BLOCKED_SHARE;
+        if !self.worked || held_up {
+            (self.low, self.pool) = (None, Pool::default());
             return wish;
         }
-        let (wait, wait_max) = (sample.wait_p99_ns as f64, rules.wait_max_ns.max(1) as f64);
-        self.peaks.note(wait * now as f64, now_ms);
+        let fell = self.fall.note(seen);
+        if fell {
+            self.peaks = Peaks::default();
+        }
+        if seen.items > 0 {
+            self.peaks.note(seen.wait_p99_ns as f64 * now as f64, now_ms);
+        }
+        let Some((judged, intervals)) = self.pool.judge(seen) else { return wish };
+        wish.load = judged.load();
+        let (wait, wait_max) = (judged.wait_p99_ns as f64, rules.wait_max_ns.max(1) as f64);
         let peak = self.peaks.max(now_ms);
         let burst = (peak / wait_max).ceil() as usize;
-        let by_load = (load / BUSY_UP).ceil() as usize;
+        let by_load = (wish.load / BUSY_UP).ceil() as usize;
         let corrected = if wait > wait_max { now + 1 } else { 0 };
+        let mut reasons =
+            [(corrected, DecisionWhy::QueueWait), (burst, DecisionWhy::Burst), (by_load, DecisionWhy::Load)];
+        let reasons = if judged.is_telling() { &mut reasons[..] } else { &mut reasons[2..] };
         let (up, why) =
-            [(by_load, DecisionWhy::Load), (burst, DecisionWhy::Burst), (corrected, DecisionWhy::QueueWait)]
-                .into_iter()
-                .rev()
-                .max_by_key(|(workers, _)| *workers)
-                .unwrap_or((now, DecisionWhy::Load));
+            reasons.iter().max_by_key(|(workers, _)| *workers).copied().unwrap_or((now, DecisionWhy::Load));
         let up = up.clamp(least, most);
         let dwelt = self.changed_ms.is_none_or(|then| now_ms.saturating_sub(then) >= DWELL * interval_ms);
-        let work = sample.busy_ns as f64 / sample.items as f64;
+        let work = judged.busy_ns as f64 / judged.items.max(1) as f64;
         let noticed = (work * WAIT_OF_WORK).max(WAIT_NONE_NS).min(wait_max);
-        let welcome = ((peak / noticed).ceil() as usize).min(most);
-        if dwelt {
+        let at_once = (peak / noticed).ceil() as usize;
+        let staffed = |roots: f64| match work < WAIT_NONE_NS {
+            true => 0,
+            false => (wish.load + roots * wish.load.sqrt()).ceil() as usize,
+        };
+        let (welcome, enough) = (at_once.max(staffed(SPARE_UP)).min(most), at_once.max(staffed(SPARE_DOWN)));
+        if dwelt && judged.is_telling() {
             wish.welcome = welcome;
         }
         if up > now {
             self.low = None;
             return if dwelt { Wish { workers: up, why, ..wish } } else { wish };
         }
-        let with_room = (load / BUSY_DOWN).ceil() as usize;
+        let with_room = (wish.load / BUSY_DOWN).ceil() as usize;
         let held = if wait > wait_max * COMFORTABLE { now.min(most) } else { 0 };
-        let down = with_room.max(burst).max(held).max(welcome).clamp(least, most);
+        let down = with_room.max(burst).max(held).max(enough).clamp(least, most);
         if down >= now {
             self.low = None;
             return wish;
         }
-        let low = self.low.get_or_insert(Low { since_ms: now_ms, most: down });
+        let seen_for = if fell { intervals.max(Fall::INTERVALS) } else { intervals };
+        let since_ms = now_ms.saturating_sub(seen_for * interval_ms);
+        let low = self.low.get_or_insert(Low { since_ms, most: down });
         low.most = low.most.max(down);
         if dwelt && now_ms.saturating_sub(low.since_ms) >= DOWN_AFTER * interval_ms {
             return Wish { workers: low.most, why: DecisionWhy::LessLoad, ..wish };
         }
         wish
     }
-}
-
-/// How many workers what came keeps busy: λ·S.
-fn load(sample: &Sample) -> f64 {
-    if sample.items == 0 || sample.lasted_ns == 0 {
-        return 0.0;
-    }
-    let service_ns = sample.busy_ns as f64 / sample.items as f64;
-    sample.arrivals as f64 * service_ns / sample.lasted_ns as f64
 }
 
 #[cfg(test)]
@@ -260,7 +251,7 @@ mod tests {
 
     /// A second in which work for `load` workers came.
     fn busy(workers: usize, load: f64) -> Sample {
-        let items = 1000;
+        let items = 10_000;
         let busy_ns = (load * SECOND as f64) as u64;
         let wait_p99_ns = 1000;
         Sample {
@@ -294,8 +285,8 @@ mod tests {
         let load = |n: usize| if (5..15).contains(&n) { 2.6 } else { 0.5 };
         let widths = widths(1, 30, |n, width| busy(width, load(n)));
         assert_eq!(widths[..5], [1; 5]);
-        assert_eq!(widths[5..23], [4; 18], "ceil(2.6 / 0.7), kept for eight intervals behind the load");
-        assert_eq!(widths[23..], [1; 7]);
+        assert_eq!(widths[5..22], [4; 17], "ceil(2.6 / 0.7), until the eighth interval behind the load");
+        assert_eq!(widths[22..], [1; 8]);
     }
 
     #[test]
@@ -320,11 +311,34 @@ mod tests {
     }
 
     #[test]
-    fn few_samples_and_a_stage_held_up_by_the_next_change_nothing() {
-        let silent = |width| Sample { arrivals: 19, items: 19, ..busy(width, 7.0) };
-        assert_eq!(widths(3, 50, |_, width| silent(width)), [3; 50]);
+    fn of_few_items_only_how_busy_the_workers_were_counts() {
+        let few = |items, load| move |_, width| Sample { arrivals: items, items, ..busy(width, load) };
+        let late = |_, width| Sample { wait_p99_ns: 60 * SECOND, ..few(1, 0.1)(0, width) };
+        assert_eq!(widths(3, 50, late), [3; 50], "one that waited long is no reason");
+        assert_eq!(widths(3, 9, few(1, 2.6)), [3; 9]);
+        assert_eq!(*widths(3, 10, few(1, 2.6)).last().unwrap(), 4);
+        assert_eq!(*widths(1, 3, few(8, 2.6)).last().unwrap(), 6, "three seconds tell: 2.6 + 2 * 1.6");
+        assert_eq!(*widths(3, 10, few(1, 0.05)).last().unwrap(), 1);
+        assert_eq!(widths(3, 50, few(0, 0.0)), [3; 50], "nothing is known of a stage that never worked");
+    }
+
+    #[test]
+    fn a_stage_held_up_by_the_next_changes_nothing() {
         let held = |width| Sample { blocked_ns: SECOND, wait_p99_ns: 60 * SECOND, ..busy(width, 0.9) };
         assert_eq!(widths(3, 50, |_, width| held(width)), [3; 50]);
+    }
+
+    #[test]
+    fn what_waited_under_a_load_that_ended_is_no_burst() {
+        for after in [0.5, 0.05, 0.0] {
+            let widths = widths(1, 80, |n, width| match n {
+                0..60 => Sample { wait_p99_ns: SECOND, ..busy(width, 5.4) },
+                _ if after == 0.0 => Sample { arrivals: 0, items: 0, ..busy(width, 0.0) },
+                _ => busy(width, after),
+            });
+            assert_eq!(widths[59], 8);
+            assert!(widths[70..].iter().all(|width| *width == 1), "{after}: {widths:?}");
+        }
     }
 
     #[test]

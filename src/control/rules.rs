@@ -15,23 +15,6 @@ const CPU_MIN: Duration = Duration::from_millis(200);
 /// So many subjects of one rule are told each by itself; the others are summed up.
 const SUBJECTS_MAX: usize = 16;
 
-/// What a standstill and a share are counted from.
-pub(super) struct Before<'a> {
-    /// Counts some time ago.
-    pub totals: Totals,
-    /// When each stage last got on.
-    pub progress: &'a HashMap<&'static str, Progress>,
-}
-
-/// When a stage last got on.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Progress {
-    /// What it had handled then.
-    pub items: u64,
-    /// When that was.
-    pub at: Duration,
-}
-
 /// One number, of one subject, and what a person needs beside it.
 struct Sample {
     value: f64,
@@ -39,8 +22,9 @@ struct Sample {
     detail: String,
 }
 
-/// The rules that `seen` breaks, the subjects of each in the order of their values.
-pub(super) fn examine(seen: &Observation, before: &Before<'_>, rules: &Rules) -> Vec<Condition> {
+/// The rules that `seen` breaks, the subjects of each in the order of their values; shares are of what came since
+/// `before`.
+pub(super) fn examine(seen: &Observation, before: &Totals, rules: &Rules) -> Vec<Condition> {
     let mut samples: HashMap<Measure, Vec<Sample>> = HashMap::new();
     let mut conditions = Vec::new();
     for (name, rule) in rules.iter().filter(|(_, rule)| rule.enabled) {
@@ -74,8 +58,8 @@ fn short(value: f64) -> String {
     text.strip_suffix(".0").map_or_else(|| text.clone(), str::to_owned)
 }
 
-fn measure(measure: Measure, seen: &Observation, before: &Before<'_>) -> Vec<Sample> {
-    let since = |count: fn(&Totals) -> u64| count(&seen.totals).saturating_sub(count(&before.totals));
+fn measure(measure: Measure, seen: &Observation, before: &Totals) -> Vec<Sample> {
+    let since = |count: fn(&Totals) -> u64| count(&seen.totals).saturating_sub(count(before));
     let one = |value: f64, subject: &str, detail: String| {
         vec![Sample { value, subject: subject.to_owned(), detail }]
     };
@@ -90,7 +74,10 @@ fn measure(measure: Measure, seen: &Observation, before: &Before<'_>) -> Vec<Sam
             let panics = since(|t| t.panics);
             one(panics as f64, "workers", format!("a worker panicked over {panics} items; the log has why"))
         }
-        Measure::Stalled => stalled(seen, before),
+        Measure::Stalled => seen.standstill.map_or_else(Vec::new, |still| {
+            let detail = "it has work and gets nothing done; the watchdog replaces the process in the end";
+            one(still.since.as_secs_f64(), still.stage, detail.to_owned())
+        }),
         Measure::Queue => {
             let stages = seen.stages.iter().filter(|stage| stage.depth_max > 0);
             let sample = |stage: &super::health::StageSeen| Sample {
@@ -136,8 +123,8 @@ fn measure(measure: Measure, seen: &Observation, before: &Before<'_>) -> Vec<Sam
         Measure::Spool => used(seen.spool.as_ref(), 1.0 / (1 << 20) as f64),
         Measure::Memory => used(&seen.memory, 1.0),
         Measure::Cpu => {
-            let passed = seen.totals.at.saturating_sub(before.totals.at);
-            let used = seen.totals.cpu.saturating_sub(before.totals.cpu);
+            let passed = seen.totals.at.saturating_sub(before.at);
+            let used = seen.totals.cpu.saturating_sub(before.cpu);
             if passed < CPU_MIN || seen.processors <= 0.0 {
                 return Vec::new();
             }
@@ -167,25 +154,6 @@ fn used<'a>(usages: impl IntoIterator<Item = &'a Usage>, to_mb: f64) -> Vec<Samp
         }
     };
     usages.into_iter().filter(|usage| usage.limit > 0.0).map(sample).collect()
-}
-
-/// The last stage, as data flows, that has work and gets nothing done: those before it only wait for it. A store that
-/// is away has a rule of its own.
-fn stalled(seen: &Observation, before: &Before<'_>) -> Vec<Sample> {
-    if seen.store_away.is_some() {
-        return Vec::new();
-    }
-    let stands = |stage: &super::health::StageSeen| {
-        let progress = before.progress.get(stage.name)?;
-        let still = (stage.depth > 0 && progress.items == stage.items)
-            .then(|| seen.totals.at.saturating_sub(progress.at))?;
-        (!still.is_zero()).then(|| Sample {
-            value: still.as_secs_f64(),
-            subject: stage.name.to_owned(),
-            detail: format!("{} items wait or are in work, and none was finished", stage.depth),
-        })
-    };
-    seen.stages.iter().rev().find_map(stands).into_iter().collect()
 }
 
 /// How many bars each series is behind the newest one of its timeframe.
@@ -230,6 +198,7 @@ fn failures(failing: &[(u32, String)]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Standstill;
     use super::super::health::{ModelSeen, StageSeen};
     use super::*;
     use crate::domain::MarketHours;
@@ -240,12 +209,9 @@ mod tests {
         broken_of(seen, &Totals::default(), &rules, s)
     }
 
-    fn broken_of(seen: &Observation, totals: &Totals, rules: &Rules, s: u64) -> String {
-        let progress =
-            seen.stages.iter().map(|stage| (stage.name, Progress { items: 7, at: Duration::ZERO }));
-        let before = Before { totals: *totals, progress: &progress.collect() };
+    fn broken_of(seen: &Observation, before: &Totals, rules: &Rules, s: u64) -> String {
         let totals = Totals { at: Duration::from_secs(s), ..seen.totals };
-        let conditions = examine(&Observation { totals, ..seen.clone() }, &before, rules);
+        let conditions = examine(&Observation { totals, ..seen.clone() }, before, rules);
         let each = conditions.iter().map(|one| format!("{} {}", one.code, one.subject));
         each.collect::<Vec<_>>().join(", ")
     }
@@ -256,8 +222,12 @@ mod tests {
         Observation { models: vec![model], ..Observation::default() }
     }
 
-    fn stage(name: &'static str, depth: usize, items: u64) -> StageSeen {
-        StageSeen { name, depth, depth_max: 100, items }
+    fn stage(name: &'static str, depth: usize) -> StageSeen {
+        StageSeen { name, depth, depth_max: 100 }
+    }
+
+    fn standstill(s: u64) -> Option<Standstill> {
+        Some(Standstill { stage: "persist", since: Duration::from_secs(s) })
     }
 
     #[test]
@@ -283,8 +253,10 @@ mod tests {
             (totals(|t| (t.outcomes, t.failures) = (100, 6)), "errors outcomes"),
             (totals(|t| t.panics = 1), "panics workers"),
             (totals(|t| t.unsaved = 1), "unsaved store"),
-            (changed(|o| o.stages = vec![stage("feature", 80, 8)]), ""),
-            (changed(|o| o.stages = vec![stage("feature", 81, 8)]), "queue feature"),
+            (changed(|o| o.stages = vec![stage("feature", 80)]), ""),
+            (changed(|o| o.stages = vec![stage("feature", 81)]), "queue feature"),
+            (changed(|o| o.standstill = standstill(30)), ""),
+            (changed(|o| o.standstill = standstill(31)), "stalled persist"),
             (changed(|o| o.models.clear()), "models_missing models"),
             (changed(|o| o.models_refused = vec![("p".into(), "bad".into())]), "models_refused p"),
             (changed(|o| o.models[0].failing = vec![(4, "bad".into())]), "model_fallback m"),
@@ -307,28 +279,6 @@ mod tests {
         for (seen, expected) in cases {
             assert_eq!(broken(seen, 1), *expected, "{seen:?}");
         }
-    }
-
-    #[test]
-    fn the_last_stage_that_stands_still_is_told_and_not_those_that_wait_for_it() {
-        let stages = |depths: [usize; 4], items: [u64; 4]| {
-            let names = ["ingest", "feature", "predict", "persist"];
-            let stages = (0..4).map(|at| stage(names[at], depths[at], items[at])).collect();
-            Observation { stages, ..well() }
-        };
-        for (depths, items, s, expected) in [
-            ([1, 1, 1, 1], [7, 7, 7, 7], 30, ""),
-            ([1, 1, 1, 1], [7, 7, 7, 7], 31, "stalled persist"),
-            ([1, 1, 1, 0], [7, 7, 7, 7], 31, "stalled predict"),
-            ([1, 1, 1, 1], [7, 7, 7, 8], 31, "stalled predict"),
-            ([0, 0, 0, 0], [7, 7, 7, 7], 31, ""),
-            ([1, 1, 1, 1], [8, 8, 8, 8], 31, ""),
-        ] {
-            assert_eq!(broken(&stages(depths, items), s), expected, "{depths:?} {items:?}");
-        }
-        let away = Some(Duration::from_secs(40));
-        let seen = Observation { store_away: away, ..stages([1; 4], [7; 4]) };
-        assert_eq!(broken(&seen, 40), "store_away store", "what it waits for is known");
     }
 
     #[test]

@@ -49,6 +49,8 @@ reasons! {
     WarmingUp = "warming_up",
     /// A feature that the model reads is undefined: a ratio of nothing.
     UndefinedFeature = "undefined_feature",
+    /// A newer bar of its series came before it was predicted (`priority.stale`).
+    Superseded = "superseded",
     /// No version of the model could be loaded.
     ModelUnavailable = "model_unavailable",
     /// The model's run took longer than `predict.deadline_ms` and was ended.

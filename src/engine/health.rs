@@ -3,10 +3,11 @@
 use super::Engine;
 use crate::alert::{Alert, Alerts, Standing};
 use crate::config::{Settings, StoreUrl};
+use crate::control::Watchdog;
 use crate::control::health::{Examiner, HealthReport, ModelSeen, Observation, StageSeen, Totals, Usage};
 use crate::control::webhook::Webhook;
 use crate::domain::Reason;
-use crate::observe::{FileSystem, ProcessProbe, cpu_time, this_process};
+use crate::observe::{FileSystem, ProcessProbe, ProcessUsage, cpu_time, this_process};
 use crate::predict::{CatalogueModel, Models, Standing as VersionStanding};
 use crate::topology::Topology;
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -25,7 +26,8 @@ pub(super) struct Health {
     topology: Arc<Topology>,
     models: Arc<Models>,
     examiner: Mutex<Examiner>,
-    probe: ProcessProbe,
+    watchdog: Arc<Watchdog>,
+    probe: Arc<ProcessProbe>,
     newest: ArcSwapOption<HealthReport>,
     started: Instant,
     /// What the process had used when this began.
@@ -37,6 +39,7 @@ impl Health {
         settings: &Arc<ArcSwap<Settings>>,
         topology: &Arc<Topology>,
         models: &Arc<Models>,
+        (watchdog, probe): (&Arc<Watchdog>, &Arc<ProcessProbe>),
     ) -> Self {
         let alerts = Arc::clone(&models.alerts);
         Self {
@@ -46,7 +49,8 @@ impl Health {
             topology: Arc::clone(topology),
             models: Arc::clone(models),
             examiner: Mutex::default(),
-            probe: ProcessProbe::default(),
+            watchdog: Arc::clone(watchdog),
+            probe: Arc::clone(probe),
             newest: ArcSwapOption::empty(),
             started: Instant::now(),
             cpu_before: cpu_time(),
@@ -80,17 +84,10 @@ impl Health {
             name: stage.name,
             depth: stage.depth,
             depth_max: stage.items_max,
-            items: stage.meter.items,
         });
         let catalogue = self.models.catalogue();
         let refused = catalogue.problems().iter();
         let store = topology.store();
-        let (memory_mb, _) = self.probe.look();
-        let memory = Usage {
-            subject: "max_memory_mb".to_owned(),
-            used: memory_mb,
-            limit: settings.max_memory_mb as f64,
-        };
         Observation {
             totals: Totals {
                 live: total.latencies,
@@ -103,6 +100,7 @@ impl Health {
                 at: self.started.elapsed(),
             },
             stages: stages.collect(),
+            standstill: self.watchdog.standstill(),
             series: topology.newest_bars(),
             hours: settings.feature.market_hours.clone(),
             models: catalogue.models().iter().map(seen).collect(),
@@ -114,7 +112,7 @@ impl Health {
                 used: store.spool_bytes as f64,
                 limit: store.spool_bytes_max as f64,
             }),
-            memory: vec![memory],
+            memory: memory(&self.probe.look(), settings),
             processors: std::thread::available_parallelism().map_or(1.0, |cores| cores.get() as f64),
             disks: disks(settings),
         }
@@ -137,6 +135,15 @@ fn seen(model: &Arc<CatalogueModel>) -> ModelSeen {
         (version.number, why)
     });
     ModelSeen { name: model.name.to_string(), serves, failing: failing.collect() }
+}
+
+/// Memory against each limit that there is.
+fn memory(usage: &ProcessUsage, settings: &Settings) -> Vec<Usage> {
+    let of = |subject: &str, used, limit| Usage { subject: subject.to_owned(), used, limit };
+    let cgroup = usage.cgroup.and_then(|cgroup| Some((cgroup.memory_mb, cgroup.memory_max_mb?)));
+    let cgroup = cgroup.map(|(used, limit)| of("control group", used, limit));
+    let own = of("max_memory_mb", usage.memory_mb, settings.max_memory_mb as f64);
+    [own].into_iter().chain(cgroup).collect()
 }
 
 /// The file systems that must not fill up.
@@ -170,6 +177,14 @@ impl HealthThread {
             tracing::error!(%error, "the system gives no thread: health is checked on demand only");
         }
         Self { wake: Some(wake), thread: thread.ok() }
+    }
+
+    /// Has it count the interval anew, from now on.
+    pub(super) fn wake(&self) {
+        if let Some(wake) = &self.wake {
+            // Full: it was woken already.
+            let _ = wake.try_send(());
+        }
     }
 }
 

@@ -57,6 +57,11 @@ pub(super) fn arrived() -> Stamps {
 }
 
 impl Intake {
+    /// Bars are taken in from now on: where this process replaced itself, its pause is over.
+    pub(super) fn takes_bars(&self) {
+        crate::control::reexec::generation().takes_bars();
+    }
+
     /// Puts one bar in.
     pub(super) fn take(
         &self,
@@ -77,10 +82,17 @@ impl Intake {
     /// The source's thread: reads until the source ends or the engine stops.
     fn follow(&self, mut source: Box<dyn Source>, stop: &Receiver<()>) -> Result<(), SourceError> {
         let mut bars: Vec<SourceBar> = Vec::with_capacity(1024);
-        let mut refused = 0_u64;
+        let (mut refused, mut begun) = (0_u64, false);
         let news = source.news();
         loop {
             let poll = source.poll(&mut bars)?;
+            coarser_first(&mut bars);
+            let reading = matches!(poll, Poll::Ready | Poll::Reading(_));
+            let history = reading && bars.iter().all(|bar| bar.origin == Origin::WarmUp);
+            if !begun && !history {
+                begun = true;
+                self.takes_bars();
+            }
             for SourceBar { series, bar, origin } in bars.drain(..) {
                 if let Err(error) = self.take(&series, bar, origin) {
                     refused += 1;
@@ -100,6 +112,15 @@ impl Intake {
                 default(pause) => {}
             }
         }
+    }
+}
+
+/// Puts the coarser timeframe first where bars that came together close together: it has waited longest for its bar.
+/// Bars of one series keep their order.
+fn coarser_first(bars: &mut [SourceBar]) {
+    let close = |bar: &SourceBar| bar.bar.ts.plus_millis(bar.series.timeframe.as_millis());
+    for together in bars.chunk_by_mut(|a, b| close(a) == close(b)) {
+        together.sort_by_key(|bar| std::cmp::Reverse(bar.series.timeframe));
     }
 }
 
@@ -136,5 +157,31 @@ impl SourceThread {
             Ok(Err(error)) => Some(error.to_string()),
             Err(_) => Some("the source panicked; the log has the message".into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_bars_that_close_together_the_coarser_come_first_and_a_series_keeps_its_order() {
+        let bar = |timeframe: &str, open_s: i64, close: f64| {
+            let series = Arc::new(SeriesKey::new("A", timeframe.parse().unwrap()).unwrap());
+            let ts = crate::domain::Timestamp::from_secs(open_s);
+            let bar = Bar { ts, open: close, high: close, low: close, close, volume: 1.0 };
+            SourceBar { series, bar, origin: Origin::Live }
+        };
+        let mut bars = vec![
+            bar("1m", 3540, 1.0),
+            bar("1m", 3540, 2.0),
+            bar("5m", 3300, 3.0),
+            bar("1h", 0, 4.0),
+            bar("1m", 3600, 5.0),
+            bar("5m", 3300, 6.0),
+        ];
+        coarser_first(&mut bars);
+        let closes: Vec<f64> = bars.iter().map(|bar| bar.bar.close).collect();
+        assert_eq!(closes, [4.0, 3.0, 1.0, 2.0, 5.0, 6.0]);
     }
 }

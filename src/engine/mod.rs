@@ -4,14 +4,16 @@ mod ask;
 mod gate;
 mod health;
 mod intake;
+mod live;
 mod promoting;
 mod reporter;
 mod snapshot;
 mod stop;
 mod tuning;
+mod watch;
 
 use crate::config::Settings;
-use crate::control::Controller;
+use crate::control::{Controller, Watchdog};
 use crate::domain::{Bar, Origin, Outcome, SeriesKey, SymbolError, Timeframe};
 use crate::observe::ProcessProbe;
 use crate::persist::Subscription;
@@ -56,11 +58,14 @@ pub enum EngineError {
     /// What was handed in has a symbol that cannot be taken.
     #[error("{0}")]
     Symbol(#[from] SymbolError),
+    /// A change that the running system does not take up.
+    #[error("{0}: takes effect at the next start only: change the configuration file, and start again")]
+    NeedsRestart(String),
     /// Alerts cannot be sent as configured.
     #[error("{0}")]
     Alerts(String),
     /// The system gives no more threads.
-    #[error("no thread for what is reported ({0}): raise the thread limit")]
+    #[error("no thread for the watchdog, or for what is reported ({0}): raise the thread limit")]
     Thread(std::io::Error),
     /// It was stopped before.
     #[error("the engine has stopped: it takes no more bars")]
@@ -112,6 +117,8 @@ pub struct Overrides {
 pub struct Engine {
     /// In force now.
     settings: Arc<ArcSwap<Settings>>,
+    /// What was asked for last: what is in force, and keys that wait for the next start.
+    wanted: Mutex<Settings>,
     topology: Arc<Topology>,
     models: Arc<Models>,
     health: Arc<Health>,
@@ -124,7 +131,9 @@ pub struct Engine {
     reporter: Mutex<Option<Reporter>>,
     intake: Arc<Intake>,
     gate: Gate,
-    process: ProcessProbe,
+    process: Arc<ProcessProbe>,
+    /// Ends with the engine's stop.
+    watchdog: Arc<Watchdog>,
     started: Instant,
     source: Mutex<Option<SourceThread>>,
     /// Dropped when the store is not to be waited for any longer.
@@ -185,16 +194,23 @@ impl Engine {
             let wall_ms = || crate::domain::Timestamp::now().as_millis();
             Keeper::start(Arc::clone(&models), interval, wall_ms, move || topology.follow_models())
         });
+        let process = Arc::new(ProcessProbe::default());
+        let watched = watch::Parts { topology: Arc::clone(&topology), pool: Arc::clone(&models.pool) };
+        let watchdog = watch::start(watched, &process, &models.alerts, &settings)?;
+        if source.is_none() {
+            intake.takes_bars();
+        }
         let controller = topology::control(&topology, &settings);
-        let interval = Duration::from_secs(settings.log.performance_interval_s);
-        let reporter = Reporter::start(Arc::clone(&topology), Arc::clone(&models.alerts), interval)?;
+        let wanted = Mutex::new(settings.clone());
         let settings = Arc::new(ArcSwap::from_pointee(settings));
-        let health = Arc::new(Health::new(&settings, &topology, &models));
+        let reporter = Reporter::start(Arc::clone(&topology), Arc::clone(&models.alerts), &settings)?;
+        let health = Arc::new(Health::new(&settings, &topology, &models, (&watchdog, &process)));
         health.webhook.follow(&settings.load().alert).map_err(EngineError::Alerts)?;
         let health_thread = HealthThread::start(Arc::clone(&health));
         let source = source.map(|source| SourceThread::start(source, Arc::clone(&intake)));
         Ok(Self {
             settings,
+            wanted,
             topology,
             models,
             health,
@@ -204,7 +220,8 @@ impl Engine {
             reporter: Mutex::new(Some(reporter)),
             intake,
             gate: Gate::default(),
-            process: ProcessProbe::default(),
+            process,
+            watchdog,
             started: Instant::now(),
             source: Mutex::new(source),
             patience: Mutex::new(Some(patience)),
@@ -242,7 +259,7 @@ impl Engine {
         self.topology.outlets().subscribe_with(Box::new(callback));
     }
 
-    /// The settings it runs with.
+    /// The settings in force.
     pub fn settings(&self) -> Arc<Settings> {
         self.settings.load_full()
     }

@@ -2,9 +2,11 @@
 
 use super::EngineError;
 use crate::alert::{Alert, Alerts};
+use crate::config::Settings;
 use crate::domain::{AlertEvent, Process, SymbolPerformance, Timestamp};
 use crate::observe::this_process;
 use crate::topology::Topology;
+use arc_swap::ArcSwap;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -36,21 +38,22 @@ struct Desk {
 }
 
 impl Reporter {
-    /// Stores the performance every `interval`, and alerts soon after they are raised.
+    /// Stores the performance every `log.performance_interval_s`, and alerts soon after they are raised.
     ///
     /// # Errors
     /// When the system gives no thread.
     pub(super) fn start(
         topology: Arc<Topology>,
         alerts: Arc<Alerts>,
-        interval: Duration,
+        settings: &Arc<ArcSwap<Settings>>,
     ) -> Result<Self, EngineError> {
         let (stop, stopped) = bounded(0);
         let process = Arc::new(this_process());
+        let settings = Arc::clone(settings);
         let mut desk = Desk { topology, alerts, process, next_alert: 0, failing: false };
         let handle = std::thread::Builder::new()
             .name("vela-report".into())
-            .spawn(move || desk.work(interval, &stopped))
+            .spawn(move || desk.work(&settings, &stopped))
             .map_err(EngineError::Thread)?;
         Ok(Self { stop, handle })
     }
@@ -65,12 +68,13 @@ impl Reporter {
 }
 
 impl Desk {
-    fn work(&mut self, interval: Duration, stopped: &Receiver<()>) {
-        let mut due = Instant::now() + interval;
+    fn work(&mut self, settings: &ArcSwap<Settings>, stopped: &Receiver<()>) {
+        let mut last = Instant::now();
         while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
-            let performance = Instant::now() >= due;
+            let interval = Duration::from_secs(settings.load().log.performance_interval_s);
+            let performance = last.elapsed() >= interval;
             if performance {
-                due += interval;
+                last += interval;
             }
             self.report(performance);
         }

@@ -2,11 +2,13 @@
 
 use super::Engine;
 use crate::alert::Standing;
+use crate::control::reexec::{Generation, generation};
+use crate::domain::Timestamp;
 use crate::feature::CacheReading;
 use crate::link::StageReading;
 use crate::observe::{
-    ActiveAlert, BOUNDS_US, Buckets, CacheMetrics, Metrics, ModelMetrics, ModelPoolMetrics, Performance,
-    Quantiles, StageMetrics, SymbolMetrics, SystemMetrics,
+    ActiveAlert, BOUNDS_US, Buckets, CacheMetrics, CgroupMetrics, CgroupUsage, LastRestart, Metrics,
+    ModelMetrics, ModelPoolMetrics, Performance, Quantiles, StageMetrics, SymbolMetrics, SystemMetrics,
 };
 use crate::persist::Tally;
 use crate::predict::Catalogue;
@@ -45,7 +47,7 @@ impl Engine {
         let cache = self.topology.cache().read();
         let pool = self.models.pool.read();
         let health = self.health.newest();
-        let (memory_usage_mb, cpu_usage_percent) = self.process.look();
+        let usage = self.process.look();
         let share = |part: u64, whole: u64| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
         let hit_rate = share(cache.hits, cache.hits + cache.misses);
         let stages = self.topology.read().into_iter().map(|stage| {
@@ -84,10 +86,15 @@ impl Engine {
                 uptime_s: self.started.elapsed().as_secs_f64(),
             },
             system: SystemMetrics {
-                memory_usage_mb,
+                memory_usage_mb: usage.memory_mb,
                 memory_limit_mb: settings.max_memory_mb,
-                cpu_usage_percent,
+                cpu_usage_percent: usage.cpu_percent,
                 cores: std::thread::available_parallelism().map_or(1, usize::from),
+                threads: usage.threads,
+                descriptors: usage.descriptors,
+                cgroup: usage.cgroup.map(cgroup),
+                generation: generation().number,
+                last_restart: last_restart(generation()),
                 models_loaded: pool.loaded,
                 last_health_check: health.as_ref().map(|report| report.checked_at.clone()),
                 health: health.map(|report| report.status.word()),
@@ -121,6 +128,21 @@ impl Engine {
             symbols: by_symbol(&ledger.symbols),
         }
     }
+}
+
+fn cgroup(usage: CgroupUsage) -> CgroupMetrics {
+    let CgroupUsage { memory_mb, memory_max_mb, cpu_s, cpus_max, throttled } = usage;
+    CgroupMetrics { memory_usage_mb: memory_mb, memory_max_mb, cpu_s, cpus_max, throttled }
+}
+
+fn last_restart(generation: &Generation) -> Option<LastRestart> {
+    let last = generation.last.as_ref()?;
+    Some(LastRestart {
+        cause: last.cause.clone(),
+        detail: last.detail.clone(),
+        at: Timestamp::from_millis(i64::try_from(last.at_ms).unwrap_or(i64::MAX)).to_string(),
+        pause_ms: generation.pause_ms(),
+    })
 }
 
 fn active(alert: Standing) -> ActiveAlert {

@@ -51,6 +51,7 @@ impl Engine {
             return Ok(report.clone());
         }
         drop(self.keeper.lock().take());
+        self.watchdog.stop();
         drop(self.health_thread.lock().take());
         self.controller.stop();
         let source = self.source.lock().take();
@@ -68,7 +69,7 @@ impl Engine {
             drain(deadline)
         };
         give_up();
-        let undrained = if drained { 0 } else { self.topology.read().iter().map(|s| s.depth).sum() };
+        let undrained = if drained { 0 } else { self.topology.in_flight() };
         let stopped = StopReport { undrained, unsaved: self.topology.unsaved(), source_error };
         *report = Some(stopped.clone());
         self.reporter.lock().take().into_iter().for_each(Reporter::stop);

@@ -9,7 +9,7 @@ use crate::link::clock;
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 const SHARDS_MAX: usize = 8;
 /// How many vectors a shard keeps to be written anew, beyond its entries.
@@ -80,8 +80,8 @@ impl Shard {
 /// Vectors by (series, bar, feature set), bounded in number and age.
 pub struct FeatureCache {
     shards: Box<[Mutex<Shard>]>,
-    shard_entries_max: usize,
-    ttl_ns: u64,
+    shard_entries_max: AtomicUsize,
+    ttl_ns: AtomicU64,
     hits: AtomicU64,
     misses: AtomicU64,
     now_ns: fn() -> u64,
@@ -108,11 +108,21 @@ impl FeatureCache {
         let shards = entries_max.clamp(1, SHARDS_MAX);
         Self {
             shards: (0..shards).map(|_| Mutex::default()).collect(),
-            shard_entries_max: entries_max / shards,
-            ttl_ns: ttl_seconds.saturating_mul(1_000_000_000),
+            shard_entries_max: AtomicUsize::new(entries_max / shards),
+            ttl_ns: AtomicU64::new(ttl_seconds.saturating_mul(1_000_000_000)),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
             now_ns,
+        }
+    }
+
+    /// Changes how many vectors it holds at most, and for how long each is served. What is too much goes at once.
+    pub fn set_limits(&self, entries_max: usize, ttl_seconds: u64) {
+        let shard_entries_max = entries_max / self.shards.len();
+        self.shard_entries_max.store(shard_entries_max, Ordering::Relaxed);
+        self.ttl_ns.store(ttl_seconds.saturating_mul(1_000_000_000), Ordering::Relaxed);
+        for shard in &self.shards {
+            shard.lock().make_room(shard_entries_max + 1, |_| false);
         }
     }
 
@@ -129,14 +139,16 @@ impl FeatureCache {
         compute: impl FnOnce(&mut FeatureVector),
     ) -> Arc<FeatureVector> {
         let now_ns = (self.now_ns)();
-        let is_expired = |inserted_ns| now_ns.saturating_sub(inserted_ns) >= self.ttl_ns;
+        let entries_max = self.shard_entries_max.load(Ordering::Relaxed);
+        let ttl_ns = self.ttl_ns.load(Ordering::Relaxed);
+        let is_expired = |inserted_ns| now_ns.saturating_sub(inserted_ns) >= ttl_ns;
         let spare = {
             let mut shard = self.shard(&key).lock();
             if let Some(entry) = shard.entries.get(&key).filter(|entry| !is_expired(entry.inserted_ns)) {
                 self.hits.fetch_add(1, Ordering::Relaxed);
                 return Arc::clone(&entry.vector);
             }
-            shard.make_room(self.shard_entries_max, is_expired);
+            shard.make_room(entries_max, is_expired);
             shard.take_spare(len)
         };
         self.misses.fetch_add(1, Ordering::Relaxed);
@@ -146,15 +158,21 @@ impl FeatureCache {
             compute(vector);
         }
         let mut shard = self.shard(&key).lock();
-        if self.shard_entries_max == 0 || self.ttl_ns == 0 {
+        if entries_max == 0 || ttl_ns == 0 {
             shard.keep(Arc::clone(&vector));
             return vector;
         }
         // Another series may have taken the room meanwhile.
-        shard.make_room(self.shard_entries_max, is_expired);
+        shard.make_room(entries_max, is_expired);
         shard.entries.insert(key, Entry { vector: Arc::clone(&vector), inserted_ns: now_ns });
         shard.order.push_back((key, now_ns));
         vector
+    }
+
+    /// Drops all vectors, and the memory they were in; returns how many there were.
+    pub fn clear(&self) -> usize {
+        let clear = |shard: &Mutex<Shard>| std::mem::take(&mut *shard.lock()).entries.len();
+        self.shards.iter().map(clear).sum()
     }
 
     /// The cache's numbers.
@@ -207,6 +225,17 @@ mod tests {
         NOW_S.set(600);
         assert_eq!(value(&cache, key(0, 1), 4.0), 3.0, "the new one lives from its own insertion");
         assert_eq!(cache.read(), CacheReading { entries: 1, hits: 2, misses: 2 });
+    }
+
+    #[test]
+    fn a_cleared_cache_goes_on() {
+        let cache = FeatureCache::with_clock(100, 300, now_ns);
+        for minute in 0..150 {
+            value(&cache, key(minute, i64::from(minute)), 1.0);
+        }
+        let entries = cache.read().entries;
+        assert!(entries > 0 && cache.clear() == entries && cache.clear() == 0);
+        assert_eq!((value(&cache, key(0, 1), 2.0), value(&cache, key(0, 1), 3.0)), (2.0, 2.0));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Which symbols go first: a rank by rolling traded value (`close * volume`), updated as bars come.
 
 use crate::domain::{Lane, SeriesKey};
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -65,7 +66,7 @@ impl RollingValue {
 
 /// The ranking of all symbols.
 pub struct Ranking {
-    options: RankingOptions,
+    options: ArcSwap<RankingOptions>,
     entries: Mutex<Vec<(Arc<SeriesKey>, Arc<Standing>)>>,
     admitted: AtomicU64,
 }
@@ -73,17 +74,25 @@ pub struct Ranking {
 impl Ranking {
     /// A ranking of nothing yet.
     pub fn new(options: RankingOptions) -> Self {
+        let options = ArcSwap::from_pointee(options);
         Self { options, entries: Mutex::default(), admitted: AtomicU64::new(0) }
     }
 
     /// Over how many bars value is summed.
     pub(super) fn window_bars(&self) -> usize {
-        self.options.window_bars
+        self.options.load().window_bars
+    }
+
+    /// Changes what decides a symbol's lane, but for the window, and ranks all symbols anew.
+    pub fn set_options(&self, options: RankingOptions) {
+        let window_bars = self.window_bars();
+        self.options.store(Arc::new(RankingOptions { window_bars, ..options }));
+        self.rank(&self.entries.lock());
     }
 
     /// Adds a series; it starts in the normal lane unless its symbol is pinned.
     pub fn register(&self, series: &Arc<SeriesKey>) -> Arc<Standing> {
-        let lane = self.options.pinned.get(&*series.symbol).copied().unwrap_or_default();
+        let lane = self.options.load().pinned.get(&*series.symbol).copied().unwrap_or_default();
         let standing = Arc::new(Standing { lane: AtomicU8::new(lane as u8), rate: AtomicU64::new(0) });
         self.entries.lock().push((Arc::clone(series), Arc::clone(&standing)));
         standing
@@ -107,7 +116,7 @@ impl Ranking {
             let rate = by_symbol.entry(&series.symbol).or_default();
             *rate = rate.max(standing.rate());
         }
-        let lanes = lanes(by_symbol, &self.options);
+        let lanes = lanes(by_symbol, &self.options.load());
         for (series, standing) in entries {
             if let Some(lane) = lanes.get(&*series.symbol) {
                 standing.lane.store(*lane as u8, Ordering::Relaxed);

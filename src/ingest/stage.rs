@@ -19,7 +19,7 @@ pub struct IngestStage {
     /// The rank of all symbols by traded value.
     pub ranking: Arc<Ranking>,
     /// Whether bars that close in the future are refused, and the clock skew that is tolerated, in ms.
-    pub clock_skew_ms_max: Option<i64>,
+    pub clock_skew_ms_max: Option<AtomicI64>,
     /// How many of a series' newest bars can change after they closed.
     pub revision_bars: usize,
     /// Whether a bar's low and high are moved to hold its open and close.
@@ -46,6 +46,13 @@ struct SeriesState {
 }
 
 impl IngestStage {
+    /// Changes the clock skew that is tolerated, where bars of the future are refused at all.
+    pub fn set_clock_skew(&self, ms: u64) {
+        if let Some(skew_ms) = &self.clock_skew_ms_max {
+            skew_ms.store(i64::try_from(ms).unwrap_or(i64::MAX), Ordering::Relaxed);
+        }
+    }
+
     /// A new series; `admit` hands on what passes, `refuse` what does not.
     pub fn key(
         &self,
@@ -74,7 +81,8 @@ impl IngestStage {
             hold_open_and_close(bar);
         }
         // A bar that closed while nobody watched cannot be one of the future.
-        let skew_ms = self.clock_skew_ms_max.filter(|_| origin == Origin::Live);
+        let skew_ms = self.clock_skew_ms_max.as_ref().filter(|_| origin == Origin::Live);
+        let skew_ms = skew_ms.map(|skew_ms| skew_ms.load(Ordering::Relaxed));
         let limits =
             Limits { now: skew_ms.map(|_| Timestamp::now()), clock_skew_ms_max: skew_ms.unwrap_or(0) };
         validate(bar, key.series.timeframe, limits)?;

@@ -5,14 +5,19 @@
 
 use crate::domain::Lane;
 use crossbeam::channel::{Receiver, Sender, TryRecvError, bounded};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// One round of takings: which lane is asked first. High comes first in 12 of 16, normal in 3, low in 1;
 /// a lane that is empty passes its turn on, so these shares are the least that a busy lane gets.
-pub const ROUND: [Lane; 16] = {
+const ROUND: [Lane; 16] = {
     use Lane::{High, Low, Normal};
     [High, High, High, Normal, High, High, High, Normal, High, High, High, Normal, High, High, High, Low]
 };
+
+/// The lane that is asked first in the n-th taking.
+pub fn credit(taking: usize) -> Lane {
+    ROUND[taking % ROUND.len()]
+}
 
 /// What a worker can be woken by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +35,7 @@ pub(super) struct Lanes<K> {
     lanes: [(Sender<K>, Receiver<K>); 3],
     wakes: (Sender<Wake>, Receiver<Wake>),
     workers_max: usize,
-    takings: AtomicU64,
+    takings: AtomicUsize,
 }
 
 impl<K> Lanes<K> {
@@ -41,7 +46,7 @@ impl<K> Lanes<K> {
             // Room for a token for every announcement, and a nudge or a stop for every worker.
             wakes: bounded(keys_max + 2 * workers_max),
             workers_max,
-            takings: AtomicU64::new(0),
+            takings: AtomicUsize::new(0),
         }
     }
 
@@ -84,7 +89,7 @@ impl<K> Lanes<K> {
 
     /// Takes a ready key by priority. Call only after `wait` returned `Ready`: that promises one.
     pub(super) fn take(&self) -> K {
-        let first = ROUND[self.takings.fetch_add(1, Ordering::Relaxed) as usize % ROUND.len()];
+        let first = credit(self.takings.fetch_add(1, Ordering::Relaxed));
         loop {
             for lane in std::iter::once(first).chain(Lane::ALL) {
                 match self.lanes[lane as usize].1.try_recv() {

@@ -16,9 +16,10 @@ use super::sync::{AtomicU64, Ordering, Queue, spin_loop};
 const WAITING_BITS: u32 = 32;
 const WAITING_MASK: u64 = (1 << WAITING_BITS) - 1;
 
-/// A lock-free queue that knows whether a worker has to be called.
+/// A lock-free queue, or one for each lane, that knows whether a worker has to be called.
 pub struct Mailbox<T> {
-    queue: Queue<T>,
+    /// One, or one for each lane.
+    queues: Box<[Queue<T>]>,
     state: AtomicU64,
     slots: u64,
 }
@@ -35,7 +36,13 @@ fn word(workers: u64, waiting: u64) -> u64 {
 impl<T> Mailbox<T> {
     /// A mailbox in which at most `slots` workers (at least one) may be at a time.
     pub fn new(slots: u32) -> Self {
-        Self { queue: Queue::new(), state: AtomicU64::new(0), slots: u64::from(slots.max(1)) }
+        Self::with_lanes(slots, 1)
+    }
+
+    /// A mailbox in which items of the same lane keep their order, and only those.
+    pub fn with_lanes(slots: u32, lanes: usize) -> Self {
+        let queues = (0..lanes.max(1)).map(|_| Queue::new()).collect();
+        Self { queues, state: AtomicU64::new(0), slots: u64::from(slots.max(1)) }
     }
 
     /// Replaces the state by `change` of it, if it gives one; returns the state that was replaced, or the
@@ -58,7 +65,13 @@ impl<T> Mailbox<T> {
     /// already called take in one turn of `batch` items each.
     #[must_use]
     pub fn put(&self, item: T, batch: usize) -> bool {
-        self.queue.push(item);
+        self.put_in(0, item, batch)
+    }
+
+    /// [`Mailbox::put`] into a lane; a mailbox of one queue has no others.
+    #[must_use]
+    pub fn put_in(&self, lane: usize, item: T, batch: usize) -> bool {
+        self.queues[lane.min(self.queues.len() - 1)].push(item);
         let calls =
             |workers: u64, waiting: u64| workers < self.slots && waiting >= workers * batch.max(1) as u64;
         let before = self
@@ -70,7 +83,12 @@ impl<T> Mailbox<T> {
     }
 
     /// A called worker takes up to `max` items, the oldest first; may find none when another took them.
-    pub fn claim(&self, max: usize, mut take: impl FnMut(T)) {
+    pub fn claim(&self, max: usize, take: impl FnMut(T)) {
+        self.claim_from(0, max, take);
+    }
+
+    /// [`Mailbox::claim`], of the lane `first` before the others, and of those in their order.
+    pub fn claim_from(&self, first: usize, max: usize, mut take: impl FnMut(T)) {
         let claimed = self.update(|workers, waiting| {
             let left = waiting.saturating_sub(max as u64);
             (waiting > 0).then(|| word(workers, left))
@@ -79,12 +97,14 @@ impl<T> Mailbox<T> {
         let (_, waiting) = parts(state);
         let mut count = waiting.min(max as u64);
         while count > 0 {
-            match self.queue.pop() {
+            let mut lanes = [&self.queues[first.min(self.queues.len() - 1)]].into_iter().chain(&self.queues);
+            match lanes.find_map(Queue::pop) {
                 Some(item) => {
                     take(item);
                     count -= 1;
                 }
-                // Counted items have been pushed: this is not reached, and if it were, waiting is right.
+                // Counted items have been pushed. Another worker of this key took the one that was seen last, and
+                // what it left for this one is in a lane that was empty when it was looked at.
                 None => spin_loop(),
             }
         }
@@ -99,6 +119,11 @@ impl<T> Mailbox<T> {
             (!needed).then(|| word(workers - 1, waiting))
         })
         .is_err()
+    }
+
+    /// The first lane in which something waits; the first of all where nothing does.
+    pub fn urgent(&self) -> usize {
+        self.queues.iter().position(|queue| !queue.is_empty()).unwrap_or(0)
     }
 
     /// How many workers may be in it at a time.

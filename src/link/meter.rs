@@ -126,6 +126,11 @@ impl Meter {
         &self.sheets[thread_number() % self.sheets.len()]
     }
 
+    /// Items handled so far, over all workers.
+    pub fn items(&self) -> u64 {
+        self.sheets.iter().map(|sheet| sheet.items.load(Ordering::Relaxed)).sum()
+    }
+
     /// An item waited this long.
     pub fn waited(&self, wait_ns: u64) {
         self.sheet().queue_wait.record(wait_ns, 1);

@@ -22,7 +22,7 @@ mod sync;
 mod workers;
 
 pub use batch::{BatchLimit, BatchReading};
-pub use lanes::ROUND;
+pub use lanes::credit;
 pub use mailbox::Mailbox;
 pub use meter::{Meter, MeterReading};
 pub use stage::{Key, KeyOptions, Link, LinkError, LinkOptions, Stage, StageReading};

@@ -3,7 +3,7 @@
 
 use super::carry::{self, Ready};
 use super::clock::now_ns;
-use super::lanes::Lanes;
+use super::lanes::{Lanes, credit};
 use super::mailbox::Mailbox;
 use super::meter::{Meter, MeterReading};
 use crate::domain::Lane;
@@ -61,11 +61,14 @@ pub struct LinkOptions {
 pub struct KeyOptions {
     /// How many workers may be in it at a time.
     pub slots: u32,
+    /// Whether its items go by their lanes as well, with the same credits as keys: where it is shared by many that
+    /// have no order among them. Otherwise they are handled in the order in which they came.
+    pub by_lane: bool,
 }
 
 impl Default for KeyOptions {
     fn default() -> Self {
-        Self { slots: 1 }
+        Self { slots: 1, by_lane: false }
     }
 }
 
@@ -123,6 +126,9 @@ pub struct Key<S: Stage> {
     mailbox: Mailbox<Envelope<S::Item>>,
     /// The lane of the item that last called a worker; what waits behind it goes the same way.
     lane: AtomicU8,
+    by_lane: bool,
+    /// Turns so far: whose credit the next one is.
+    turns: AtomicUsize,
 }
 
 impl<S: Stage> Link<S> {
@@ -155,8 +161,10 @@ impl<S: Stage> Link<S> {
         Ok(Arc::new(Key {
             data,
             link: Arc::clone(self),
-            mailbox: Mailbox::new(options.slots),
+            mailbox: Mailbox::with_lanes(options.slots, if options.by_lane { Lane::ALL.len() } else { 1 }),
+            by_lane: options.by_lane,
             lane: AtomicU8::new(Lane::Normal as u8),
+            turns: AtomicUsize::new(0),
         }))
     }
 
@@ -280,7 +288,7 @@ impl<S: Stage> Key<S> {
 
     fn deliver(self: &Arc<Self>, item: S::Item, lane: Lane) {
         let batch = self.link.stage.batch_max(&self.data);
-        if self.mailbox.put(Envelope { item, put_ns: now_ns() }, batch) {
+        if self.mailbox.put_in(lane as usize, Envelope { item, put_ns: now_ns() }, batch) {
             self.lane.store(lane as u8, Ordering::Relaxed);
             self.call();
         }
@@ -308,7 +316,9 @@ impl<S: Stage> Ready for Key<S> {
         let batch = link.stage.batch_max(&self.data).max(1);
         let mut items = link.scratch.pop().unwrap_or_default();
         let begin_ns = now_ns();
-        self.mailbox.claim(batch, |envelope| {
+        let first =
+            if self.by_lane { credit(self.turns.fetch_add(1, Ordering::Relaxed)) } else { Lane::High };
+        self.mailbox.claim_from(first as usize, batch, |envelope| {
             link.meter.waited(begin_ns.saturating_sub(envelope.put_ns));
             items.push(envelope.item);
         });
@@ -329,6 +339,9 @@ impl<S: Stage> Ready for Key<S> {
         let _ = link.scratch.push(items);
         link.busy.fetch_sub(1, Ordering::Relaxed);
         if self.mailbox.release(batch) {
+            if self.by_lane {
+                self.lane.store(self.mailbox.urgent() as u8, Ordering::Relaxed);
+            }
             self.call();
         }
     }

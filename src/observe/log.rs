@@ -4,11 +4,13 @@ use file_rotate::compression::Compression;
 use file_rotate::suffix::AppendCount;
 use file_rotate::{ContentLimit, FileRotate};
 use std::path::Path;
+use std::sync::OnceLock;
 use tracing::Level;
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Lines that may wait for the file; what comes beyond is dropped rather than waited for, and counted.
@@ -33,6 +35,18 @@ pub struct LogOptions<'a> {
 #[must_use]
 pub struct LogGuard {
     _writer: Option<WorkerGuard>,
+}
+
+type SetLevel = Box<dyn Fn(Level) + Send + Sync>;
+
+/// Changes what the log's file gets: a process has one log.
+static SET_LEVEL: OnceLock<SetLevel> = OnceLock::new();
+
+/// Changes what the file gets, from now on; nothing where this process has no log of ours, or `VELA_LOG` says it.
+pub fn set_level(level: Level) {
+    if let Some(set_level) = SET_LEVEL.get() {
+        set_level(level);
+    }
 }
 
 /// What passes: `VELA_LOG` says it module by module (`warn,vela::predict=debug`), else `level` does.
@@ -74,10 +88,11 @@ pub fn start(options: &LogOptions<'_>) -> std::io::Result<LogGuard> {
         .lossy(true)
         .thread_name("vela-log")
         .finish(rotating);
-    let file = tracing_subscriber::fmt::layer()
-        .with_writer(writer)
-        .with_ansi(false)
-        .with_filter(filter(options.level));
-    let _ = tracing_subscriber::registry().with(terminal).with(file).try_init();
+    let (level, handle) = reload::Layer::new(filter(options.level));
+    let file = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(false).with_filter(level);
+    if tracing_subscriber::registry().with(terminal).with(file).try_init().is_ok() {
+        // It fails only where the log is gone.
+        let _ = SET_LEVEL.set(Box::new(move |level| drop(handle.reload(filter(level)))));
+    }
     Ok(LogGuard { _writer: Some(guard) })
 }

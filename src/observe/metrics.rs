@@ -88,6 +88,16 @@ pub struct SystemMetrics {
     pub memory_limit_mb: u64,
     /// Processor use since the last snapshot, in percent of one core.
     pub cpu_usage_percent: f64,
+    /// Threads of the process.
+    pub threads: usize,
+    /// Its open descriptors.
+    pub descriptors: usize,
+    /// The cgroup it is in, where the system tells.
+    pub cgroup: Option<CgroupMetrics>,
+    /// How often the process has replaced itself by a fresh copy since it was started.
+    pub generation: u32,
+    /// The last time it did so.
+    pub last_restart: Option<LastRestart>,
     /// Processor cores that the process may use.
     pub cores: usize,
     /// Sessions in memory.
@@ -96,6 +106,34 @@ pub struct SystemMetrics {
     pub last_health_check: Option<String>,
     /// What came of it: `healthy`, `degraded`, `critical`.
     pub health: Option<&'static str>,
+}
+
+/// The process's cgroup.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct CgroupMetrics {
+    /// Memory of all its processes, without the cache of files, in MiB.
+    pub memory_usage_mb: f64,
+    /// The most it may use, in MiB; absent without a limit.
+    pub memory_max_mb: Option<f64>,
+    /// Processor time used so far, in seconds.
+    pub cpu_s: f64,
+    /// Processors it may use; absent without a limit.
+    pub cpus_max: Option<f64>,
+    /// How often it was held back since it used more.
+    pub throttled: u64,
+}
+
+/// A replacement of the process by a fresh copy of itself.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct LastRestart {
+    /// `memory` or `stalled`.
+    pub cause: String,
+    /// What was seen, in words.
+    pub detail: String,
+    /// When the process went, RFC 3339.
+    pub at: String,
+    /// How long no bar was taken in, in ms; absent until the first one was.
+    pub pause_ms: Option<u64>,
 }
 
 /// The models' sessions.

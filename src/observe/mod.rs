@@ -1,6 +1,7 @@
 //! What one can see from outside: metrics, and the log.
 
 mod buckets;
+mod cgroup;
 mod cpu;
 mod disk;
 pub mod log;
@@ -8,10 +9,11 @@ mod metrics;
 pub mod process;
 
 pub use buckets::{BOUNDS_US, Buckets};
+pub use cgroup::CgroupUsage;
 pub use cpu::cpu_time;
 pub use disk::FileSystem;
 pub use metrics::{
-    ActiveAlert, CacheMetrics, ControllerMetrics, Metrics, ModelMetrics, ModelPoolMetrics, Performance,
-    Quantiles, StageMetrics, SymbolMetrics, SystemMetrics,
+    ActiveAlert, CacheMetrics, CgroupMetrics, ControllerMetrics, LastRestart, Metrics, ModelMetrics,
+    ModelPoolMetrics, Performance, Quantiles, StageMetrics, SymbolMetrics, SystemMetrics,
 };
-pub use process::{ProcessProbe, this_process};
+pub use process::{ProcessProbe, ProcessUsage, this_process};

@@ -1,7 +1,10 @@
-//! What the process uses: memory and processor time.
+//! What the process and its cgroup use: memory, processor time, threads, descriptors.
 
+use super::cgroup::{Cgroup, CgroupUsage};
 use crate::domain::Process;
 use parking_lot::Mutex;
+use std::path::Path;
+use std::time::{Duration, Instant};
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
 /// This process, as rows name it.
@@ -10,29 +13,77 @@ pub fn this_process() -> Process {
     Process { host: host.into(), pid: std::process::id() }
 }
 
+/// Looks closer together than this see the same: processor use over a shorter time says nothing.
+const FRESH: Duration = Duration::from_millis(200);
+
+/// The process at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ProcessUsage {
+    /// Resident memory, in MiB.
+    pub memory_mb: f64,
+    /// Processor use since the look before, in percent of one core.
+    pub cpu_percent: f64,
+    /// Threads; 0 where the system does not tell.
+    pub threads: usize,
+    /// Open descriptors; 0 where the system does not tell.
+    pub descriptors: usize,
+    /// Its cgroup, where it is in one.
+    pub cgroup: Option<CgroupUsage>,
+}
+
 /// Looks at this process, and at nothing else: refreshing everything can take minutes on a busy host.
 pub struct ProcessProbe {
-    system: Mutex<Option<System>>,
+    inner: Mutex<Inner>,
     pid: Option<Pid>,
+}
+
+struct Inner {
+    system: Option<System>,
+    cgroup: Option<Cgroup>,
+    last: Option<(Instant, ProcessUsage)>,
 }
 
 impl Default for ProcessProbe {
     fn default() -> Self {
-        Self { system: Mutex::new(System::new().ok()), pid: sysinfo::get_current_pid().ok() }
+        let cgroup = std::fs::read_to_string("/proc/self/cgroup").ok();
+        let cgroup = cgroup.and_then(|text| Cgroup::find(&text, Path::new("/sys/fs/cgroup")));
+        let inner = Inner { system: System::new().ok(), cgroup, last: None };
+        Self { inner: Mutex::new(inner), pid: sysinfo::get_current_pid().ok() }
     }
 }
 
 impl ProcessProbe {
-    /// (resident memory in MiB, processor use in percent of one core since the last look).
-    pub fn look(&self) -> (f64, f64) {
-        let Some(pid) = self.pid else { return (0.0, 0.0) };
-        let mut system = self.system.lock();
-        let Some(system) = system.as_mut() else { return (0.0, 0.0) };
+    /// The process now, or as it was a moment ago.
+    pub fn look(&self) -> ProcessUsage {
+        let mut inner = self.inner.lock();
+        match inner.last {
+            Some((at, usage)) if at.elapsed() < FRESH => usage,
+            _ => self.refresh(&mut inner),
+        }
+    }
+
+    /// The process now.
+    pub fn look_now(&self) -> ProcessUsage {
+        self.refresh(&mut self.inner.lock())
+    }
+
+    fn refresh(&self, inner: &mut Inner) -> ProcessUsage {
+        let Some((pid, system)) = self.pid.zip(inner.system.as_mut()) else { return ProcessUsage::default() };
         let kind = ProcessRefreshKind::nothing().with_memory().with_cpu().without_tasks();
         system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), false, kind);
-        system.process(pid).map_or((0.0, 0.0), |process| {
-            (process.memory() as f64 / (1024.0 * 1024.0), f64::from(process.cpu_usage()))
-        })
+        let (memory, cpu) =
+            system.process(pid).map_or((0, 0.0), |process| (process.memory(), process.cpu_usage()));
+        let entries = |path: &str| std::fs::read_dir(path).map_or(0, Iterator::count);
+        let usage = ProcessUsage {
+            memory_mb: memory as f64 / (1024.0 * 1024.0),
+            cpu_percent: f64::from(cpu),
+            threads: entries("/proc/self/task"),
+            // Without the one that reads them.
+            descriptors: entries("/proc/self/fd").saturating_sub(1),
+            cgroup: inner.cgroup.as_ref().map(Cgroup::read),
+        };
+        inner.last = Some((Instant::now(), usage));
+        usage
     }
 }
 

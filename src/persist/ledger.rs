@@ -50,7 +50,7 @@ struct Tallies {
 pub struct Ledger {
     reasons: [AtomicU64; Reason::ALL.len()],
     late: AtomicU64,
-    late_after_ns: u64,
+    late_after_ns: AtomicU64,
     latency: Meter,
     tallies: Mutex<Tallies>,
 }
@@ -76,10 +76,15 @@ impl Ledger {
         Self {
             reasons: std::array::from_fn(|_| AtomicU64::new(0)),
             late: AtomicU64::new(0),
-            late_after_ns: max_latency_ms.saturating_mul(1_000_000),
+            late_after_ns: AtomicU64::new(max_latency_ms.saturating_mul(1_000_000)),
             latency: Meter::new(1),
             tallies: Mutex::default(),
         }
+    }
+
+    /// From now on, predictions later than `max_latency_ms` count as late.
+    pub fn set_max_latency(&self, max_latency_ms: u64) {
+        self.late_after_ns.store(max_latency_ms.saturating_mul(1_000_000), Ordering::Relaxed);
     }
 
     /// Enters a stored batch.
@@ -98,7 +103,7 @@ impl Ledger {
             let latency_ns = (live && predicted).then(|| stored_ns.saturating_sub(outcome.stamps.arrived_ns));
             if let Some(latency_ns) = latency_ns {
                 self.latency.waited(latency_ns);
-                if latency_ns > self.late_after_ns {
+                if latency_ns > self.late_after_ns.load(Ordering::Relaxed) {
                     self.late.fetch_add(1, Ordering::Relaxed);
                 }
             }

@@ -25,6 +25,7 @@ pub struct PersistStage {
     /// Ends when the run must end: a store that is away is not waited for any longer.
     give_up: Receiver<()>,
     unsaved: AtomicU64,
+    retries: AtomicU64,
     /// Since when the store has failed, by the clock; 0 while it takes what it is given.
     failing_since_ns: AtomicU64,
     gauge: Option<Gauge>,
@@ -64,6 +65,7 @@ impl PersistStage {
             state: Mutex::new(state),
             give_up,
             unsaved: AtomicU64::new(0),
+            retries: AtomicU64::new(0),
             failing_since_ns: AtomicU64::new(0),
             gauge,
             ledger,
@@ -74,6 +76,11 @@ impl PersistStage {
     /// Outcomes that no store took: they were logged, and their bars are predicted again at the next start.
     pub fn unsaved(&self) -> u64 {
         self.unsaved.load(Ordering::Relaxed)
+    }
+
+    /// How often a store that failed was asked again: it is what is away, not this stage that stands still.
+    pub fn retries(&self) -> u64 {
+        self.retries.load(Ordering::Relaxed)
     }
 
     /// How the store is.
@@ -128,6 +135,7 @@ impl PersistStage {
             if !error.retryable {
                 return Err(error);
             }
+            self.retries.fetch_add(1, Ordering::Relaxed);
             if attempt == 1 {
                 self.failing_since_ns.store(clock::now_ns(), Ordering::Relaxed);
             }

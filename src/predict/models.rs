@@ -66,6 +66,16 @@ impl Models {
         Ok(Self { catalogue, pool, alerts: Arc::default(), folder, usable })
     }
 
+    /// Takes up the bounds that `settings` say and that can be changed while it runs.
+    pub fn follow(&self, settings: &Settings) {
+        let limits = PoolLimits {
+            sessions_max: settings.model_pool_size,
+            load_deadline: Duration::from_millis(settings.predict.load_deadline_ms),
+            ..self.pool.limits()
+        };
+        self.pool.set_limits(limits);
+    }
+
     /// What serves now.
     pub fn catalogue(&self) -> Arc<Catalogue> {
         self.catalogue.load_full()
@@ -82,7 +92,7 @@ impl Models {
         if !is_model_name(model) || !folder.is_dir() {
             return None;
         }
-        let PoolLimits { batch_max, run, .. } = *self.pool.limits();
+        let PoolLimits { batch_max, run, .. } = self.pool.limits();
         let mut report = check::check(self.pool.runtime(), &folder, batch_max, run);
         if report.passed
             && let Ok(manifest) = Manifest::read(&folder.join(MANIFEST_FILE))

@@ -11,6 +11,8 @@ use super::runtime::Runtime;
 use super::session::{Artefact, ModelError, RunError, RunLimits, Session};
 use super::version::{Content, Failure};
 use crate::domain::Reason;
+use crate::link::clock;
+use arc_swap::ArcSwap;
 use creation::Creators;
 use slot::Seat;
 use std::sync::Arc;
@@ -56,7 +58,7 @@ pub enum Loading {
 pub struct Pool {
     runtime: &'static Runtime,
     slots: Arc<Slots>,
-    limits: PoolLimits,
+    limits: ArcSwap<PoolLimits>,
     counts: Arc<Counts>,
     creators: Creators,
 }
@@ -126,6 +128,7 @@ pub struct PoolReading {
 impl Pool {
     /// An empty pool for what `slots` has.
     pub fn new(runtime: &'static Runtime, slots: Arc<Slots>, limits: PoolLimits) -> Self {
+        let limits = ArcSwap::from_pointee(limits);
         Self { runtime, slots, limits, counts: Arc::default(), creators: Creators::default() }
     }
 
@@ -135,8 +138,15 @@ impl Pool {
     }
 
     /// Its bounds.
-    pub fn limits(&self) -> &PoolLimits {
-        &self.limits
+    pub fn limits(&self) -> PoolLimits {
+        **self.limits.load()
+    }
+
+    /// Changes its bounds. What is in memory beyond them goes at once, what is in use then before another is loaded;
+    /// how long a run may take holds for sessions loaded from now on.
+    pub fn set_limits(&self, limits: PoolLimits) {
+        self.limits.store(Arc::new(limits));
+        while self.counts.sessions.load(Ordering::Relaxed) > limits.sessions_max && self.evict() {}
     }
 
     /// The places of sessions.
@@ -204,7 +214,7 @@ impl Pool {
     /// Loads a session of `content`, on another thread, for as long as that may take.
     fn load(&self, content: &Content) -> Result<Loaded, Failure> {
         let begin = Instant::now();
-        let PoolLimits { batch_max, run, load_deadline, .. } = self.limits;
+        let PoolLimits { batch_max, run, load_deadline, .. } = self.limits();
         let mut place = self.reserve(content.slot.file_bytes)?;
         let (runtime, what) = (self.runtime, content.clone());
         let left = load_deadline.saturating_sub(begin.elapsed());
@@ -228,7 +238,7 @@ impl Pool {
 
     /// Whether one more session fits without another having to go.
     fn has_room(&self) -> bool {
-        self.counts.sessions.load(Ordering::Relaxed) < self.limits.sessions_max
+        self.counts.sessions.load(Ordering::Relaxed) < self.limits.load().sessions_max
     }
 
     /// Makes room for one more session and counts it.
@@ -236,7 +246,8 @@ impl Pool {
         let begin = Instant::now();
         let Counts { sessions, sessions_peak, file_bytes: all_bytes, .. } = &*self.counts;
         loop {
-            let room = |count: usize| (count < self.limits.sessions_max).then_some(count + 1);
+            let PoolLimits { sessions_max, load_deadline, .. } = self.limits();
+            let room = |count: usize| (count < sessions_max).then_some(count + 1);
             if let Ok(before) = sessions.fetch_update(Ordering::AcqRel, Ordering::Acquire, room) {
                 sessions_peak.fetch_max(before + 1, Ordering::Relaxed);
                 all_bytes.fetch_add(file_bytes, Ordering::Relaxed);
@@ -248,8 +259,7 @@ impl Pool {
                 });
             }
             if !self.evict() {
-                if begin.elapsed() > self.limits.load_deadline {
-                    let PoolLimits { sessions_max, load_deadline, .. } = self.limits;
+                if begin.elapsed() > load_deadline {
                     return Err(Failure::unavailable(format!(
                         "all {sessions_max} sessions were in use for {} ms (model_pool_size)",
                         load_deadline.as_millis()
@@ -278,6 +288,24 @@ impl Pool {
             self.counts.evictions.fetch_add(1, Ordering::Relaxed);
         }
         evicted.is_some()
+    }
+
+    /// Drops the sessions that nobody used for `idle`; returns how many. They are loaded again when they are needed.
+    pub fn release_idle(&self, idle: Duration) -> usize {
+        let before_ns = clock::now_ns().saturating_sub(u64::try_from(idle.as_nanos()).unwrap_or(u64::MAX));
+        let mut released = 0;
+        for slot in self.slots.all() {
+            for seat in slot.seats.iter().filter(|seat| seat.used_ns.load(Ordering::Relaxed) < before_ns) {
+                if let Some(mut session) = seat.session.try_lock()
+                    && session.take().is_some()
+                {
+                    slot.ready.fetch_sub(1, Ordering::Release);
+                    self.counts.evictions.fetch_add(1, Ordering::Relaxed);
+                    released += 1;
+                }
+            }
+        }
+        released
     }
 
     /// Drops the sessions of a content that failed: what it did to them is not known. One in use stays.

@@ -2,6 +2,7 @@
 //! one promoted before it answers the same rows.
 
 use super::catalogue::CatalogueModel;
+use super::item::PredictItem;
 use super::models::Models;
 use super::pool::{Loaded, Loading};
 use super::session::{Row, RunError};
@@ -65,7 +66,7 @@ impl PredictStage {
     }
 
     /// Answers `tasks`, each by the version that was chosen for it; all have the same content.
-    fn serve(&self, key: &PredictKey, chosen: &[Chosen<'_>], tasks: &[Task]) {
+    fn serve(&self, key: &PredictKey, chosen: &[Chosen<'_>], tasks: &[&Task]) {
         let Some((model, version)) = chosen.first() else { return };
         let Ok(content) = version.content() else { return };
         if version.standing() == Standing::Untried && self.loading == Loading::Here {
@@ -87,15 +88,15 @@ impl PredictStage {
         for (at, failure) in left {
             let (model, version) = chosen[at];
             self.blame(model, version, content, &failure);
-            self.answer(key, model, &tasks[at], vec![(Arc::clone(version), failure)]);
+            self.answer(key, model, tasks[at], vec![(Arc::clone(version), failure)]);
         }
     }
 
     /// Hands rows to those who may load.
-    fn hand_on(&self, key: &PredictKey, tasks: &[Task]) {
+    fn hand_on(&self, key: &PredictKey, tasks: &[&Task]) {
         for task in tasks {
             match &key.cold {
-                Some(cold) => cold.put(task.clone(), task.origin.lane(Lane::Normal)),
+                Some(cold) => cold.put(Task::clone(task).into(), task.origin.lane(Lane::Normal)),
                 // Whoever may load does not get here.
                 None => self.refuse(task, None, Reason::ModelUnavailable, "the session went away".to_owned()),
             }
@@ -103,7 +104,7 @@ impl PredictStage {
     }
 
     /// Runs `tasks` in batches that were seen to give the same bits as alone; what failed is left.
-    fn run_all(&self, loaded: &mut Loaded, chosen: &[Chosen<'_>], tasks: &[Task]) -> Left {
+    fn run_all(&self, loaded: &mut Loaded, chosen: &[Chosen<'_>], tasks: &[&Task]) -> Left {
         let mut left = Left::new();
         VALUES.with_borrow_mut(|out| {
             let mut from = 0;
@@ -144,7 +145,7 @@ impl PredictStage {
         &self,
         loaded: &mut Loaded,
         (from, to): (usize, usize),
-        (chosen, tasks): (&[Chosen<'_>], &[Task]),
+        (chosen, tasks): (&[Chosen<'_>], &[&Task]),
         (out, left): (&mut Vec<f64>, &mut Left),
     ) {
         let mut rows: Vec<Row<'_>> = Vec::with_capacity(to - from);
@@ -177,7 +178,7 @@ impl PredictStage {
         &self,
         loaded: &Loaded,
         (from, to): (usize, usize),
-        (chosen, tasks): (&[Chosen<'_>], &[Task]),
+        (chosen, tasks): (&[Chosen<'_>], &[&Task]),
         (out, left): (&[f64], &mut Left),
     ) {
         let names = loaded.session.names();
@@ -191,7 +192,7 @@ impl PredictStage {
             let (model, version) = chosen[at];
             let outputs = if names.is_empty() { Arc::default() } else { Arc::from(values) };
             self.deliver(
-                &tasks[at],
+                tasks[at],
                 Ok(Prediction {
                     model: Arc::clone(&model.name),
                     version: version.number,
@@ -255,13 +256,13 @@ impl PredictStage {
                 Standing::Untried => Ok(None),
                 Standing::Failed => Err(self.failure_of(version)),
                 Standing::Good | Standing::Unsteady => {
-                    self.models.pool.with(content, self.loading, |loaded| {
-                        self.run_all(loaded, &chosen, std::slice::from_ref(task))
-                    })
+                    self.models
+                        .pool
+                        .with(content, self.loading, |loaded| self.run_all(loaded, &chosen, &[task]))
                 }
             };
             match tried.map(|left| left.map(|mut left| left.pop())) {
-                Ok(None) => return self.hand_on(key, std::slice::from_ref(task)),
+                Ok(None) => return self.hand_on(key, &[task]),
                 Ok(Some(None)) => return,
                 Ok(Some(Some((_, failure)))) | Err(failure) => {
                     self.blame(model, version, content, &failure);
@@ -308,7 +309,7 @@ thread_local! {
 
 impl Stage for PredictStage {
     type Key = PredictKey;
-    type Item = Task;
+    type Item = PredictItem;
 
     fn batch_max(&self, key: &PredictKey) -> usize {
         key.batch.get()
@@ -323,13 +324,14 @@ impl Stage for PredictStage {
         self.loading == Loading::Elsewhere
     }
 
-    fn step(&self, key: &PredictKey, tasks: &[Task]) {
+    fn step(&self, key: &PredictKey, items: &[PredictItem]) {
         // A turn that panicked is repeated from its beginning.
         OUTCOMES.with_borrow_mut(Vec::clear);
+        let tasks: Vec<&Task> = items.iter().filter_map(PredictItem::task).collect();
         // What is promoted at this moment decides, not what was when the bar came.
         let catalogue = self.models.catalogue.load();
         let mut chosen: Vec<Chosen<'_>> = Vec::with_capacity(tasks.len());
-        let mut rest = tasks;
+        let mut rest = tasks.as_slice();
         while let Some(first) = rest.first() {
             chosen.clear();
             for task in rest {
@@ -362,7 +364,8 @@ impl Stage for PredictStage {
         key.batch.note(rows, service_ns);
     }
 
-    fn panicked(&self, _: &PredictKey, task: &Task, message: &str) {
+    fn panicked(&self, _: &PredictKey, item: &PredictItem, message: &str) {
+        let Some(task) = item.task() else { return };
         let catalogue = self.models.catalogue.load();
         let model = catalogue.model(task.model).map(|model| &**model);
         OUTCOMES.with_borrow_mut(Vec::clear);

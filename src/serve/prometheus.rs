@@ -125,6 +125,7 @@ pub fn exposition(service: &Service) -> String {
     stages(service, &mut out);
     pool(service, &mut out);
     served(service, &mut out);
+    system(service, &mut out);
     process(&mut out);
     out.text
 }
@@ -297,6 +298,52 @@ fn served(service: &Service, out: &mut Exposition) {
         "counter",
         "Outcomes that came faster than they were taken.",
         missed,
+    );
+}
+
+/// The process by its number of replacements, and the control group it is in.
+fn system(service: &Service, out: &mut Exposition) {
+    /// Metrics in JSON count memory in MiB.
+    const MIB: f64 = 1_048_576.0;
+    let system = service.engine.metrics().system;
+    let limit = system.memory_limit_mb as f64 * MIB;
+    out.single("vela_memory_limit_bytes", "gauge", "Resident memory beyond which it replaces itself.", limit);
+    let name = "vela_process_generation";
+    out.single(
+        name,
+        "gauge",
+        "How often the process has replaced itself by a fresh copy.",
+        system.generation,
+    );
+    if let Some(last) = &system.last_restart {
+        let name = "vela_last_restart_pause_seconds";
+        out.metric(name, "gauge", "How long no bar was taken in when it last replaced itself, by cause.");
+        let pause_s = last.pause_ms.map_or(f64::NAN, |ms| ms as f64 / 1000.0);
+        out.sample(name, &[("cause", &last.cause)], pause_s);
+    }
+    let Some(cgroup) = system.cgroup else { return };
+    let used = cgroup.memory_usage_mb * MIB;
+    out.single(
+        "vela_cgroup_memory_bytes",
+        "gauge",
+        "Memory of the control group, without cached files.",
+        used,
+    );
+    if let Some(max_mb) = cgroup.memory_max_mb {
+        let name = "vela_cgroup_memory_max_bytes";
+        out.single(name, "gauge", "Memory that the control group may use.", max_mb * MIB);
+    }
+    let name = "vela_cgroup_cpu_seconds_total";
+    out.single(name, "counter", "Processor time of the control group.", cgroup.cpu_s);
+    if let Some(cpus) = cgroup.cpus_max {
+        out.single("vela_cgroup_cpus_max", "gauge", "Processors that the control group may use.", cpus);
+    }
+    let name = "vela_cgroup_throttled_total";
+    out.single(
+        name,
+        "counter",
+        "Times the control group was held back for its use of processors.",
+        cgroup.throttled,
     );
 }
 

@@ -22,13 +22,17 @@ impl Plant for Topology {
 
 /// Starts what follows the load, as configured.
 pub fn control(topology: &Arc<Topology>, settings: &Settings) -> Controller {
+    Controller::start(Arc::clone(topology) as Arc<dyn Plant>, control_options(settings))
+}
+
+/// What holds for it, as configured.
+pub fn control_options(settings: &Settings) -> ControllerOptions {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let options = ControllerOptions {
+    ControllerOptions {
         rules: Rules::of(settings, cores),
         batch: BatchRules { rows_max: settings.batch_size_max, run_max_ns: run_max_ns(settings) },
         enabled: settings.controller,
-    };
-    Controller::start(Arc::clone(topology) as Arc<dyn Plant>, options)
+    }
 }
 
 /// The place of a stage in the flow, by its name.

@@ -15,6 +15,7 @@ pub(super) trait Control: Send + Sync {
     fn depth(&self) -> usize;
     fn set_width(&self, width: usize) -> usize;
     fn read(&self, name: &'static str) -> StageReading;
+    fn items(&self) -> u64;
     fn stop(&self);
 }
 
@@ -27,6 +28,9 @@ impl<S: Stage> Control for Line<S> {
     }
     fn read(&self, name: &'static str) -> StageReading {
         self.link.read(name)
+    }
+    fn items(&self) -> u64 {
+        self.link.meter().items()
     }
     fn stop(&self) {
         self.workers.stop();

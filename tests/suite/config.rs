@@ -134,6 +134,13 @@ fn nothing_set_gives_the_documented_defaults() {
         ("serve.recent_max", 20_000),
         ("serve.stream_queue_max", 4096),
         ("serve.stream_heartbeat_s", 15),
+        ("serve.sessions_max", 16),
+        ("watchdog.interval_ms", 1000),
+        ("watchdog.stall_restart_s", 120),
+        ("watchdog.drain_deadline_ms", 5000),
+        ("watchdog.restarts_max", 5),
+        ("watchdog.restarts_window_s", 600),
+        ("watchdog.restart_pause_ms", 1000),
         ("log.file_size_max_mb", 64),
         ("alert.repeat_after_s", 300),
         ("alert.webhook_timeout_ms", 5000),
@@ -197,8 +204,8 @@ fn fractions_are_taken_up_to_their_bounds_and_no_further() {
         }
         for written in ["-0.0001", "1.0001", "inf", "-inf", "nan", "2"] {
             let text = refusal(&format!("{} = {written}\n", key.name));
-            let expected =
-                format!("vela.toml:1: {} = {written}: allowed is 0.0 to 1.0 of the symbols", key.name);
+            let allowed = format!("allowed is {:?} to {:?} {}", range.start(), range.end(), key.unit);
+            let expected = format!("vela.toml:1: {} = {written}: {allowed}", key.name);
             assert!(text.ends_with(&expected), "{text}");
         }
     }

@@ -198,7 +198,7 @@ fn a_full_stage_pushes_back_and_goes_on_when_there_is_room() {
 #[test]
 fn keys_beyond_the_bound_are_refused() {
     let link = Link::new(Recorder::default(), LinkOptions { items_max: 1, keys_max: 3, workers_max: 1 });
-    let two = KeyOptions { slots: 2 };
+    let two = KeyOptions { slots: 2, by_lane: false };
     let first = link.key(Seen::default(), two).unwrap();
     assert!(link.key(Seen::default(), two).is_err());
     let second = link.key(Seen::default(), KeyOptions::default()).unwrap();

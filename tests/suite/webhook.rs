@@ -12,30 +12,30 @@ use vela::Engine;
 use vela::config::{Measure, Settings};
 
 /// A request as it came.
-struct Request {
+pub struct Request {
     head: Vec<String>,
-    body: String,
+    pub body: String,
 }
 
 impl Request {
-    fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         let of =
             |line: &'_ str| line.split_once(": ").filter(|(n, _)| n.eq_ignore_ascii_case(name)).is_some();
         self.head.iter().find(|line| of(line)).map(|line| line.split_once(": ").unwrap().1)
     }
 
-    fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap()
     }
 }
 
 /// An HTTP server on a thread of its own that answers with `statuses` in turn, the last one for ever. 0: not at all.
-struct Receiving {
-    url: String,
+pub struct Receiving {
+    pub url: String,
     requests: Receiver<Request>,
 }
 
-fn receive(statuses: &'static [u16]) -> Receiving {
+pub fn receive(statuses: &'static [u16]) -> Receiving {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://127.0.0.1:{}/hook", listener.local_addr().unwrap().port());
     let (sender, requests) = bounded(1000);
@@ -91,7 +91,7 @@ fn engine(url: &str, change: impl FnOnce(&mut Settings)) -> (tempfile::TempDir, 
     (folder, Engine::start(settings).unwrap())
 }
 
-fn next(receiving: &Receiving) -> Request {
+pub fn next(receiving: &Receiving) -> Request {
     receiving.requests.recv_timeout(Duration::from_secs(90)).unwrap()
 }
 

@@ -1,11 +1,12 @@
-//! `/api/config`: every key with its value in effect. Secrets are masked.
+//! `/api/config`: every key with its value in effect, and changes while it runs. Secrets are masked.
 
 use super::super::http::{Request, Response, Then};
 use super::super::problem::Problem;
 use super::super::routes::Captures;
 use super::super::service::Service;
-use super::answer;
-use crate::config::{KEYS, Value, masked};
+use super::{answer, body};
+use crate::config::{KEYS, Key, Settings, Value, masked};
+use crate::engine::{Engine, EngineError};
 use serde::Serialize;
 use serde_json::json;
 
@@ -13,6 +14,9 @@ use serde_json::json;
 struct KeyJson {
     name: &'static str,
     value: serde_json::Value,
+    /// What the file asks for meanwhile, where it waits for the next start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at_restart: Option<serde_json::Value>,
     default: serde_json::Value,
     unit: &'static str,
     allowed: String,
@@ -42,6 +46,25 @@ fn value_json(value: &Value) -> serde_json::Value {
     }
 }
 
+fn key_json(key: &Key, settings: &Settings, wanted: &Settings) -> KeyJson {
+    let (value, at_restart) = (key.value(settings), key.value(wanted));
+    KeyJson {
+        name: key.name,
+        value: value_json(&value),
+        at_restart: (at_restart != value).then(|| value_json(&at_restart)),
+        default: value_json(&key.default_value()),
+        unit: key.unit,
+        allowed: key.allowed.to_string(),
+        change: key.change.to_string(),
+        doc: key.doc.join(" ").trim().to_owned(),
+    }
+}
+
+fn keys_json(engine: &Engine) -> Vec<KeyJson> {
+    let (settings, wanted) = (engine.settings(), engine.settings_wanted());
+    KEYS.iter().map(|key| key_json(key, &settings, &wanted)).collect()
+}
+
 /// `GET /api/config`.
 pub fn show(
     service: &Service,
@@ -49,22 +72,26 @@ pub fn show(
     _: &Captures<'_>,
     response: &mut Response,
 ) -> Result<Then, Problem> {
-    let settings = service.engine.settings();
-    let keys = KEYS.iter().map(|key| KeyJson {
-        name: key.name,
-        value: value_json(&key.value(&settings)),
-        default: value_json(&key.default_value()),
-        unit: key.unit,
-        allowed: key.allowed.to_string(),
-        change: key.change.to_string(),
-        doc: key.doc.join(" ").trim().to_owned(),
-    });
-    answer(response, 200, &json!({ "keys": keys.collect::<Vec<_>>() }));
+    answer(response, 200, &json!({ "keys": keys_json(&service.engine) }));
     Ok(Then::Next)
 }
 
-/// `PATCH /api/config`.
-pub fn change(_: &Service, _: &Request<'_>, _: &Captures<'_>, _: &mut Response) -> Result<Then, Problem> {
-    let detail = "no key can be changed while running yet: change the configuration file and start again";
-    Err(Problem::new(501, "not_implemented", detail))
+/// `PATCH /api/config`: a JSON merge patch (RFC 7396) of keys that are live; all of it takes effect, or nothing does.
+pub fn change(
+    service: &Service,
+    request: &Request<'_>,
+    _: &Captures<'_>,
+    response: &mut Response,
+) -> Result<Then, Problem> {
+    let patch: serde_json::Map<String, serde_json::Value> = body(request)?;
+    let engine = &service.engine;
+    let changed = engine.patch(&patch, &request.peer.ip().to_string()).map_err(|error| {
+        let detail = error.to_string();
+        match error {
+            EngineError::NeedsRestart(_) => Problem::new(409, "needs_restart", detail),
+            _ => Problem::new(422, "not_allowed", detail),
+        }
+    })?;
+    answer(response, 200, &json!({ "changed": changed, "keys": keys_json(engine) }));
+    Ok(Then::Next)
 }

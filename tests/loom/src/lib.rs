@@ -20,6 +20,9 @@ mod sync {
         pub(super) fn push(&self, item: T) {
             self.0.lock().unwrap().push_back(item);
         }
+        pub(super) fn is_empty(&self) -> bool {
+            self.0.lock().unwrap().is_empty()
+        }
         pub(super) fn pop(&self) -> Option<T> {
             self.0.lock().unwrap().pop_front()
         }
@@ -174,5 +177,65 @@ fn with_two_slots_two_workers_share_what_waits() {
         seen.extend(serve(&desk, 1, 2, &ready));
         seen.sort_unstable();
         assert_eq!(seen, [0, 1, 2]);
+    });
+}
+
+/// Lanes, two slots, items that come while both take: each takes as many as it claimed, of whatever lane they are.
+#[test]
+fn with_lanes_two_workers_find_all_they_claimed() {
+    loom::model(|| {
+        let desk = Arc::new(Desk { mailbox: Mailbox::with_lanes(2, 3), inside: AtomicUsize::new(0) });
+        let ready = channel();
+        for lane in [2, 1] {
+            if desk.mailbox.put_in(lane, lane, 1) {
+                ready.0.send(()).unwrap();
+            }
+        }
+        assert!(ready.1.try_recv().is_ok() && ready.1.try_recv().is_ok(), "two items: both slots are called");
+        let take = |desk: &Desk, first: usize, seen: &mut Vec<usize>| {
+            desk.mailbox.claim_from(first, 1, |item| seen.push(item));
+            desk.mailbox.release(1)
+        };
+        let (other_desk, sender) = (Arc::clone(&desk), ready.0.clone());
+        let other = thread::spawn(move || {
+            let mut seen = Vec::new();
+            if take(&other_desk, 2, &mut seen) {
+                sender.send(()).unwrap();
+            }
+            seen
+        });
+        if desk.mailbox.put_in(0, 0, 1) {
+            ready.0.send(()).unwrap();
+        }
+        let mut seen = Vec::new();
+        if take(&desk, 0, &mut seen) {
+            ready.0.send(()).unwrap();
+        }
+        seen.extend(other.join().unwrap());
+        while ready.1.try_recv().is_ok() {
+            if take(&desk, 0, &mut seen) {
+                ready.0.send(()).unwrap();
+            }
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, [0, 1, 2]);
+        assert_eq!(desk.mailbox.waiting(), 0);
+    });
+}
+
+/// Who comes alone takes the lane it asks for first, then the others by their order.
+#[test]
+fn the_lane_that_is_asked_for_first_goes_first_and_each_keeps_its_order() {
+    loom::model(|| {
+        let mailbox = Mailbox::with_lanes(1, 3);
+        for (lane, item) in [(2, 20), (1, 10), (0, 0), (2, 21), (1, 11), (0, 1)] {
+            let _ = mailbox.put_in(lane, item, 4);
+        }
+        assert_eq!(mailbox.urgent(), 0);
+        let mut seen = Vec::new();
+        mailbox.claim_from(1, 3, |item| seen.push(item));
+        assert_eq!(mailbox.urgent(), 0);
+        mailbox.claim_from(0, 4, |item| seen.push(item));
+        assert_eq!(seen, [10, 11, 0, 1, 20, 21]);
     });
 }

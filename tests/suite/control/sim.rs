@@ -12,7 +12,7 @@ use std::sync::Arc;
 use vela::config::Settings;
 use vela::control::{BatchRules, BatchState, Rules, Sample, State, decide, run_max_ns};
 use vela::domain::Lane;
-use vela::link::{BatchLimit, BatchReading, ROUND};
+use vela::link::{BatchLimit, BatchReading, credit};
 
 /// What one worker more than there are cores costs everybody.
 const SWITCHING: f64 = 0.03;
@@ -300,7 +300,7 @@ impl<'a> Sim<'a> {
 
     fn take(&mut self, stage: usize) -> Option<usize> {
         let target = &mut self.stages[stage];
-        let first = ROUND[target.takings % ROUND.len()];
+        let first = credit(target.takings);
         let order = std::iter::once(first).chain(Lane::ALL);
         let key = order.into_iter().find_map(|lane| target.lanes[lane as usize].pop_front())?;
         target.takings += 1;

@@ -1,0 +1,60 @@
+//! The configuration file while `vela run` runs: what has changed in it is taken up, by itself and on SIGHUP.
+
+use super::{CliError, settings::ConfigOptions};
+use crate::engine::Engine;
+use signal_hook::consts::SIGHUP;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
+
+/// What tells one state of a file from another: times, size, inode.
+type Stamp = Option<(SystemTime, u64, u64)>;
+
+/// Watches the file that the configuration came from.
+pub(super) struct Reload {
+    options: ConfigOptions,
+    file: Option<PathBuf>,
+    /// As it was when it was read.
+    read: Stamp,
+    /// As it was at the look before: a file that still changes is not read yet.
+    seen: Stamp,
+    hung_up: Arc<AtomicBool>,
+}
+
+fn stamp(file: Option<&Path>) -> Stamp {
+    let metadata = std::fs::metadata(file?).ok()?;
+    Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
+}
+
+impl Reload {
+    /// To be made before the configuration is read: what changes afterwards is seen.
+    pub(super) fn new(options: &ConfigOptions) -> Result<Self, CliError> {
+        let hung_up = Arc::new(AtomicBool::new(false));
+        signal_hook::flag::register(SIGHUP, Arc::clone(&hung_up))
+            .map_err(|error| CliError::Failed(format!("SIGHUP cannot be handled: {error}")))?;
+        let file = options.file();
+        let read = stamp(file.as_deref());
+        Ok(Self { options: options.clone(), file, read, seen: read, hung_up })
+    }
+
+    /// Takes up what has changed since the last look; to be called a few times a second.
+    pub(super) fn look(&mut self, engine: &Engine) {
+        let now = stamp(self.file.as_deref());
+        let settled = now == self.seen;
+        self.seen = now;
+        let asked = self.hung_up.swap(false, Ordering::Relaxed);
+        // A file that is gone for a moment is being replaced.
+        let changed = settled && now.is_some() && now != self.read;
+        if !(asked || changed) {
+            return;
+        }
+        self.read = now;
+        match self.options.load() {
+            // Said to whom it concerns by the engine itself.
+            Ok(loaded) => drop(engine.reconfigure(loaded.settings)),
+            Err(error) => engine.refuse(&error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! What waits for the predict stage: a row, or the place of a series in a model's queue, whose row is replaced when a
+//! newer bar comes before it was run.
+
+use crate::domain::Task;
+use parking_lot::Mutex;
+use std::cell::OnceCell;
+use std::sync::Arc;
+
+/// The one row of a series that waits for a model, where only the newest is to be predicted.
+///
+/// It keeps the place in the queue that its first bar got: whoever is replaced again and again is served no later.
+#[derive(Default)]
+pub struct Newest(Mutex<Option<Task>>);
+
+impl Newest {
+    /// Lets `task` wait instead of the one that waits, which is given back. Where none did, its place has to be
+    /// queued. One caller at a time.
+    #[must_use]
+    pub fn replace(&self, task: Task) -> Option<Task> {
+        self.0.lock().replace(task)
+    }
+
+    /// Its place in a queue.
+    pub fn place(self: &Arc<Self>) -> PredictItem {
+        PredictItem { newest: Some(Arc::clone(self)), task: OnceCell::new() }
+    }
+}
+
+/// An item of the predict stage.
+pub struct PredictItem {
+    newest: Option<Arc<Newest>>,
+    /// Found out once: a turn that has to be repeated sees the same row.
+    task: OnceCell<Option<Task>>,
+}
+
+impl From<Task> for PredictItem {
+    fn from(task: Task) -> Self {
+        Self { newest: None, task: OnceCell::from(Some(task)) }
+    }
+}
+
+impl PredictItem {
+    /// The row, as it stands when this is asked for the first time; `None` only where its place was queued twice.
+    pub fn task(&self) -> Option<&Task> {
+        let taken = || self.newest.as_ref().and_then(|newest| newest.0.lock().take());
+        self.task.get_or_init(taken).as_ref()
+    }
+}
