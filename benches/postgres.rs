@@ -223,7 +223,7 @@ fn main() {
         std::iter::repeat_with(predicted).take(count).last().unwrap()
     };
     // The first bars of the history only warm up and have no prediction.
-    (0..SYMBOLS * HISTORY_MINUTES * HORIZONS).for_each(|_| drop(stamp()));
+    (0..SYMBOLS * HISTORY_MINUTES * HORIZONS).for_each(|_| _ = stamp());
     println!("PostgreSQL: {}", feed.client.query_one("SELECT version()", &[]).unwrap().get::<_, String>(0));
     lone(&url, &mut feed, &mut minute, &heard);
     burst(&mut feed, &mut minute, &heard);
