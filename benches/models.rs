@@ -417,8 +417,8 @@ fn disturbed(by: By, slow: &Model) -> Vec<f64> {
         }
         fed
     };
-    let busy =
-        matches!(by, By::Busy).then(|| Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap());
+    let busy = matches!(by, By::Busy)
+        .then(|| Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap());
     // As long again before it counts: sessions are loaded, the slow one runs.
     fed.watch(fed.first, counts);
     let done = AtomicBool::new(false);

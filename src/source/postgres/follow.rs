@@ -262,7 +262,8 @@ impl Follow {
         {
             let Named { symbol, timeframe, .. } = &ask.series;
             tracing::warn!(
-                "the bar of {symbol} {timeframe} at {ts} was read or announced and is not in {}: somebody deleted it, or announced what there is not",
+                "the bar of {symbol} {timeframe} at {ts} was read or announced and is not in {}: somebody deleted it, or \
+                 announced what there is not",
                 table.name
             );
         }
