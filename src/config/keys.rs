@@ -36,7 +36,7 @@ with_process_keys! {
         /// The memory of the process beyond which it drains, stores what it holds, and replaces itself by
         /// a fresh copy, as [watchdog] says. Counted as resident memory. Where the process's cgroup allows
         /// less, nine tenths of that count instead.
-        max_memory_mb: u64 = 2048, Whole(16..=1_048_576), "MiB", Restart;
+        max_memory_mb: u64 = 2048, Whole(16..=1_048_576), "MiB", Live;
 
         /// The largest batch at start, before anything was measured. Must not exceed batch_size_max. From there
         /// each model's limit follows what its runs cost.
@@ -360,13 +360,14 @@ with_process_keys! {
         /// failure of a model, a bar or vela; bars that warm up or have no model are none), "panics" (items
         /// since then over which a worker panics), "stalled" (s in which a stage with work finished
         /// nothing), "queue" (% of a stage's bound), "feed_quiet" (bars that a series is behind the newest of
-        /// its timeframe), "models_missing" (1 where no model serves), "models_refused" (entries of the
-        /// models folder that cannot be read), "model_fallback" (versions of a model that fail while an older
-        /// one serves), "model_down" (models that no version serves), "runtime" (sessions whose creation
-        /// hangs), "store_away" (s in which the store took nothing), "unsaved" (outcomes since the last check
-        /// that it refused for good), "spool" (% of store.spool_size_max_mb), "memory" (% of max_memory_mb or
-        /// of the control group's limit, whichever is nearer), "cpu" (% of all processors it may use), "disk"
-        /// (% of the file systems of log, store and spool). Shares of fewer than 20 are no measure.
+        /// its timeframe), "silence" (bars, the shortest that are expected, in open hours, for which none came
+        /// at all), "models_missing" (1 where no model serves), "models_refused" (entries of the models folder
+        /// that cannot be read), "model_fallback" (versions of a model that fail while an older one serves),
+        /// "model_down" (models that no version serves), "runtime" (sessions whose creation hangs),
+        /// "store_away" (s in which the store took nothing), "unsaved" (outcomes since the last check that it
+        /// refused for good), "spool" (% of store.spool_size_max_mb), "memory" (% of max_memory_mb or of the
+        /// control group's limit, whichever is nearer), "cpu" (% of all processors it may use), "disk" (% of
+        /// the file systems of log, store and spool). Shares of fewer than 20 are no measure.
         rules: Rules = default_rules(), Allowed::Rules, "", Live;
 
         /// How long after an alert was raised it is repeated first, if it still stands; each further pause is

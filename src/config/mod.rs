@@ -13,6 +13,7 @@ mod table;
 
 mod change;
 mod choice;
+mod handed;
 mod keys;
 mod load;
 mod patch;

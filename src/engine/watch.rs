@@ -36,7 +36,7 @@ impl Watched for Parts {
 }
 
 /// What the settings allow.
-fn limits(settings: &Settings) -> Limits {
+pub(super) fn limits(settings: &Settings) -> Limits {
     let (watchdog, predict) = (&settings.watchdog, &settings.predict);
     // A stage may wait for a model to be loaded as long as that may take.
     let loading = Duration::from_millis(predict.load_deadline_ms + predict.deadline_ms);

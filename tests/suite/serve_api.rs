@@ -292,6 +292,9 @@ fn prometheus_gets_what_the_json_says() {
     let expected = performance["avg_latency_ms"].as_f64().unwrap() / 1e3;
     assert!((mean / expected - 1.0).abs() < 0.05, "{mean} {expected}");
     assert!(sample(&text, "process_resident_memory_bytes") > 1e6 && sample(&text, "process_threads") > 5.0);
+    let limit = json["system"]["memory_limit_mb"].as_f64().unwrap() * 1_048_576.0;
+    assert_eq!(sample(&text, "vela_memory_limit_bytes"), limit);
+    assert_eq!(sample(&text, "vela_process_generation"), 0.0);
     let refused = json["reasons"]["warming_up"].as_f64();
     assert_eq!(Some(sample(&text, "vela_refusals_total{reason=\"warming_up\"}")), refused);
     // No name of a symbol: their number has no bound.
