@@ -137,6 +137,26 @@ fn a_client_that_connects_again_and_again_is_never_refused() {
     }
 }
 
+#[test]
+fn a_socket_that_systemd_opened_is_served_before_and_after() {
+    let home = home("");
+    Table::create(&home.database());
+    let mut command = faulty(&home, &[("LEAK_MB_PER_S", "150".into()), ("SOCKET_UNIT", "1".into())]);
+    // Nothing of vela's own listens there.
+    let mut service = Service::start(&home, command.env("VELA_SERVE__LISTEN", "127.0.0.1:9"));
+    let address = address(&mut service);
+    assert_ne!(address, "127.0.0.1:9");
+    for generation in [0, 2] {
+        eventually("an answer of that generation", || match ask(&address, "GET", "/api/metrics", "") {
+            Ok(Some((200, metrics))) => {
+                (metrics["system"]["generation"].as_u64()? >= generation).then_some(())
+            }
+            _ => None,
+        });
+    }
+    service.stop();
+}
+
 /// What a service manager hears until it heard `last`, and when.
 fn heard(socket: &UnixDatagram, last: &str) -> Vec<(Instant, String)> {
     let mut all = Vec::new();
