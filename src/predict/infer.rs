@@ -17,7 +17,7 @@ use std::time::Instant;
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InferError {
-    /// There is no such model, or no such version among the promoted ones.
+    /// There is no such model, or no such version among the promoted ones, or a caller unloaded it.
     #[error("{0}")]
     Unknown(String),
     /// The tensors are not what the model takes.
@@ -120,7 +120,7 @@ impl Inference {
         if self.unloaded.lock().contains(name) {
             let detail =
                 format!("`{name}` was unloaded: POST /v2/repository/models/{name}/load brings it back");
-            return Err(InferError::Unavailable(detail));
+            return Err(InferError::Unknown(detail));
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ use super::routes::Captures;
 use super::service::Service;
 use crate::predict::{Described, Element, InferError, Port, Shape, Standing};
 use answer::datatype;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use stats::Parts;
 use std::borrow::Cow;
 use std::time::Instant;
@@ -249,11 +249,11 @@ pub fn index(
     _: &Captures<'_>,
     response: &mut Response,
 ) -> Answered {
-    let wanted: Value = match request.body {
-        [] => Value::Null,
-        body => serde_json::from_slice(body).map_err(|error| Problem::bad(format!("no JSON: {error}")))?,
+    let ready_only = match object(request)?.get("ready") {
+        None => false,
+        Some(Value::Bool(ready)) => *ready,
+        Some(other) => return Err(Problem::bad(format!("`ready` is {other}: true or false is possible"))),
     };
-    let ready_only = wanted["ready"].as_bool().unwrap_or(false);
     let mut all = Vec::new();
     for model in service.engine.catalogue().models() {
         for version in &model.versions {
@@ -271,17 +271,24 @@ pub fn index(
     answer(response, &Value::Array(all))
 }
 
+/// The body of a request to the repository: an object, or nothing.
+fn object(request: &Request<'_>) -> Result<Map<String, Value>, Problem> {
+    if request.body.is_empty() {
+        return Ok(Map::new());
+    }
+    serde_json::from_slice(request.body)
+        .map_err(|error| Problem::bad(format!("the body is no JSON object: {error}")))
+}
+
 /// Inline files and configurations would come past the models folder.
 fn refuse_inline(request: &Request<'_>) -> Result<(), Problem> {
-    if request.body.is_empty() {
-        return Ok(());
-    }
-    let wanted: Value =
-        serde_json::from_slice(request.body).map_err(|error| Problem::bad(format!("no JSON: {error}")))?;
-    let inline = |parameters: &serde_json::Map<String, Value>| {
-        parameters.keys().any(|name| name == "config" || name.starts_with("file:"))
+    let body = object(request)?;
+    let parameters = match body.get("parameters") {
+        None => return Ok(()),
+        Some(Value::Object(parameters)) => parameters,
+        Some(other) => return Err(Problem::bad(format!("`parameters` is {other}: an object is possible"))),
     };
-    if wanted["parameters"].as_object().is_some_and(inline) {
+    if parameters.keys().any(|name| name == "config" || name.starts_with("file:")) {
         let detail = "models come from the models folder: put the version there and promote it, inline files are not taken";
         return Err(Problem::bad(detail));
     }

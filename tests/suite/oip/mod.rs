@@ -301,8 +301,8 @@ fn a_model_that_was_unloaded_answers_bars_alone() {
     let post = |target: &str| served.ask("POST", target, "", b"");
     assert_eq!(served.post("/v2/models/line/infer", &two_rows()).status, 200);
     assert_eq!(post("/v2/repository/models/line/unload").status, 200);
-    assert!(error_of(&served.post("/v2/models/line/infer", &two_rows()), 503).contains("was unloaded"));
-    assert!(error_of(&served.get("/v2/models/line/ready"), 503).contains("/v2/repository/models/line/load"));
+    assert!(error_of(&served.post("/v2/models/line/infer", &two_rows()), 404).contains("was unloaded"));
+    assert!(error_of(&served.get("/v2/models/line/ready"), 404).contains("/v2/repository/models/line/load"));
     let all = index(json!({}));
     assert_eq!(state(&all, "line"), Some(json!("UNAVAILABLE")));
     assert_eq!(state(&all, "one"), Some(json!("READY")));
