@@ -110,7 +110,7 @@ impl Inference {
         self.loaded(name)?;
         let versions = versions(&model, version)?;
         let able = |version: &&Arc<Version>| version.standing() != Standing::Failed;
-        versions.iter().any(|version| able(version)).then_some(()).ok_or_else(|| {
+        versions.iter().any(able).then_some(()).ok_or_else(|| {
             let failure = versions[0].failure().map(|failure| failure.to_string());
             InferError::Unavailable(failure.unwrap_or_else(|| "it cannot be loaded".to_owned()))
         })

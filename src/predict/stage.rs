@@ -109,7 +109,7 @@ impl PredictStage {
         VALUES.with_borrow_mut(|out| {
             let mut from = 0;
             while from < tasks.len() {
-                if self.is_overdue(chosen[from], &tasks[from]) {
+                if self.is_overdue(chosen[from], tasks[from]) {
                     from += 1;
                     continue;
                 }
