@@ -326,13 +326,17 @@ enum By {
     SlowAllowed,
     /// Promotions and rollbacks, without a pause.
     Flips,
+    /// A program that has nothing to do with vela keeps one core busy: what a model that computes costs whoever shares
+    /// the machine with it.
+    Busy,
 }
 
-const CASES: [(&str, By); 5] = [
+const CASES: [(&str, By); 6] = [
     ("undisturbed", By::Nothing),
     ("the very slow model beside them, ended after 1 s", By::SlowEnded),
     ("the very slow model beside them, never ended", By::SlowAllowed),
     ("a version promoted or rolled back all the time", By::Flips),
+    ("floor: another program keeps a core busy", By::Busy),
     ("undisturbed, once more", By::Nothing),
 ];
 
@@ -413,6 +417,8 @@ fn disturbed(by: By, slow: &Model) -> Vec<f64> {
         }
         fed
     };
+    let busy = matches!(by, By::Busy)
+        .then(|| Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap());
     // As long again before it counts: sessions are loaded, the slow one runs.
     fed.watch(fed.first, counts);
     let done = AtomicBool::new(false);
@@ -437,6 +443,10 @@ fn disturbed(by: By, slow: &Model) -> Vec<f64> {
         watched.bars * OTHERS.len() as i64,
         "a prediction for each"
     );
+    if let Some(mut busy) = busy {
+        busy.kill().unwrap();
+        busy.wait().unwrap();
+    }
     std::mem::forget(fed);
     watched.latencies_ms
 }

@@ -1,19 +1,20 @@
 //! From a bar's INSERT to the row of its prediction, on a PostgreSQL server of its own on the same machine.
 //!
 //! Timed in turn, round after round, so that the machine's moods meet both alike:
-//! - `floor`: a commit that announces something, whoever listens, and the commit of a row in answer: a program that does
-//!   nothing but that, with one connection that listens and writes;
-//! - `vela`: the INSERT of a lone bar, until the first of its three predictions is committed, and until all are.
+//! - the floors: a commit that announces something, and the commit of a row in answer: a program that does nothing but
+//!   that, with one connection that listens and writes; once with the least rows there can be, once with the very bar and a
+//!   row as wide as a prediction;
+//! - vela: the INSERT of a lone bar, until the first of its three predictions is committed, and until all are.
 //!
 //! Then a commit of 500 symbols until its 1,500 predictions are committed, and bars at a steady rate while what waits is
-//! counted. A row is visible when its commit was acknowledged, which is when a subscriber hears of it.
+//! counted. A row is visible when its commit was acknowledged: to the floors' program, or to vela's store.
 #![allow(missing_docs, dead_code, clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "../tests/suite/support/cluster.rs"]
 mod cluster;
 
 use cluster::Cluster;
-use crossbeam::channel::{Receiver, bounded};
+use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 use hdrhistogram::Histogram;
 use postgres::fallible_iterator::FallibleIterator as _;
 use postgres::types::ToSql;
@@ -22,9 +23,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use vela::config::SourceKind;
-use vela::domain::{Bar, SeriesKey, Stability, Timeframe, Timestamp};
+use vela::domain::{Bar, Outcome, SeriesKey, Stability, Timeframe, Timestamp};
 use vela::source::market::{Instrument, Market, MarketSettings};
-use vela::{Engine, Settings};
+use vela::store::{Gauge, Store, StoreError, Watermark};
+use vela::{Engine, Overrides, Settings};
 
 const MODELS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/models");
 const SYMBOLS: usize = 500;
@@ -46,15 +48,15 @@ struct Feed {
 }
 
 impl Feed {
-    fn new(url: &str) -> Self {
+    fn new(url: &str, table: &str) -> Self {
         let mut client = Client::connect(url, NoTls).unwrap();
         let insert = client
-            .prepare(
-                "INSERT INTO trading.ohlcv (symbol, timeframe, ts, open, high, low, close, volume)
+            .prepare(&format!(
+                "INSERT INTO {table} (symbol, timeframe, ts, open, high, low, close, volume)
                  SELECT s, '1m', t, o, h, l, c, v
                  FROM unnest($1::text[], $2::timestamptz[], $3::float8[], $4::float8[], $5::float8[], $6::float8[], $7::float8[])
-                     AS b(s, t, o, h, l, c, v)",
-            )
+                     AS b(s, t, o, h, l, c, v)"
+            ))
             .unwrap();
         Self { client, insert }
     }
@@ -73,48 +75,108 @@ impl Feed {
 
 /// A program that does nothing but answer an announcement with a row.
 struct Floor {
-    feed: Client,
-    insert: Statement,
+    ask: Box<dyn FnMut(&Fed)>,
     answered: Receiver<Instant>,
-    count: i64,
 }
 
 impl Floor {
-    fn new(url: &str) -> Self {
+    /// The least there can be: a number in, a number out.
+    fn least(url: &str) -> Self {
         let mut feed = Client::connect(url, NoTls).unwrap();
         feed.batch_execute(
             "CREATE TABLE public.question (n bigint PRIMARY KEY, open float8, high float8, low float8, close float8, volume float8);
              CREATE TABLE public.answer (n bigint PRIMARY KEY, value float8);
              CREATE FUNCTION public.ask() RETURNS trigger LANGUAGE plpgsql AS
-                 $$ BEGIN PERFORM pg_notify('floor', ''); RETURN NULL; END $$;
+                 $$ BEGIN PERFORM pg_notify('least', ''); RETURN NULL; END $$;
              CREATE TRIGGER ask AFTER INSERT ON public.question FOR EACH STATEMENT EXECUTE FUNCTION public.ask();",
         )
         .unwrap();
         let insert = feed.prepare("INSERT INTO public.question VALUES ($1, 1, 1, 1, 1, 1)").unwrap();
-        let (done, answered) = bounded(1);
-        let mut listener = Client::connect(url, NoTls).unwrap();
-        listener.batch_execute("LISTEN floor").unwrap();
-        let answer = listener.prepare("INSERT INTO public.answer VALUES ($1, 1)").unwrap();
-        std::thread::spawn(move || {
-            for n in 0_i64.. {
-                if listener.notifications().blocking_iter().next().unwrap().is_none() {
-                    return;
-                }
-                listener.execute(&answer, &[&n]).unwrap();
-                if done.send(Instant::now()).is_err() {
-                    return;
-                }
-            }
-        });
-        Self { feed, insert, answered, count: 0 }
+        let mut count = 0_i64;
+        let ask = move |_: &Fed| {
+            count += 1;
+            feed.execute(&insert, &[&count]).unwrap();
+        };
+        Self {
+            ask: Box::new(ask),
+            answered: answer(url, "least", "INSERT INTO public.answer VALUES ($1, 1)"),
+        }
     }
 
-    fn time(&mut self) -> Duration {
+    /// The very bar into a table like that of the bars, and a row as wide as a prediction into one like theirs.
+    fn same_rows(url: &str) -> Self {
+        let mut setup = Client::connect(url, NoTls).unwrap();
+        setup
+            .batch_execute(
+                "CREATE TABLE public.bars (LIKE trading.ohlcv INCLUDING ALL);
+                 INSERT INTO public.bars SELECT * FROM trading.ohlcv;
+                 CREATE TABLE public.predictions (LIKE trading.agentpreds INCLUDING ALL);
+                 INSERT INTO public.predictions SELECT * FROM trading.agentpreds;
+                 ANALYZE;
+                 CREATE FUNCTION public.same() RETURNS trigger LANGUAGE plpgsql AS
+                     $$ BEGIN PERFORM pg_notify('same', ''); RETURN NULL; END $$;
+                 CREATE TRIGGER same AFTER INSERT ON public.bars FOR EACH STATEMENT EXECUTE FUNCTION public.same();",
+            )
+            .unwrap();
+        let mut feed = Feed::new(url, "public.bars");
+        let ask = move |bar: &Fed| feed.insert(std::slice::from_ref(bar));
+        let row = "INSERT INTO public.predictions (symbol, timeframe, horizon, ts, model, version, value, latency_us,
+                       ingest_us, feature_us, predict_us, created_at, revision)
+                   VALUES ('SYM', '1m', 1, to_timestamp($1::bigint * 60), 'floor', 1, 0.5, 1, 1, 1, 1, now(), 0)";
+        Self { ask: Box::new(ask), answered: answer(url, "same", row) }
+    }
+
+    fn time(&mut self, bar: &Fed) -> Duration {
         std::thread::sleep(REST);
         let begin = Instant::now();
-        self.count += 1;
-        self.feed.execute(&self.insert, &[&self.count]).unwrap();
+        (self.ask)(bar);
         self.answered.recv().unwrap().duration_since(begin)
+    }
+}
+
+/// Listens, and answers with a row; when it was committed.
+fn answer(url: &str, channel: &str, row: &str) -> Receiver<Instant> {
+    let (done, answered) = bounded(1);
+    let mut listener = Client::connect(url, NoTls).unwrap();
+    listener.batch_execute(&format!("LISTEN {channel}")).unwrap();
+    let row = listener.prepare(row).unwrap();
+    std::thread::spawn(move || {
+        for n in 0_i64.. {
+            // The server goes before this does.
+            let Ok(Some(_)) = listener.notifications().blocking_iter().next() else { return };
+            listener.execute(&row, &[&n]).unwrap();
+            if done.send(Instant::now()).is_err() {
+                return;
+            }
+        }
+    });
+    answered
+}
+
+/// The store itself, and when what it was given was committed.
+struct Stamping {
+    store: Box<dyn Store>,
+    /// Of each outcome, and whether it is a prediction.
+    committed: Sender<(Instant, bool)>,
+}
+
+impl Store for Stamping {
+    fn write(&mut self, outcomes: &[Outcome], watermarks: &[Watermark]) -> Result<(), StoreError> {
+        self.store.write(outcomes, watermarks)?;
+        let now = Instant::now();
+        for outcome in outcomes {
+            // Nobody listens any more: the engine stops.
+            let _ = self.committed.send((now, outcome.result.is_ok()));
+        }
+        Ok(())
+    }
+
+    fn gauge(&self) -> Option<Gauge> {
+        self.store.gauge()
+    }
+
+    fn finish(&mut self) -> Result<(), StoreError> {
+        self.store.finish()
     }
 }
 
@@ -131,7 +193,7 @@ fn main() {
     let vela::config::StoreUrl::Postgres(store) = &settings.store.url else { unreachable!("set so above") };
     let server = vela::database::Server::new(store, &settings.database).unwrap();
     vela::database::schema::init(&mut server.connect().unwrap(), Vec::new()).unwrap();
-    let mut feed = Feed::new(&url);
+    let mut feed = Feed::new(&url, "trading.ohlcv");
     let market = MarketSettings {
         seed: 3,
         instruments: Instrument::synthetic(SYMBOLS),
@@ -146,27 +208,26 @@ fn main() {
     };
     (0..HISTORY_MINUTES).for_each(|_| feed.insert(&minute()));
     feed.client.batch_execute("ANALYZE").unwrap();
-    let engine = Engine::start(settings).unwrap();
-    let stored = engine.subscribe(1_000_000);
-    let stored = stored.receiver();
-    let begin = Instant::now();
-    while engine.outcomes() < (SYMBOLS * HISTORY_MINUTES * HORIZONS) as u64 {
-        assert!(begin.elapsed() < Duration::from_secs(60), "the history is not predicted");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    // What was stored since the subscription began.
-    while stored.recv_timeout(Duration::from_millis(500)).is_ok() {}
-    println!("PostgreSQL: {}", feed.client.query_one("SELECT version()", &[]).unwrap().get::<_, String>(0));
-    let mut heard = |count: usize| {
-        for _ in 0..count {
-            let outcome = stored.recv_timeout(Duration::from_secs(60)).expect("an outcome is missing");
-            assert!(outcome.result.is_ok(), "{:?}", outcome.result);
-        }
-        Instant::now()
+    let (store, watermarks) = vela::store::open(&settings).unwrap();
+    let (committed, stamps) = unbounded();
+    let store = Some(Box::new(Stamping { store, committed }) as Box<dyn Store>);
+    let engine =
+        Engine::start_with(settings, Overrides { store, watermarks, ..Overrides::default() }).unwrap();
+    let stamp = || stamps.recv_timeout(Duration::from_secs(60)).expect("an outcome is missing");
+    let heard = |count: usize| {
+        let predicted = || {
+            let (committed, is_prediction) = stamp();
+            assert!(is_prediction);
+            committed
+        };
+        std::iter::repeat_with(predicted).take(count).last().unwrap()
     };
-    lone(&url, &mut feed, &mut minute, &mut heard);
-    burst(&mut feed, &mut minute, &mut heard);
-    steady(&engine, &mut feed, &mut minute, &mut heard);
+    // The first bars of the history only warm up and have no prediction.
+    (0..SYMBOLS * HISTORY_MINUTES * HORIZONS).for_each(|_| _ = stamp());
+    println!("PostgreSQL: {}", feed.client.query_one("SELECT version()", &[]).unwrap().get::<_, String>(0));
+    lone(&url, &mut feed, &mut minute, &heard);
+    burst(&mut feed, &mut minute, &heard);
+    steady(&engine, &mut feed, &mut minute, &heard);
     engine.stop().unwrap();
 }
 
@@ -174,15 +235,13 @@ fn lone(
     url: &str,
     feed: &mut Feed,
     minute: &mut impl FnMut() -> Vec<Fed>,
-    heard: &mut impl FnMut(usize) -> Instant,
+    heard: &impl Fn(usize) -> Instant,
 ) {
     let rounds = rounds("VELA_BENCH_ROUNDS", 3000);
-    let mut floor = Floor::new(url);
-    let mut histograms = [(); 3].map(|()| Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).unwrap());
+    let mut floors = [Floor::least(url), Floor::same_rows(url)];
+    let mut histograms = [(); 4].map(|()| Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).unwrap());
     let mut bars = Vec::new();
     for round in 0..rounds + 200 {
-        let of_floor = floor.time();
-        std::thread::sleep(REST);
         let bar: Fed = match bars.pop() {
             Some(bar) => bar,
             None => {
@@ -190,15 +249,18 @@ fn lone(
                 bars.pop().unwrap()
             }
         };
+        let of_floors = floors.each_mut().map(|floor| floor.time(&bar));
+        std::thread::sleep(REST);
         let begin = Instant::now();
         feed.insert(std::slice::from_ref(&bar));
         let first = heard(1).duration_since(begin);
         let all = heard(HORIZONS - 1).duration_since(begin);
         // The first ones are everybody's warm-up.
         if round >= 200 {
-            histograms[0].saturating_record(of_floor.as_micros() as u64);
-            histograms[1].saturating_record(first.as_micros() as u64);
-            histograms[2].saturating_record(all.as_micros() as u64);
+            let times = [of_floors[0], of_floors[1], first, all];
+            for (histogram, time) in histograms.iter_mut().zip(times) {
+                histogram.saturating_record(time.as_micros() as u64);
+            }
         }
     }
     feed.insert(&bars);
@@ -209,7 +271,8 @@ fn lone(
     );
     let at = |n: usize, quantile: f64| histograms[n].value_at_quantile(quantile) as f64;
     for (n, name) in [
-        "commit + NOTIFY + commit",
+        "commit + NOTIFY + commit, least rows",
+        "commit + NOTIFY + commit, the same rows",
         "INSERT to the first prediction committed",
         "INSERT to all three committed",
     ]
@@ -219,16 +282,18 @@ fn lone(
         let [p50, p90, p99, max] = [0.5, 0.9, 0.99, 1.0].map(|quantile| at(n, quantile));
         println!("{name:<44}{p50:>8.0}{p90:>10.0}{p99:>10.0}{max:>10.0}");
     }
-    for (n, name) in [(1, "first"), (2, "all three")] {
-        println!(
-            "{name} over the floor: p50 {:.2}, p99 {:.2}",
-            at(n, 0.5) / at(0, 0.5),
-            at(n, 0.99) / at(0, 0.99)
-        );
+    for (floor, of) in ["least rows", "the same rows"].into_iter().enumerate() {
+        for (n, name) in [(2, "first"), (3, "all three")] {
+            println!(
+                "{name} over the floor of {of}: p50 {:.2}, p99 {:.2}",
+                at(n, 0.5) / at(floor, 0.5),
+                at(n, 0.99) / at(floor, 0.99)
+            );
+        }
     }
 }
 
-fn burst(feed: &mut Feed, minute: &mut impl FnMut() -> Vec<Fed>, heard: &mut impl FnMut(usize) -> Instant) {
+fn burst(feed: &mut Feed, minute: &mut impl FnMut() -> Vec<Fed>, heard: &impl Fn(usize) -> Instant) {
     let mut times: Vec<f64> = (0..rounds("VELA_BENCH_BURSTS", 100))
         .map(|_| {
             let bars = minute();
@@ -255,7 +320,7 @@ fn steady(
     engine: &Engine,
     feed: &mut Feed,
     minute: &mut impl FnMut() -> Vec<Fed>,
-    heard: &mut impl FnMut(usize) -> Instant,
+    heard: &impl Fn(usize) -> Instant,
 ) {
     const SECONDS: usize = 10;
     for bars_per_second in [1667, 5000] {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 /// What tells one state of a file from another: times, size, inode.
-type Stamp = Option<(SystemTime, u64, u64)>;
+pub(super) type Stamp = Option<(SystemTime, u64, u64)>;
 
 /// Watches the file that the configuration came from.
 pub(super) struct Reload {
@@ -29,18 +29,25 @@ fn stamp(file: Option<&Path>) -> Stamp {
 }
 
 impl Reload {
-    /// To be made before the configuration is read: what changes afterwards is seen.
-    pub(super) fn new(options: &ConfigOptions) -> Result<Self, CliError> {
+    /// To be made before the configuration is read: what changes afterwards is seen. Where it was read by the process before
+    /// this one, `read` is the file as it was then.
+    pub(super) fn new(options: &ConfigOptions, read: Option<Stamp>) -> Result<Self, CliError> {
         let hung_up = Arc::new(AtomicBool::new(false));
         signal_hook::flag::register(SIGHUP, Arc::clone(&hung_up))
             .map_err(|error| CliError::Failed(format!("SIGHUP cannot be handled: {error}")))?;
         let file = options.file();
-        let read = stamp(file.as_deref());
+        let read = read.unwrap_or_else(|| stamp(file.as_deref()));
         Ok(Self { options: options.clone(), file, read, seen: read, hung_up })
     }
 
-    /// Takes up what has changed since the last look; to be called a few times a second.
-    pub(super) fn look(&mut self, engine: &Engine) {
+    /// The file as it was when it was last read.
+    pub(super) fn read(&self) -> Stamp {
+        self.read
+    }
+
+    /// Takes up what has changed since the last look, and says whether there was something; to be called a few times a
+    /// second. `before` is called first.
+    pub(super) fn look(&mut self, engine: &Engine, before: impl FnOnce()) -> bool {
         let now = stamp(self.file.as_deref());
         let settled = now == self.seen;
         self.seen = now;
@@ -48,13 +55,15 @@ impl Reload {
         // A file that is gone for a moment is being replaced.
         let changed = settled && now.is_some() && now != self.read;
         if !(asked || changed) {
-            return;
+            return false;
         }
+        before();
         self.read = now;
         match self.options.load() {
             // Said to whom it concerns by the engine itself.
             Ok(loaded) => drop(engine.reconfigure(loaded.settings)),
             Err(error) => engine.refuse(&error.to_string()),
         }
+        true
     }
 }

@@ -1,9 +1,10 @@
 //! `vela run`: the service.
 
+mod handover;
 mod restart;
 
 use super::{CliError, reload::Reload, settings::ConfigOptions, signals};
-use crate::config::{SetBy, Settings, SourceKind, StoreUrl};
+use crate::config::{LogFormat, SetBy, Settings, SourceKind, StoreUrl};
 use crate::control::{Cause, reexec, systemd::Manager};
 use crate::domain::pause_ms;
 use crate::engine::{Engine, Overrides};
@@ -11,6 +12,7 @@ use crate::observe::log::{self, LogOptions};
 use crate::serve::{ServeError, Server};
 use crate::store::{self, Store, Watermark};
 use crossbeam::channel::{Receiver, RecvTimeoutError, select};
+use handover::Handed;
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -44,6 +46,7 @@ pub(super) fn start_log(settings: &Settings) -> Result<log::LogGuard, CliError> 
     log::start(&LogOptions {
         file: (!path.as_os_str().is_empty()).then_some(path.as_path()),
         level: settings.log.level.tracing(),
+        json: settings.log.format == LogFormat::Json,
         terminal_level: tracing::Level::WARN,
         file_bytes_max: megabytes.saturating_mul(1024 * 1024),
         files_max: settings.log.files_max,
@@ -125,13 +128,33 @@ fn start_kept_server(engine: &Arc<Engine>, by_default: bool) -> Result<Option<Se
     Ok(server)
 }
 
+/// The settings to start with.
+struct Configured {
+    settings: Settings,
+    /// What waits for the next start, which being replaced is not.
+    waiting: Option<Settings>,
+    /// Whether nobody chose the address of HTTP.
+    listens_by_default: bool,
+    reload: Reload,
+}
+
+fn configured(options: &ConfigOptions) -> Result<Configured, CliError> {
+    if let Some(Handed { settings, wanted, read }) = handover::take_over() {
+        let listens_by_default = settings.serve.listen == Settings::default().serve.listen;
+        let waiting = (wanted != settings).then_some(wanted);
+        let reload = Reload::new(options, Some(read))?;
+        return Ok(Configured { settings, waiting, listens_by_default, reload });
+    }
+    let reload = Reload::new(options, None)?;
+    let loaded = options.load()?;
+    let listens_by_default = loaded.origins.get(LISTEN) == Some(&SetBy::Default);
+    Ok(Configured { settings: loaded.settings, waiting: None, listens_by_default, reload })
+}
+
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let stop = signals::stop_requests()?;
     let manager = Manager::of_environment();
-    let mut reload = Reload::new(&arguments.options)?;
-    let loaded = arguments.options.load()?;
-    let listens_by_default = loaded.origins.get(LISTEN) == Some(&SetBy::Default);
-    let settings = loaded.settings;
+    let Configured { settings, waiting, listens_by_default, mut reload } = configured(&arguments.options)?;
     let mut log = Some(start_log(&settings)?);
     restart::begin(&stop, &manager)?;
     let models = super::runtime::open_models(&settings)?;
@@ -140,6 +163,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let overrides =
         Overrides { models: Some(models), store: Some(store), watermarks, ..Overrides::default() };
     let engine = Arc::new(Engine::start_with(settings, overrides)?);
+    if let Some(waiting) = waiting {
+        // Whoever asked for it is told again.
+        engine.reconfigure(waiting)?;
+    }
     let mut server = start_kept_server(&engine, listens_by_default)?;
     let models = engine.catalogue().models().len();
     tracing::info!(models, version = env!("CARGO_PKG_VERSION"), "started");
@@ -155,6 +182,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         }
         // Comes back only where it is not to be replaced, or cannot be.
         End::Restart(cause) => {
+            handover::hand_over(&engine, &reload);
             restart::replace((&engine, server.take()), &cause, (&stop, &manager), &mut log)?
         }
     };
@@ -197,7 +225,9 @@ fn serve((engine, reload): (&Engine, &mut Reload), stop: &Receiver<()>, manager:
             // A source that follows never ends by itself, but by an error.
             return End::Stop;
         }
-        reload.look(engine);
+        if reload.look(engine, || manager.reloading("reading the configuration")) {
+            manager.ready("the configuration was read");
+        }
         let interval = Duration::from_secs(engine.settings().log.performance_interval_s);
         if last_report.elapsed() >= interval {
             last_report += interval;

@@ -9,7 +9,7 @@ mod process;
 use super::choice::{GAPS, STABILITY};
 use super::table::{Allowed, Change, Field, Key, Section, settings};
 use super::watch::{Rules, default_rules};
-use super::{BarTable, CatchUp, LogLevel, PostgresUrl, SourceKind, Stale, StoreUrl};
+use super::{BarTable, CatchUp, LogFormat, LogLevel, PostgresUrl, SourceKind, Stale, StoreUrl};
 use crate::domain::{GapPolicy, Lane, MarketHours, Stability};
 use Allowed::{
     Bool, Fraction, Hosts, Hours, HttpUrlOrEmpty, Lanes, Listen, OneOf, PathOrEmpty, PostgresOrEmpty,
@@ -36,7 +36,7 @@ with_process_keys! {
         /// The memory of the process beyond which it drains, stores what it holds, and replaces itself by
         /// a fresh copy, as [watchdog] says. Counted as resident memory. Where the process's cgroup allows
         /// less, nine tenths of that count instead.
-        max_memory_mb: u64 = 2048, Whole(16..=1_048_576), "MiB", Restart;
+        max_memory_mb: u64 = 2048, Whole(16..=1_048_576), "MiB", Live;
 
         /// The largest batch at start, before anything was measured. Must not exceed batch_size_max. From there
         /// each model's limit follows what its runs cost.
@@ -294,7 +294,7 @@ with_process_keys! {
         statement_timeout_ms: u64 = 10_000, Whole(0..=3_600_000), "ms", Restart;
     }
 
-    /// HTTP: the API, metrics, the stream of predictions.
+    /// HTTP: the API, metrics, the Open Inference Protocol, the stream of predictions.
     serve: ServeSettings {
         /// Where `vela run` and `vela demo` listen; "": nowhere. Any address but 127.0.0.1 needs a token.
         listen: String = "127.0.0.1:8080".to_owned(), Listen, "", Restart;
@@ -340,6 +340,9 @@ with_process_keys! {
 
         /// How often the stream says that it is alive, and how much a client missed.
         stream_heartbeat_s: u64 = 15, Whole(1..=3600), "s", Restart;
+
+        /// The most sessions for inference by callers (/v2), besides model_pool_size: no bar waits for them.
+        sessions_max: usize = 16, Whole(1..=10_000), "sessions", Restart;
     }
 
     /// Who is told when something is wrong: the log, the store, and a webhook. An alert is raised once, repeated
@@ -357,13 +360,14 @@ with_process_keys! {
         /// failure of a model, a bar or vela; bars that warm up or have no model are none), "panics" (items
         /// since then over which a worker panics), "stalled" (s in which a stage with work finished
         /// nothing), "queue" (% of a stage's bound), "feed_quiet" (bars that a series is behind the newest of
-        /// its timeframe), "models_missing" (1 where no model serves), "models_refused" (entries of the
-        /// models folder that cannot be read), "model_fallback" (versions of a model that fail while an older
-        /// one serves), "model_down" (models that no version serves), "runtime" (sessions whose creation
-        /// hangs), "store_away" (s in which the store took nothing), "unsaved" (outcomes since the last check
-        /// that it refused for good), "spool" (% of store.spool_size_max_mb), "memory" (% of max_memory_mb or
-        /// of the control group's limit, whichever is nearer), "cpu" (% of all processors it may use), "disk"
-        /// (% of the file systems of log, store and spool). Shares of fewer than 20 are no measure.
+        /// its timeframe), "silence" (bars, the shortest that are expected, in open hours, for which none came
+        /// at all), "models_missing" (1 where no model serves), "models_refused" (entries of the models folder
+        /// that cannot be read), "model_fallback" (versions of a model that fail while an older one serves),
+        /// "model_down" (models that no version serves), "runtime" (sessions whose creation hangs),
+        /// "store_away" (s in which the store took nothing), "unsaved" (outcomes since the last check that it
+        /// refused for good), "spool" (% of store.spool_size_max_mb), "memory" (% of max_memory_mb or of the
+        /// control group's limit, whichever is nearer), "cpu" (% of all processors it may use), "disk" (% of
+        /// the file systems of log, store and spool). Shares of fewer than 20 are no measure.
         rules: Rules = default_rules(), Allowed::Rules, "", Live;
 
         /// How long after an alert was raised it is repeated first, if it still stands; each further pause is

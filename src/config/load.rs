@@ -141,6 +141,11 @@ impl Layers {
                 return self.about_file(path, Some(line), format!("column {column}: not UTF-8"));
             }
         };
+        self.toml(path, text);
+    }
+
+    /// A document that came from `path`.
+    pub(super) fn toml(&mut self, path: &Path, text: &str) {
         let (document, errors) = DeTable::parse_recoverable(text);
         let mut line_before = 0;
         for error in errors.iter().take(SYNTAX_PROBLEMS_MAX) {

@@ -13,6 +13,7 @@ mod table;
 
 mod change;
 mod choice;
+mod handed;
 mod keys;
 mod load;
 mod patch;
@@ -25,7 +26,7 @@ mod tables;
 mod watch;
 
 pub use change::Reconfigured;
-pub use choice::{CatchUp, LogLevel, PostgresUrl, SourceKind, Stale, StoreUrl};
+pub use choice::{CatchUp, LogFormat, LogLevel, PostgresUrl, SourceKind, Stale, StoreUrl};
 pub use keys::{
     AlertSettings, DatabaseSettings, FeatureSettings, IngestSettings, KEYS, LogSettings, ModelsSettings,
     PersistSettings, PredictSettings, PrioritySettings, RuntimeSettings, ServeSettings, Settings,

@@ -79,6 +79,8 @@ measures! {
     Queue = "queue", 80.0 "% of its bound", 10, Warning;
     /// A series that is behind the newest one of its timeframe.
     FeedQuiet = "feed_quiet", 3.0 "bars", 60, Warning;
+    /// The time since any bar came, in the shortest bars that are expected, in open hours.
+    Silence = "silence", 10.0 "bars", 0, Warning;
     /// Models that serve, when there is none.
     ModelsMissing = "models_missing", 0.0 "models", 0, Error;
     /// Entries of the models folder that cannot be read.

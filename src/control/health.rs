@@ -1,10 +1,10 @@
 //! Health: what was seen, and what is made of it. Both are plain data; who looks and when is the engine's matter.
 
 use super::Standstill;
-use super::rules::examine;
+use super::rules::{Before, examine};
 use crate::alert::{Alerts, Standing};
 use crate::config::Rules;
-use crate::domain::{MarketHours, SeriesKey, Severity, Timestamp};
+use crate::domain::{MarketHours, SeriesKey, Severity, Timeframe, Timestamp};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +22,10 @@ pub struct Observation {
     pub series: Vec<(Arc<SeriesKey>, Timestamp)>,
     /// When bars are expected.
     pub hours: MarketHours,
+    /// The shortest bars that are expected; `None` where nobody said that any would come.
+    pub expected: Option<Timeframe>,
+    /// What time it is.
+    pub now: Timestamp,
     /// The models that are promoted.
     pub models: Vec<ModelSeen>,
     /// Entries of the models folder that cannot be read, and what is wrong with each.
@@ -43,6 +47,8 @@ pub struct Observation {
 /// Counts from the start of the engine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
+    /// Bars taken in.
+    pub bars: u64,
     /// Live predictions that were stored.
     pub live: u64,
     /// Those of them that took longer than `max_latency_ms`.
@@ -170,6 +176,8 @@ impl HealthReport {
 pub struct Examiner {
     /// At the last check in turn, and at the one before.
     totals: [Totals; 2],
+    /// How many bars had come when it was looked at last, and since when there were so many.
+    arrived: (u64, Duration),
 }
 
 impl Examiner {
@@ -183,7 +191,11 @@ impl Examiner {
         (alerts, repeat_after): (&Alerts, Duration),
         in_turn: bool,
     ) -> HealthReport {
-        let before = self.totals[usize::from(in_turn)];
+        if self.arrived.0 != seen.totals.bars {
+            self.arrived = (seen.totals.bars, seen.totals.at);
+        }
+        let totals = self.totals[usize::from(in_turn)];
+        let before = Before { totals, arrived: self.arrived.1 };
         let conditions = examine(seen, &before, rules);
         if in_turn {
             self.totals = [self.totals[1], seen.totals];

@@ -15,6 +15,14 @@ const CPU_MIN: Duration = Duration::from_millis(200);
 /// So many subjects of one rule are told each by itself; the others are summed up.
 const SUBJECTS_MAX: usize = 16;
 
+/// What the check before saw.
+pub(super) struct Before {
+    /// What had come out by then: shares are of what came since.
+    pub totals: Totals,
+    /// When a bar came last.
+    pub arrived: Duration,
+}
+
 /// One number, of one subject, and what a person needs beside it.
 struct Sample {
     value: f64,
@@ -22,9 +30,8 @@ struct Sample {
     detail: String,
 }
 
-/// The rules that `seen` breaks, the subjects of each in the order of their values; shares are of what came since
-/// `before`.
-pub(super) fn examine(seen: &Observation, before: &Totals, rules: &Rules) -> Vec<Condition> {
+/// The rules that `seen` breaks, the subjects of each in the order of their values.
+pub(super) fn examine(seen: &Observation, before: &Before, rules: &Rules) -> Vec<Condition> {
     let mut samples: HashMap<Measure, Vec<Sample>> = HashMap::new();
     let mut conditions = Vec::new();
     for (name, rule) in rules.iter().filter(|(_, rule)| rule.enabled) {
@@ -58,8 +65,8 @@ fn short(value: f64) -> String {
     text.strip_suffix(".0").map_or_else(|| text.clone(), str::to_owned)
 }
 
-fn measure(measure: Measure, seen: &Observation, before: &Totals) -> Vec<Sample> {
-    let since = |count: fn(&Totals) -> u64| count(&seen.totals).saturating_sub(count(before));
+fn measure(measure: Measure, seen: &Observation, before: &Before) -> Vec<Sample> {
+    let since = |count: fn(&Totals) -> u64| count(&seen.totals).saturating_sub(count(&before.totals));
     let one = |value: f64, subject: &str, detail: String| {
         vec![Sample { value, subject: subject.to_owned(), detail }]
     };
@@ -88,6 +95,7 @@ fn measure(measure: Measure, seen: &Observation, before: &Totals) -> Vec<Sample>
             stages.map(sample).collect()
         }
         Measure::FeedQuiet => feed_quiet(seen),
+        Measure::Silence => silence(seen, before.arrived).into_iter().collect(),
         Measure::ModelsMissing => {
             let missing = f64::from(u8::from(seen.models.is_empty()));
             one(missing, "models", "no model is promoted: nothing is predicted".to_owned())
@@ -123,8 +131,8 @@ fn measure(measure: Measure, seen: &Observation, before: &Totals) -> Vec<Sample>
         Measure::Spool => used(seen.spool.as_ref(), 1.0 / (1 << 20) as f64),
         Measure::Memory => used(&seen.memory, 1.0),
         Measure::Cpu => {
-            let passed = seen.totals.at.saturating_sub(before.at);
-            let used = seen.totals.cpu.saturating_sub(before.cpu);
+            let passed = seen.totals.at.saturating_sub(before.totals.at);
+            let used = seen.totals.cpu.saturating_sub(before.totals.cpu);
             if passed < CPU_MIN || seen.processors <= 0.0 {
                 return Vec::new();
             }
@@ -180,6 +188,18 @@ fn feed_quiet(seen: &Observation) -> Vec<Sample> {
     seen.series.iter().map(sample).collect()
 }
 
+/// For how many of the shortest bars that are expected none came at all: told by the clock, as no sibling tells it.
+fn silence(seen: &Observation, arrived: Duration) -> Option<Sample> {
+    let timeframe = seen.expected?;
+    let silent = seen.totals.at.saturating_sub(arrived);
+    let since = seen.now.plus_millis(-i64::try_from(silent.as_millis()).ok()?);
+    Some(Sample {
+        value: seen.hours.slots(since, seen.now, timeframe) as f64,
+        subject: "bars".to_owned(),
+        detail: format!("no bar came since {since}"),
+    })
+}
+
 fn models(
     seen: &Observation,
     measured: impl Fn(&super::health::ModelSeen) -> Option<(usize, String)>,
@@ -209,9 +229,10 @@ mod tests {
         broken_of(seen, &Totals::default(), &rules, s)
     }
 
-    fn broken_of(seen: &Observation, before: &Totals, rules: &Rules, s: u64) -> String {
+    fn broken_of(seen: &Observation, totals: &Totals, rules: &Rules, s: u64) -> String {
+        let before = Before { totals: *totals, arrived: Duration::ZERO };
         let totals = Totals { at: Duration::from_secs(s), ..seen.totals };
-        let conditions = examine(&Observation { totals, ..seen.clone() }, before, rules);
+        let conditions = examine(&Observation { totals, ..seen.clone() }, &before, rules);
         let each = conditions.iter().map(|one| format!("{} {}", one.code, one.subject));
         each.collect::<Vec<_>>().join(", ")
     }
@@ -305,6 +326,23 @@ mod tests {
         ] {
             assert_eq!(seen(series, hours), expected, "{hours}");
         }
+    }
+
+    #[test]
+    fn silence_is_counted_in_the_bars_that_are_expected_and_in_open_hours() {
+        // Friday, 2024-01-05, 22:05.
+        let now = Timestamp::from_secs(1_704_492_300);
+        let seen = |expected: &str, hours: &str, s: u64| {
+            let expected = (!expected.is_empty()).then(|| expected.parse().unwrap());
+            broken(&Observation { expected, hours: hours.parse().unwrap(), now, ..well() }, s)
+        };
+        assert_eq!(seen("1m", "always", 600), "");
+        assert_eq!(seen("1m", "always", 660), "silence bars");
+        assert_eq!(seen("5m", "always", 660), "");
+        assert_eq!(seen("", "always", 1_000_000), "", "nobody expects any");
+        // Ten minutes of it were open.
+        assert_eq!(seen("1m", "sun 22:00-fri 22:00", 900), "");
+        assert_eq!(seen("1m", "sun 22:00-fri 22:00", 960), "silence bars");
     }
 
     #[test]

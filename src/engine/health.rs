@@ -2,11 +2,11 @@
 
 use super::Engine;
 use crate::alert::{Alert, Alerts, Standing};
-use crate::config::{Settings, StoreUrl};
+use crate::config::{Settings, SourceKind, StoreUrl};
 use crate::control::Watchdog;
 use crate::control::health::{Examiner, HealthReport, ModelSeen, Observation, StageSeen, Totals, Usage};
 use crate::control::webhook::Webhook;
-use crate::domain::Reason;
+use crate::domain::{Reason, Timestamp};
 use crate::observe::{FileSystem, ProcessProbe, ProcessUsage, cpu_time, this_process};
 use crate::predict::{CatalogueModel, Models, Standing as VersionStanding};
 use crate::topology::Topology;
@@ -28,7 +28,8 @@ pub(super) struct Health {
     examiner: Mutex<Examiner>,
     watchdog: Arc<Watchdog>,
     probe: Arc<ProcessProbe>,
-    newest: ArcSwapOption<HealthReport>,
+    /// The newest report, and when it was made.
+    newest: ArcSwapOption<(Instant, HealthReport)>,
     started: Instant,
     /// What the process had used when this began.
     cpu_before: Duration,
@@ -59,19 +60,34 @@ impl Health {
 
     /// Checks now.
     fn check(&self, in_turn: bool) -> HealthReport {
+        self.judge(&mut self.examiner.lock(), in_turn)
+    }
+
+    fn judge(&self, examiner: &mut Examiner, in_turn: bool) -> HealthReport {
         let settings = self.settings.load();
-        let mut examiner = self.examiner.lock();
         let seen = self.observe(&settings);
         let repeat_after = Duration::from_secs(settings.alert.repeat_after_s);
         let rules = &settings.alert.rules;
         let report = examiner.check((&seen, rules), (&self.alerts, repeat_after), in_turn);
-        self.newest.store(Some(Arc::new(report.clone())));
+        self.newest.store(Some(Arc::new((Instant::now(), report.clone()))));
         report
     }
 
     /// When it was checked last, and what came of it.
-    pub(super) fn newest(&self) -> Option<Arc<HealthReport>> {
-        self.newest.load_full()
+    pub(super) fn newest(&self) -> Option<HealthReport> {
+        self.newest.load().as_ref().map(|newest| newest.1.clone())
+    }
+
+    /// The newest report, if it is younger than `age`; one of this moment otherwise, for all who wait for it.
+    fn within(&self, age: Duration) -> HealthReport {
+        let young = || {
+            let newest = self.newest.load();
+            newest.as_ref().filter(|newest| newest.0.elapsed() <= age).map(|newest| newest.1.clone())
+        };
+        young().unwrap_or_else(|| {
+            let mut examiner = self.examiner.lock();
+            young().unwrap_or_else(|| self.judge(&mut examiner, false))
+        })
     }
 
     fn observe(&self, settings: &Settings) -> Observation {
@@ -88,8 +104,16 @@ impl Health {
         let catalogue = self.models.catalogue();
         let refused = catalogue.problems().iter();
         let store = topology.store();
+        let series = topology.newest_bars();
+        let expected = match series.iter().map(|(series, _)| series.timeframe).min() {
+            None if settings.source.kind != SourceKind::None => {
+                catalogue.models().iter().map(|model| model.manifest.timeframe).min()
+            }
+            seen => seen,
+        };
         Observation {
             totals: Totals {
+                bars: readings[0].meter.items,
                 live: total.latencies,
                 late,
                 outcomes: total.predictions + total.refusals,
@@ -101,8 +125,10 @@ impl Health {
             },
             stages: stages.collect(),
             standstill: self.watchdog.standstill(),
-            series: topology.newest_bars(),
+            series,
             hours: settings.feature.market_hours.clone(),
+            expected,
+            now: Timestamp::now(),
             models: catalogue.models().iter().map(seen).collect(),
             models_refused: refused.map(|one| (one.path.display().to_string(), one.detail.clone())).collect(),
             sessions_hanging: self.models.pool.read().hanging,
@@ -213,6 +239,12 @@ impl Engine {
     /// Checks now how well it is, by the rules of the configuration; what is wrong is alerted.
     pub fn health(&self) -> HealthReport {
         self.health.check(false)
+    }
+
+    /// How well it was at the last check, which is at most `age` ago; checked now where that is longer ago. For whoever
+    /// asks often, or is one of many who ask.
+    pub fn health_within(&self, age: Duration) -> HealthReport {
+        self.health.within(age)
     }
 
     /// The newest alerts, the oldest of them first.

@@ -89,6 +89,7 @@ impl Engine {
         }
         self.topology.follow(&next);
         self.controller.set_options(topology::control_options(&next));
+        self.watchdog.set_limits(super::watch::limits(&next));
         self.settings.store(Arc::new(next));
         if let Some(thread) = &*self.health_thread.lock() {
             thread.wake();

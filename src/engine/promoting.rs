@@ -1,7 +1,9 @@
-//! Promoting and rolling back while running: the files are changed as the command line changes them.
+//! The models, for whoever has the engine: promoting and rolling back while running, and inference by callers.
 
 use super::Engine;
+use crate::predict::Inference;
 use crate::predict::promotion::{self, Author, Entry, PromotionError};
+use std::sync::Arc;
 
 /// Why a version was not promoted, or not rolled back.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +24,11 @@ pub enum PromoteError {
 }
 
 impl Engine {
+    /// Its models for callers with tensors of their own, in at most `sessions_max` sessions that bars do not use.
+    pub fn inference(&self, sessions_max: usize) -> Inference {
+        Inference::new(Arc::clone(&self.models), sessions_max)
+    }
+
     /// Checks a version of a model and makes it the one that serves; takes as long as loading and running it does.
     /// `unchecked` leaves the check out. What serves follows within `models.look_interval_ms`.
     ///

@@ -24,8 +24,7 @@ pub(super) struct Parts {
 
 impl Watched for Parts {
     fn stages(&self) -> Vec<StageProgress> {
-        let stage = |(name, depth, beats)| StageProgress { name, depth, beats };
-        self.topology.progress().map(stage).to_vec()
+        self.topology.progress().to_vec()
     }
 
     fn shrink(&self) -> String {
@@ -36,7 +35,7 @@ impl Watched for Parts {
 }
 
 /// What the settings allow.
-fn limits(settings: &Settings) -> Limits {
+pub(super) fn limits(settings: &Settings) -> Limits {
     let (watchdog, predict) = (&settings.watchdog, &settings.predict);
     // A stage may wait for a model to be loaded as long as that may take.
     let loading = Duration::from_millis(predict.load_deadline_ms + predict.deadline_ms);

@@ -5,6 +5,7 @@
 //! access      token, host, origin
 //! routes      THE table: what is answered, by whom, who may ask
 //! api/        the REST interface, one file for each thing that can be asked about
+//! oip/        the Open Inference Protocol
 //! prometheus  /metrics
 //! recent      the newest outcomes in memory, numbered
 //! stream/     predictions as they come
@@ -17,6 +18,7 @@
 mod access;
 mod api;
 pub mod http;
+pub mod oip;
 mod outcome;
 mod page;
 mod problem;

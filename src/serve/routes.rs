@@ -5,7 +5,7 @@ use super::access::Guard;
 use super::http::{Method, Request, Response, Then, decoded};
 use super::problem::Problem;
 use super::service::Service;
-use super::{api, page, stream};
+use super::{api, oip, page, stream};
 use std::borrow::Cow;
 
 /// What a route's pattern caught, in its order.
@@ -63,6 +63,7 @@ routes! {
     Get "/metrics", Token, api::metrics::prometheus;
     Get "/api/metrics", Token, api::metrics::json;
     Get "/api/health", Token, api::health::report;
+    Get "/api/decisions", Token, api::decisions::list;
     Get "/api/predict", Token, api::predict::get;
     Post "/api/predict", Token, api::predict::post;
     Post "/api/predict/batch", Token, api::predict::batch;
@@ -73,6 +74,23 @@ routes! {
     Get "/api/config", Token, api::config::show;
     Patch "/api/config", Token, api::config::change;
     Get "/api/stream", Stream, stream::open;
+    Get "/v2", Token, oip::server;
+    Get "/v2/health/live", Open, oip::live;
+    Get "/v2/health/ready", Open, oip::ready;
+    Get "/v2/models/stats", Token, oip::all_stats;
+    Get "/v2/models/{model}", Token, oip::metadata;
+    Get "/v2/models/{model}/versions/{version}", Token, oip::metadata;
+    Get "/v2/models/{model}/ready", Token, oip::model_ready;
+    Get "/v2/models/{model}/versions/{version}/ready", Token, oip::model_ready;
+    Get "/v2/models/{model}/config", Token, oip::config;
+    Get "/v2/models/{model}/versions/{version}/config", Token, oip::config;
+    Get "/v2/models/{model}/stats", Token, oip::stats;
+    Get "/v2/models/{model}/versions/{version}/stats", Token, oip::stats;
+    Post "/v2/models/{model}/infer", Token, oip::infer;
+    Post "/v2/models/{model}/versions/{version}/infer", Token, oip::infer;
+    Post "/v2/repository/index", Token, oip::index;
+    Post "/v2/repository/models/{model}/load", Token, oip::load;
+    Post "/v2/repository/models/{model}/unload", Token, oip::unload;
 }
 
 /// What a path leads to.

@@ -2,12 +2,14 @@
 
 use super::access::{Access, Denied};
 use super::http::{Counts, Fault, Handler, Method, Request, Response, Then};
+use super::oip::Stats;
 use super::problem::Problem;
 use super::recent::Recent;
 use super::routes::{Found, ROUTES, find};
 use super::stream::Hub;
 use super::traffic::Traffic;
 use crate::engine::Engine;
+use crate::predict::Inference;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -21,6 +23,10 @@ pub struct Service {
     pub recent: Arc<Recent>,
     /// Who is told of predictions as they come.
     pub hub: Arc<Hub>,
+    /// The models, for callers with tensors of their own.
+    pub inference: Inference,
+    /// What came of that so far.
+    pub stats: Stats,
     /// What was asked so far.
     pub traffic: Traffic,
     /// What the connections did so far; set once they are there.
@@ -31,7 +37,9 @@ impl Service {
     /// A service of `engine`.
     pub fn new(engine: Arc<Engine>, access: Access, recent: Arc<Recent>, hub: Arc<Hub>) -> Self {
         let traffic = Traffic::new(ROUTES.len());
-        Self { engine, access, recent, hub, traffic, connections: OnceLock::new() }
+        let inference = engine.inference(engine.settings().serve.sessions_max);
+        let stats = Stats::default();
+        Self { engine, access, recent, hub, inference, stats, traffic, connections: OnceLock::new() }
     }
 
     fn allowed(&self, request: &Request<'_>, route: usize) -> Result<(), Problem> {
@@ -55,9 +63,13 @@ impl Service {
     }
 }
 
-/// Puts `problem` into `response` as whoever asked for `path` expects it.
-fn refuse(problem: &Problem, response: &mut Response) {
+/// Puts `problem` into `response` as whoever asked for `path` expects it: clients of the Open Inference Protocol read
+/// `error`.
+fn refuse(problem: &Problem, path: &str, response: &mut Response) {
     problem.write(response);
+    if path == "/v2" || path.starts_with("/v2/") {
+        response.json(problem.status, &serde_json::json!({"error": &problem.detail}));
+    }
 }
 
 impl Handler for Service {
@@ -84,7 +96,7 @@ impl Handler for Service {
                 (None, Problem::new(404, "not_found", detail))
             }
         };
-        refuse(&problem, response);
+        refuse(&problem, request.path, response);
         self.traffic.note(route, problem.status, std::time::Duration::ZERO);
         true
     }
@@ -93,11 +105,11 @@ impl Handler for Service {
         let begin = Instant::now();
         // Looked for once before; what is not found was refused there.
         let Found::Route(route, captures) = find(request.method, request.path) else {
-            refuse(&Problem::new(404, "not_found", "there is nothing here"), response);
+            refuse(&Problem::new(404, "not_found", "there is nothing here"), request.path, response);
             return Then::Next;
         };
         let then = ROUTES[route].answer(self, request, &captures, response).unwrap_or_else(|problem| {
-            refuse(&problem, response);
+            refuse(&problem, request.path, response);
             Then::Next
         });
         self.traffic.note(Some(route), response.status, begin.elapsed());
@@ -105,7 +117,7 @@ impl Handler for Service {
     }
 
     fn fault(&self, fault: Fault, response: &mut Response) {
-        refuse(&Problem::new(fault.status, "bad_http", fault.detail), response);
+        refuse(&Problem::new(fault.status, "bad_http", fault.detail), "", response);
         self.traffic.note(None, fault.status, std::time::Duration::ZERO);
     }
 }

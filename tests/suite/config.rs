@@ -134,6 +134,7 @@ fn nothing_set_gives_the_documented_defaults() {
         ("serve.recent_max", 20_000),
         ("serve.stream_queue_max", 4096),
         ("serve.stream_heartbeat_s", 15),
+        ("serve.sessions_max", 16),
         ("watchdog.interval_ms", 1000),
         ("watchdog.stall_restart_s", 120),
         ("watchdog.drain_deadline_ms", 5000),
@@ -143,7 +144,7 @@ fn nothing_set_gives_the_documented_defaults() {
         ("log.file_size_max_mb", 64),
         ("alert.repeat_after_s", 300),
         ("alert.webhook_timeout_ms", 5000),
-        ("log.files_max", 5),
+        ("log.files_max", 10),
         ("log.performance_interval_s", 60),
     ];
     for (name, number) in defaults {

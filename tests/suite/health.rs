@@ -3,7 +3,7 @@
 use crate::models_load::put_hanging;
 use crate::service_support::{Fed, MODELS, eventually, market};
 use crate::support::cluster::Cluster;
-use crate::support::serving::Folder;
+use crate::support::serving::{self, Folder};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
@@ -261,6 +261,50 @@ fn predictions_that_come_late_degrade_until_they_come_in_time() {
 }
 
 #[test]
+fn a_model_that_is_too_slow_for_the_budget_degrades_until_it_is_quick() {
+    let folder = Folder::new();
+    // A bar that falls costs it some 8 ms, one that rises nothing.
+    folder.version("slow", 1, crate::support::onnx::slow_by(1, 1e5), "").promote("slow", &[1]);
+    let mut fed = serving::Fed::with(&folder, |settings| {
+        settings.alert.rules = rules(&[(Measure::Latency, 50.0)]);
+        settings.health_check_interval = 1;
+        settings.max_latency_ms = 15;
+        settings.predict.deadline_ms = 30_000;
+    });
+    let mut close = 100.0;
+    eventually("latency is raised", || {
+        for _ in 0..40 {
+            close *= 0.99;
+            fed.put(close);
+        }
+        assert!(fed.come(40).iter().all(|outcome| outcome.result.is_ok()));
+        (!fed.engine.active_alerts().is_empty()).then_some(())
+    });
+    breaks(&fed.engine, "latency", "predictions");
+    eventually("latency is cleared", || {
+        for _ in 0..8 {
+            close *= 1.01;
+            fed.put(close);
+            assert!(fed.come(1)[0].result.is_ok());
+        }
+        fed.engine.active_alerts().is_empty().then_some(())
+    });
+    mends(&fed.engine, "latency", "predictions");
+}
+
+#[test]
+fn who_asks_often_gets_the_report_of_a_moment_ago() {
+    let engine = Engine::start(settings(&[(Measure::ModelsMissing, 0.0)])).unwrap();
+    let first = engine.health_within(Duration::from_secs(3600));
+    for _ in 0..100 {
+        assert_eq!(engine.health_within(Duration::from_secs(3600)).checked_at, first.checked_at);
+    }
+    eventually("one that is too old is made anew", || {
+        (engine.health_within(Duration::ZERO).checked_at != first.checked_at).then_some(())
+    });
+}
+
+#[test]
 fn bad_bars_degrade_until_bars_are_good_again() {
     let engine = Engine::start(settings(&[(Measure::Errors, 20.0)])).unwrap();
     let mut bars = market(4, 20_000).into_iter();
@@ -297,6 +341,47 @@ fn a_feed_that_goes_quiet_while_its_siblings_go_on_degrades() {
     ingest(&engine, &resumed);
     mends(&engine, "feed_quiet", &quiet.to_string());
     is_healthy(&engine);
+}
+
+#[test]
+fn feeds_that_all_fall_silent_degrade_until_a_bar_comes() {
+    let engine = Engine::start(settings(&[(Measure::Silence, 3.0), (Measure::FeedQuiet, 3.0)])).unwrap();
+    let mut at = 1_700_000_000;
+    let mut bar = || {
+        at += 1;
+        let ts = vela::domain::Timestamp::from_secs(at);
+        let bar = Bar { ts, open: 1.0, high: 1.0, low: 1.0, close: 1.0, volume: 1.0 };
+        for symbol in ["A", "B"] {
+            engine.ingest(symbol, "1s".parse().unwrap(), bar).unwrap();
+        }
+    };
+    assert_eq!(engine.health().reasons, [], "nobody said that any would come");
+    bar();
+    breaks(&engine, "silence", "bars");
+    // No series is behind another: it is the only rule that can tell.
+    assert_eq!(engine.health().reasons.len(), 1);
+    eventually("silence is cleared", || {
+        bar();
+        engine.active_alerts().is_empty().then_some(())
+    });
+    mends(&engine, "silence", "bars");
+}
+
+#[test]
+fn a_source_that_never_brings_a_bar_is_silent() {
+    let folder = tempfile::tempdir().unwrap();
+    let models = Folder::new();
+    models.version("m", 1, crate::support::onnx::linear(1, 0.0, 1.0), "");
+    let manifest = models.path("m/1/model.toml");
+    let toml = std::fs::read_to_string(&manifest).unwrap().replace("\"1m\"", "\"1s\"");
+    std::fs::write(manifest, toml).unwrap();
+    models.promote("m", &[1]);
+    let engine = over(&models, &[(Measure::Silence, 2.0)], |settings| {
+        settings.source.kind = SourceKind::Csv;
+        settings.source.path = folder.path().to_owned();
+    });
+    breaks(&engine, "silence", "bars");
+    engine.stop().unwrap();
 }
 
 fn over(folder: &Folder, wanted: &[(Measure, f64)], change: impl FnOnce(&mut Settings)) -> Engine {

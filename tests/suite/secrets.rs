@@ -1,5 +1,6 @@
 //! A password is nowhere to be seen: not in the log, on the terminal, in the spool, in arguments or metrics.
 
+use crate::serve_support::Client;
 use crate::service_support::{Home, MODELS, Table, eventually, market};
 use crate::support::cluster::Cluster;
 use crate::support::proxy::Proxy;
@@ -38,7 +39,7 @@ fn a_password_is_nowhere_to_be_seen() {
         format!(
             "store.spool_path = \"spool\"\nsource.path = \"bars.db\"\nmodels.path = \"{MODELS}\"\nlog.level = \"trace\"\n\
              log.path = \"logs/vela.log\"\nfeature.warm_up = \"defined\"\ndatabase.echo = true\n\
-             database.connect_timeout_ms = 1000\nlog.performance_interval_s = 1\n"
+             database.connect_timeout_ms = 1000\nlog.performance_interval_s = 1\nserve.listen = \"127.0.0.1:0\"\n"
         ),
     );
     let vela = |arguments: &[&str], url: &str| {
@@ -95,6 +96,14 @@ fn a_password_is_nowhere_to_be_seen() {
     eventually("a refusal in the log", || {
         std::fs::read_to_string(&log).unwrap().contains("28P01").then_some(())
     });
+    // What is served, while the store is in trouble.
+    let said = service.stderr();
+    let address = said.split("http://").nth(1).and_then(|rest| rest.split_whitespace().next()).unwrap();
+    for path in ["/metrics", "/api/metrics", "/api/health", "/api/config", "/readyz", "/api/nothing", "/"] {
+        let reply = Client::connect(address.parse().unwrap()).ask("GET", path, "", b"");
+        assert!(!reply.body.is_empty(), "{path}");
+        assert_clean(path, &reply.body);
+    }
     // What it was started with, as everybody on the machine sees it.
     let mut own = 0;
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {

@@ -38,12 +38,18 @@ fn the_description_has_every_route_and_no_other() {
 fn example(method: &str, path: &str) -> (String, Option<Value>) {
     let question = json!({"symbol": "BTCUSD", "timeframe": "1m", "horizon": 5});
     let target = path.replace("{name}", "demo-1m-h1").replace("{file}", "main.js");
+    let target = target.replace("{model}", "demo-1m-h1").replace("{version}", "1");
     match (method, path) {
         ("GET", "/api/predict") => (format!("{target}?symbol=BTCUSD&timeframe=1m&horizon=5"), None),
         ("POST", "/api/predict") => (target, Some(question)),
         ("POST", "/api/predict/batch") => (target, Some(json!({"requests": [question]}))),
         ("POST", "/api/models/{name}/promote") => (target, Some(json!({"version": 1, "unchecked": true}))),
         ("POST", "/api/models/{name}/rollback") => (target, Some(json!({"reason": "a test"}))),
+        ("POST", path) if path.ends_with("/infer") => {
+            let row =
+                json!({"name": "features", "shape": [1, 13], "datatype": "FP32", "data": vec![0.5; 13]});
+            (target, Some(json!({"inputs": [row]})))
+        }
         ("PATCH", "/api/config") => (target, Some(json!({"max_latency_ms": 100}))),
         _ => (target, None),
     }
@@ -286,6 +292,9 @@ fn prometheus_gets_what_the_json_says() {
     let expected = performance["avg_latency_ms"].as_f64().unwrap() / 1e3;
     assert!((mean / expected - 1.0).abs() < 0.05, "{mean} {expected}");
     assert!(sample(&text, "process_resident_memory_bytes") > 1e6 && sample(&text, "process_threads") > 5.0);
+    let limit = json["system"]["memory_limit_mb"].as_f64().unwrap() * 1_048_576.0;
+    assert_eq!(sample(&text, "vela_memory_limit_bytes"), limit);
+    assert_eq!(sample(&text, "vela_process_generation"), 0.0);
     let refused = json["reasons"]["warming_up"].as_f64();
     assert_eq!(Some(sample(&text, "vela_refusals_total{reason=\"warming_up\"}")), refused);
     // No name of a symbol: their number has no bound.
@@ -309,4 +318,26 @@ fn a_stopping_engine_is_not_ready() {
     served.server.stop();
     assert!(begin.elapsed() < Duration::from_secs(30));
     assert!(std::net::TcpStream::connect(served.address()).is_err() || cfg!(not(target_os = "linux")));
+}
+
+#[test]
+fn what_the_controller_decided_is_told_with_what_it_saw() {
+    let mut settings = settings();
+    settings.controller_interval_ms = 20;
+    settings.workers_initial = 6;
+    let served = Served::with(settings);
+    // Nothing comes: six workers are too many, whatever the machine.
+    let decisions = eventually("workers are taken away", || {
+        let decisions = served.get("/api/decisions").json()["decisions"].as_array().unwrap().clone();
+        (!decisions.is_empty()).then_some(decisions)
+    });
+    for decision in &decisions {
+        assert_eq!(decision["what"], "workers");
+        assert!(decision["to"].as_u64() < decision["from"].as_u64(), "{decision}");
+        assert!(decision["seen"]["depth"] == 0 && decision["at"].is_string(), "{decision}");
+    }
+    assert!(decisions.is_sorted_by_key(|decision| std::cmp::Reverse(decision["at"].to_string())));
+    assert!(
+        served.get("/api/metrics").json()["controller"]["decisions"].as_u64() >= Some(decisions.len() as u64)
+    );
 }

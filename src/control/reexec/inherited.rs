@@ -21,7 +21,8 @@ use super::{INHERIT_VARIABLE, generation, system};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
 
@@ -49,6 +50,25 @@ pub fn keep(name: &str, socket: &impl AsFd) -> io::Result<()> {
     let copy = socket.as_fd().try_clone_to_owned()?;
     KEPT.lock().insert(name.to_owned(), copy);
     Ok(())
+}
+
+/// Has the process that replaces this one be handed `bytes` under `name`. They are written nowhere but into memory.
+///
+/// # Errors
+/// When there are no more descriptors, or no memory.
+pub fn keep_bytes(name: &str, bytes: &[u8]) -> io::Result<()> {
+    let mut file = system::memory_file()?;
+    file.write_all(bytes)?;
+    keep(name, &file)
+}
+
+/// The bytes that this process was handed under `name`; only once.
+pub fn adopt_bytes(name: &str) -> Option<Vec<u8>> {
+    let mut file = File::from(adopt(name)?);
+    let mut bytes = Vec::new();
+    let read = file.rewind().and_then(|()| file.read_to_end(&mut bytes));
+    read.inspect_err(|error| tracing::warn!(name, %error, "what was handed over cannot be read")).ok()?;
+    Some(bytes)
 }
 
 /// Lets everything that was kept pass into the next image; what its variable must say.

@@ -1,5 +1,6 @@
 //! The few calls of the system that the standard library has no words for.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
@@ -47,6 +48,17 @@ pub(super) fn take(number: RawFd) -> io::Result<OwnedFd> {
     let socket = unsafe { OwnedFd::from_raw_fd(number) };
     set_close_on_exec(&socket, true)?;
     Ok(socket)
+}
+
+/// A file without a name, in memory alone.
+///
+/// # Errors
+/// What the system says.
+pub(super) fn memory_file() -> io::Result<File> {
+    // SAFETY: the name is a constant that ends with a zero byte; the call makes a new descriptor.
+    let number = checked(unsafe { libc::memfd_create(c"vela".as_ptr(), libc::MFD_CLOEXEC) })?;
+    // SAFETY: it is open, and nobody else knows of it.
+    Ok(unsafe { File::from_raw_fd(number) })
 }
 
 /// Lets this thread receive all signals: the mask is kept by whatever replaces the process.

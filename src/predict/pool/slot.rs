@@ -17,6 +17,9 @@ const TELL_AGAIN_NS: u64 = 60_000_000_000;
 /// What one content is called by: its hash, and how it is fed and read.
 type ContentKey = ([u8; 32], String);
 
+/// The number of the next slot.
+static NUMBERS: AtomicU64 = AtomicU64::new(0);
+
 /// The place of one content's sessions.
 pub struct Slot {
     /// Its number, never used again within the process.
@@ -110,7 +113,6 @@ impl Slots {
 
     /// The slot of `artefact`, fed and read as `manifest` says.
     pub(crate) fn get(&self, name: &Arc<str>, artefact: &Artefact, manifest: &Manifest) -> Arc<Slot> {
-        static NUMBERS: AtomicU64 = AtomicU64::new(0);
         let mut known = self.known.lock();
         if known.len() == known.capacity() {
             known.retain(|_, slot| slot.strong_count() > 0);
@@ -133,6 +135,27 @@ impl Slots {
         });
         *place = Arc::downgrade(&slot);
         slot
+    }
+
+    /// A place of its own for sessions of the content that `slot` has elsewhere.
+    pub(crate) fn apart(&self, slot: &Slot) -> Arc<Slot> {
+        let apart = Arc::new(Slot {
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
+            name: Arc::clone(&slot.name),
+            sha256: slot.sha256,
+            file_bytes: slot.file_bytes,
+            seats: (0..self.seats).map(|_| Seat::default()).collect(),
+            ready: AtomicUsize::new(0),
+            batching: slot.batching.clone(),
+            names: slot.names.clone(),
+            pinned: AtomicBool::new(false),
+            told_behind_ns: AtomicU64::new(0),
+        });
+        let key = (slot.sha256, format!("apart {}", apart.number));
+        let mut known = self.known.lock();
+        known.retain(|_, slot| slot.strong_count() > 0);
+        known.insert(key, Arc::downgrade(&apart));
+        apart
     }
 
     /// Every slot that something refers to.

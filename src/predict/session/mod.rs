@@ -3,11 +3,13 @@
 mod artefact;
 mod open;
 mod staging;
+mod tensors;
 mod values;
 mod watch;
 
 pub use artefact::Artefact;
 pub(super) use open::{Described, describe};
+pub use tensors::{Tensor, TensorData};
 
 use super::manifest::Manifest;
 use super::runtime::{Runtime, memory};

@@ -35,6 +35,11 @@ impl Staging {
         Self { feed, features, buffer }
     }
 
+    /// What it feeds.
+    pub(super) fn feed(&self) -> &Feed {
+        &self.feed
+    }
+
     /// Lays `rows` out; each has the model's length.
     pub(super) fn fill(&mut self, rows: &[Row<'_>]) -> Result<(), RunError> {
         let Self { feed, features, buffer } = self;

@@ -6,6 +6,10 @@ use super::super::routes::Captures;
 use super::super::service::Service;
 use crate::control::health::{HealthReport, Status};
 use serde::Serialize;
+use std::time::Duration;
+
+/// However many ask: it is checked this often.
+const AGE_MAX: Duration = Duration::from_secs(1);
 
 #[derive(Serialize)]
 struct AlertJson {
@@ -64,7 +68,7 @@ pub fn healthz(
     captures: &Captures<'_>,
     response: &mut Response,
 ) -> Result<Then, Problem> {
-    let health = service.engine.health();
+    let health = service.engine.health_within(AGE_MAX);
     if health.status == Status::Critical {
         let reasons = health.reasons.iter().map(|reason| reason.code.as_str());
         let reasons: Vec<&str> = reasons.collect();
@@ -92,7 +96,7 @@ pub fn report(
         count: alert.count,
     });
     let report = Report {
-        health: engine.health(),
+        health: engine.health_within(AGE_MAX),
         version: env!("CARGO_PKG_VERSION"),
         uptime_s: engine.metrics().performance.uptime_s,
         models: engine.catalogue().models().len(),

@@ -1,6 +1,7 @@
 //! The REST interface: one file for each thing that can be asked about.
 
 pub mod config;
+pub mod decisions;
 pub mod health;
 pub mod metrics;
 pub mod models;
@@ -11,6 +12,7 @@ pub mod predictions;
 use super::http::{Request, Response};
 use super::problem::Problem;
 use crate::domain::{SeriesKey, Timeframe};
+use serde::Deserialize as _;
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
@@ -21,6 +23,30 @@ fn body<'a, T: serde::Deserialize<'a>>(request: &Request<'a>) -> Result<T, Probl
     }
     serde_json::from_slice(request.body)
         .map_err(|error| Problem::bad(format!("the body is not what is expected here: {error}")))
+}
+
+/// A whole number in JSON, which knows one kind of number: `5.0` is 5.
+fn whole<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: TryFrom<u64>,
+{
+    let number = serde_json::Number::deserialize(deserializer)?;
+    // Beyond 2^53 a float stands for many whole numbers: it is none.
+    let exact = |number: &f64| number.fract() == 0.0 && (0.0..9_007_199_254_740_992.0).contains(number);
+    let value = number.as_u64().or_else(|| number.as_f64().filter(exact).map(|number| number as u64));
+    value.and_then(|value| T::try_from(value).ok()).ok_or_else(|| {
+        serde::de::Error::custom(format!("{number}: a whole number, from 0 and not as large, is allowed"))
+    })
+}
+
+/// [`whole`], where it is given.
+fn whole_if_given<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: TryFrom<u64>,
+{
+    whole(deserializer).map(Some)
 }
 
 /// Answers with JSON that is not to be kept.

@@ -4,7 +4,7 @@ use super::super::http::{Request, Response, Then};
 use super::super::problem::Problem;
 use super::super::routes::Captures;
 use super::super::service::Service;
-use super::{answer, body};
+use super::{answer, body, whole};
 use crate::engine::PromoteError;
 use crate::predict::promotion::{Author, PromotionError};
 use crate::predict::{CatalogueModel, Standing};
@@ -100,6 +100,7 @@ pub fn list(
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Promote {
+    #[serde(deserialize_with = "whole")]
     version: u32,
     #[serde(default)]
     reason: String,

@@ -5,7 +5,7 @@ use super::super::outcome::{BarJson, OutcomeJson};
 use super::super::problem::Problem;
 use super::super::routes::Captures;
 use super::super::service::Service;
-use super::{Parameters, answer, body, symbol, timeframe};
+use super::{Parameters, answer, body, symbol, timeframe, whole, whole_if_given};
 use crate::domain::{Bar, HORIZON_MAX, Outcome, Reason, Timeframe, Timestamp};
 use crate::engine::Pending;
 use crate::link::clock;
@@ -23,6 +23,7 @@ const BATCH_MAX: usize = 1000;
 struct Question {
     symbol: String,
     timeframe: String,
+    #[serde(deserialize_with = "whole")]
     horizon: u32,
     /// The bar so far, where it has not closed.
     bar: Option<BarJson>,
@@ -35,9 +36,11 @@ struct Question {
 struct Single {
     symbol: String,
     timeframe: String,
+    #[serde(deserialize_with = "whole")]
     horizon: u32,
     bar: Option<BarJson>,
     ts: Option<String>,
+    #[serde(default, deserialize_with = "whole_if_given")]
     wait: Option<u64>,
 }
 
@@ -45,6 +48,7 @@ struct Single {
 #[serde(deny_unknown_fields)]
 struct Batch {
     requests: Vec<Question>,
+    #[serde(default, deserialize_with = "whole_if_given")]
     wait: Option<u64>,
 }
 

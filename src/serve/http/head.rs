@@ -22,11 +22,13 @@ pub enum Method {
     Delete,
     /// Ask what is possible.
     Options,
+    /// Any other, such as TRACE: nothing here does it.
+    Other,
 }
 
 impl Method {
-    fn parse(text: &str) -> Option<Self> {
-        Some(match text {
+    fn parse(text: &str) -> Self {
+        match text {
             "GET" => Self::Get,
             "HEAD" => Self::Head,
             "POST" => Self::Post,
@@ -34,11 +36,11 @@ impl Method {
             "PATCH" => Self::Patch,
             "DELETE" => Self::Delete,
             "OPTIONS" => Self::Options,
-            _ => return None,
-        })
+            _ => Self::Other,
+        }
     }
 
-    /// Its name in a request.
+    /// Its name in a request, for people where it is another.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Get => "GET",
@@ -48,6 +50,7 @@ impl Method {
             Self::Patch => "PATCH",
             Self::Delete => "DELETE",
             Self::Options => "OPTIONS",
+            Self::Other => "this method",
         }
     }
 
@@ -124,7 +127,7 @@ pub fn parse_head<'h, 'b>(
     let (Some(method), Some(target), Some(minor)) = (raw.method, raw.path, raw.version) else {
         return Err(fault(400, "the first line is not complete"));
     };
-    let method = Method::parse(method).ok_or(fault(501, "this method is not known here"))?;
+    let method = Method::parse(method);
     let (authority, path, query) = split_target(target)?;
     let mut host = None;
     let mut length = None;
@@ -269,7 +272,7 @@ mod tests {
         assert_eq!(framing("GET /x HTTP/1.0\r\n\r\n"), Ok(Some(Framing::Length(0))));
         assert_eq!(framing("GET x HTTP/1.1\r\nHost: a\r\n\r\n"), Err(400));
         assert_eq!(framing("GET /x HTTP/2.0\r\nHost: a\r\n\r\n"), Err(505));
-        assert_eq!(framing("BREW /x HTTP/1.1\r\nHost: a\r\n\r\n"), Err(501));
+        assert_eq!(framing("BREW /x HTTP/1.1\r\nHost: a\r\n\r\n"), Ok(Some(Framing::Length(0))));
         assert_eq!(framing("GET /x HTTP/1.1\r\nHost: a b\r\n\r\n"), Err(400));
         assert_eq!(framing("GET /x HTT"), Ok(None));
     }

@@ -1,6 +1,6 @@
 //! What is known of every series, what is to be read next, and what a bar that was read is: pure bookkeeping.
 
-use super::read::{Ask, Found, NEVER, Named};
+use super::read::{Ask, Found, NEVER, Named, Told};
 use super::recent::{News, Recent};
 use super::table::Table;
 use crate::config::CatchUp;
@@ -13,6 +13,9 @@ use std::sync::Arc;
 /// Series that one look asks for at most, so that what is announced meanwhile waits for no more than those.
 const ASKS_MAX: usize = 128;
 
+/// How long after it was told a bar is looked up: not while its prediction is under way.
+const LOOKED_UP_MS: i64 = 1000;
+
 /// All series of all tables.
 pub(super) struct Follow {
     history: History,
@@ -22,9 +25,17 @@ pub(super) struct Follow {
     /// Whose history is read next.
     starts: VecDeque<Named>,
     asks: VecDeque<Ask>,
-    /// When bars will have closed that had not when they were read, and when they opened.
-    forming: HashMap<Named, (Timestamp, Timestamp)>,
+    /// What is read again, when, and from which bar on: bars that had not closed, and those that were only told.
+    again: HashMap<Named, Again>,
     pub ready: VecDeque<SourceBar>,
+}
+
+/// A series that is to be read again.
+struct Again {
+    at: Timestamp,
+    /// From which bar on, and from which on bars count as announced.
+    since: Timestamp,
+    announced: Timestamp,
 }
 
 enum Standing {
@@ -70,7 +81,7 @@ impl Follow {
             series: HashMap::new(),
             starts: VecDeque::new(),
             asks: VecDeque::new(),
-            forming: HashMap::new(),
+            again: HashMap::new(),
             ready: VecDeque::new(),
         }
     }
@@ -155,19 +166,29 @@ impl Follow {
 
     /// The next series to be asked for; none: nothing is to be read but what is announced.
     pub(super) fn next_asks(&mut self, now: Timestamp) -> Vec<Ask> {
-        let due = |(series, (closes, since)): (&Named, &(Timestamp, Timestamp))| {
-            (*closes <= now).then(|| Ask { series: series.clone(), since: *since, announced: *since })
-        };
-        let closed: Vec<Ask> = self.forming.iter().filter_map(due).collect();
-        self.forming.retain(|_, (closes, _)| *closes > now);
-        self.asks.extend(closed);
+        let mut due = Vec::new();
+        self.again.retain(|series, again| {
+            if again.at <= now {
+                due.push(Ask { series: series.clone(), since: again.since, announced: again.announced });
+            }
+            again.at > now
+        });
+        self.asks.extend(due);
         let count = self.asks.len().min(ASKS_MAX);
         self.asks.drain(..count).collect()
     }
 
-    /// When the next bar closes that was read before it did.
-    pub(super) fn next_close(&self) -> Option<Timestamp> {
-        self.forming.values().map(|(closes, _)| *closes).min()
+    /// When a series is next to be read again.
+    pub(super) fn next_again(&self) -> Option<Timestamp> {
+        self.again.values().map(|again| again.at).min()
+    }
+
+    /// Has `series` read again.
+    fn read_again(&mut self, series: &Named, Again { at, since, announced }: Again) {
+        let known = self.again.entry(series.clone()).or_insert(Again { at, since, announced });
+        known.at = known.at.min(at);
+        known.since = known.since.min(since);
+        known.announced = known.announced.min(announced);
     }
 
     /// Takes the history of a series, newest first.
@@ -195,6 +216,29 @@ impl Follow {
         self.series.insert(series, Standing::Followed { key, recent });
     }
 
+    /// Takes a bar that its announcement told. The table is the truth still: it is looked up a little later.
+    pub(super) fn told(&mut self, Told { series, bar }: Told, table: &Table, now: Timestamp) {
+        let ask = Ask { series, since: bar.ts, announced: bar.ts };
+        let (key, since) = match self.series.get(&ask.series) {
+            Some(Standing::Followed { key, recent }) => (Arc::clone(key), recent.since()),
+            _ => return self.found(Found { ask, bars: vec![bar], more: false }, table, now),
+        };
+        if since.is_none_or(|since| bar.ts < since) {
+            // Too old to be told from one that is known: it is read.
+            return self.asks.push_back(ask);
+        }
+        if self.is_forming(&ask.series, &key, &bar, table, now) {
+            return;
+        }
+        let again = Again { at: now.plus_millis(LOOKED_UP_MS), since: bar.ts, announced: NEVER };
+        self.read_again(&ask.series, again);
+        if let Some(Standing::Followed { recent, .. }) = self.series.get_mut(&ask.series)
+            && recent.take(&bar, true) != News::Known
+        {
+            self.ready.push_back(SourceBar { series: key, bar, origin: Origin::Live });
+        }
+    }
+
     /// Takes bars that a look found.
     pub(super) fn found(&mut self, found: Found, table: &Table, now: Timestamp) {
         let Found { ask, mut bars, more } = found;
@@ -212,6 +256,17 @@ impl Follow {
         let last_read = bars.last().map(|bar| bar.ts);
         bars.retain(|bar| !self.is_forming(&ask.series, &key, bar, table, now));
         let Some(Standing::Followed { recent, .. }) = self.series.get_mut(&ask.series) else { return };
+        if ask.announced == NEVER
+            && !more
+            && let Some(ts) = recent.forget_others(ask.since, &bars)
+        {
+            let Named { symbol, timeframe, .. } = &ask.series;
+            tracing::warn!(
+                "the bar of {symbol} {timeframe} at {ts} was read or announced and is not in {}: somebody deleted it, or \
+                 announced what there is not",
+                table.name
+            );
+        }
         let last = if more { None } else { bars.last().map(|bar| bar.ts) };
         for bar in bars {
             let announced = bar.ts >= ask.announced;
@@ -243,8 +298,7 @@ impl Follow {
         let closes = bar.ts.plus_millis(key.timeframe.as_millis());
         let forming = table.closed.is_none() && closes > now;
         if forming {
-            let first = self.forming.entry(series.clone()).or_insert((closes, bar.ts));
-            *first = (*first).min((closes, bar.ts));
+            self.read_again(series, Again { at: closes, since: bar.ts, announced: bar.ts });
         }
         forming
     }

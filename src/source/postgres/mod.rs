@@ -1,6 +1,7 @@
 //! Follows tables of bars in a PostgreSQL database.
 //!
-//! A notification is a hint, the table is the truth. One connection listens and reads, on a thread of its own: what it
+//! A notification is a hint, the table is the truth: a lone bar that its announcement tells is delivered at once and
+//! looked up a second later. One connection listens and reads, on a thread of its own: what it
 //! is asked for is begun here and looked after later, so that nothing here ever waits for a server. At a start the
 //! history of each series is read in one statement; then what is announced, in one statement for all series that were
 //! named. After every connect, and now and then, each series is read again from a few bars before its newest: so a bar
@@ -8,6 +9,7 @@
 
 mod announce;
 mod follow;
+mod heard;
 mod read;
 mod recent;
 mod table;
@@ -290,10 +292,10 @@ impl PostgresSource {
         let mut look = Look { wait: Duration::ZERO, asks, polled: false };
         if look.asks.is_empty() && !live_first {
             self.settled = true;
-            let until_close = self.follow.next_close().map_or(SILENCE_MAX, |closes| {
-                Duration::from_millis((closes.as_millis() - clock.as_millis()).unsigned_abs())
+            let until_again = self.follow.next_again().map_or(SILENCE_MAX, |at| {
+                Duration::from_millis((at.as_millis() - clock.as_millis()).unsigned_abs())
             });
-            look.wait = SILENCE_MAX.min(until_close).min(self.list_at.saturating_duration_since(now));
+            look.wait = SILENCE_MAX.min(until_again).min(self.list_at.saturating_duration_since(now));
             if tables.iter().any(|table| !table.announces) {
                 look.wait = look.wait.min(self.poll_at.saturating_duration_since(now));
                 look.polled = true;
@@ -330,6 +332,10 @@ impl PostgresSource {
             tracing::info!(server = self.server.name(), "the bar tables are read again");
         }
         self.skip(&seen.skipped);
+        for told in seen.told {
+            let table = Arc::clone(&self.tables[told.series.table]);
+            self.follow.told(told, &table, now);
+        }
         for found in seen.found {
             let table = Arc::clone(&self.tables[found.ask.series.table]);
             self.follow.found(found, &table, now);

@@ -1,14 +1,14 @@
 //! What is done on the connection's thread: look for announcements, read bars.
 
+use super::heard;
 use super::table::{Clock, Part, Table, inspect};
 use crate::config::BarTable;
 use crate::database::Client;
 use crate::domain::{Bar, Timestamp};
 use crate::source::times::TimeProblem;
 use postgres::fallible_iterator::FallibleIterator;
-use postgres::types::{Oid, ToSql};
+use postgres::types::ToSql;
 use postgres::{Error, Row};
-use serde::Deserialize as _;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -66,9 +66,18 @@ pub(super) struct Skipped {
     pub problem: String,
 }
 
+/// A bar that its announcement told.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub series: Named,
+    pub bar: Bar,
+}
+
 /// What a look saw.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
+    /// In the order of their commits.
+    pub told: Vec<Told>,
     pub found: Vec<Found>,
     pub skipped: Skipped,
     /// Something was announced that does not say what it was.
@@ -165,14 +174,10 @@ pub(super) fn newest(
 
 /// Waits for announcements, and reads what they name and what is asked, in one statement a table.
 pub(super) fn look(client: &mut Client, tables: &[Arc<Table>], look: Look) -> Result<Seen, Error> {
-    let mut seen = Seen::default();
-    let mut asks = Asks::default();
-    look.asks.into_iter().for_each(|ask| asks.add(ask));
-    let mut silent = look.wait >= SILENCE_MAX && asks.of.is_empty();
-    for payload in announcements(client, look.wait)? {
-        silent = false;
-        seen.anything |= !asks.announced(&payload, tables);
-    }
+    let heard = heard::listen(client, tables, look.wait)?;
+    let silent = look.wait >= SILENCE_MAX && look.asks.is_empty() && heard.nothing;
+    let mut seen = Seen { told: heard.told, anything: heard.anything, ..Seen::default() };
+    let asks = by_table(look.asks.into_iter().chain(heard.asks), tables.len());
     if look.polled {
         // Before the rows: what commits in between shows as a change the next time.
         let (driver, statement) = client.prepared("SELECT txid_current_snapshot()::text")?;
@@ -181,7 +186,7 @@ pub(super) fn look(client: &mut Client, tables: &[Arc<Table>], look: Look) -> Re
         // Silence may be a connection that is dead.
         client.driver().is_valid(PING)?;
     }
-    for (number, of_table) in asks.by_table(tables.len()).into_iter().enumerate() {
+    for (number, of_table) in asks.into_iter().enumerate() {
         if !of_table.is_empty() {
             read(client, &tables[number], of_table, &mut seen)?;
         }
@@ -189,66 +194,18 @@ pub(super) fn look(client: &mut Client, tables: &[Arc<Table>], look: Look) -> Re
     Ok(seen)
 }
 
-/// What was announced: waits for the first, and takes what came with it.
-fn announcements(client: &mut Client, wait: Duration) -> Result<Vec<String>, Error> {
-    let mut notifications = client.driver().notifications();
-    let mut payloads = Vec::new();
-    if !wait.is_zero() {
-        payloads.extend(notifications.timeout_iter(wait).next()?.map(|first| first.payload().to_owned()));
-    }
-    let mut others = notifications.iter();
-    while let Some(other) = others.next()? {
-        payloads.push(other.payload().to_owned());
-    }
-    Ok(payloads)
-}
-
-/// Questions, one a series.
-#[derive(Default)]
-struct Asks {
-    of: HashMap<Named, (Timestamp, Timestamp)>,
-}
-
-impl Asks {
-    fn add(&mut self, Ask { series, since, announced }: Ask) {
-        let entry = self.of.entry(series).or_insert((since, announced));
+/// The questions of each table, one a series.
+fn by_table(asks: impl Iterator<Item = Ask>, tables: usize) -> Vec<Vec<Ask>> {
+    let mut of_series: HashMap<Named, (Timestamp, Timestamp)> = HashMap::new();
+    for Ask { series, since, announced } in asks {
+        let entry = of_series.entry(series).or_insert((since, announced));
         *entry = (entry.0.min(since), entry.1.min(announced));
     }
-
-    /// Adds what an announcement names: `[oid, [symbol, timeframe, time], ...]`; false where it does not say what it is.
-    fn announced(&mut self, payload: &str, tables: &[Arc<Table>]) -> bool {
-        type Series = Option<(String, String, i64)>;
-        let Ok(values) = serde_json::from_str::<Vec<serde_json::Value>>(payload) else { return false };
-        let Some((oid, series)) = values.split_first() else { return false };
-        let Some(oid) = oid.as_u64().and_then(|oid| Oid::try_from(oid).ok()) else { return false };
-        // Somebody else's table is none of ours.
-        let Some(table) = tables.iter().position(|table| table.oid == oid) else { return true };
-        let mut all = true;
-        for one in series {
-            let Ok(Some((symbol, timeframe, time))) = Series::deserialize(one) else {
-                all = false;
-                continue;
-            };
-            let since = match tables[table].clock {
-                Clock::Whole => match tables[table].times.lock().read_integer(time) {
-                    Ok(since) => since,
-                    Err(_) => continue,
-                },
-                _ => Timestamp::from_millis(time),
-            };
-            let series = Named { table, symbol: symbol.into(), timeframe: timeframe.into() };
-            self.add(Ask { series, since, announced: since });
-        }
-        all
+    let mut by_table: Vec<Vec<Ask>> = (0..tables).map(|_| Vec::new()).collect();
+    for (series, (since, announced)) in of_series {
+        by_table[series.table].push(Ask { series, since, announced });
     }
-
-    fn by_table(self, tables: usize) -> Vec<Vec<Ask>> {
-        let mut by_table: Vec<Vec<Ask>> = (0..tables).map(|_| Vec::new()).collect();
-        for (series, (since, announced)) in self.of {
-            by_table[series.table].push(Ask { series, since, announced });
-        }
-        by_table
-    }
+    by_table
 }
 
 fn read(client: &mut Client, table: &Table, asks: Vec<Ask>, seen: &mut Seen) -> Result<(), Error> {

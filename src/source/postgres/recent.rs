@@ -39,6 +39,15 @@ impl Recent {
         self.bars.back().map(|newest| newest.ts)
     }
 
+    /// Forgets the bars from `since` on that are not among `bars`, which are all that the table has: should they come,
+    /// they are news. When the first of them opened.
+    pub(super) fn forget_others(&mut self, since: Timestamp, bars: &[Bar]) -> Option<Timestamp> {
+        let is_there = |known: &Bar| bars.binary_search_by_key(&known.ts, |bar| bar.ts).is_ok();
+        let first = self.bars.iter().find(|known| known.ts >= since && !is_there(known))?.ts;
+        self.bars.retain(|known| known.ts < since || is_there(known));
+        Some(first)
+    }
+
     /// Takes a bar that was read. One of before those that are kept is news only where it was `announced`: then
     /// somebody wrote it just now.
     pub(super) fn take(&mut self, bar: &Bar, announced: bool) -> News {

@@ -1,14 +1,14 @@
 //! What becomes of bars that were read, without a database.
 
 use super::follow::Follow;
-use super::read::{Ask, Found, NEVER, Named};
+use super::read::{Ask, Found, NEVER, Named, Told};
 use super::table::{Clock, Part, Table};
 use crate::config::CatchUp;
 use crate::domain::{Bar, Origin, SeriesKey, Timeframe, Timestamp};
 use crate::source::History;
 use std::sync::Arc;
 
-fn table(closed: bool) -> Table {
+pub(super) fn table(closed: bool) -> Table {
     Table {
         name: "bars".into(),
         oid: 1,
@@ -137,10 +137,39 @@ fn a_bar_that_is_forming_is_read_when_it_has_closed() {
     let now = minute(12);
     follow.started(asked.series, vec![bar(12), bar(11), bar(10)], &table(false), now);
     assert_eq!(ready(&mut follow), "10c 11c");
-    assert_eq!(follow.next_close(), Some(minute(13)));
+    assert_eq!(follow.next_again(), Some(minute(13)));
     assert!(follow.next_asks(minute(13).plus_millis(-1)).is_empty());
     let ask = follow.next_asks(minute(13)).remove(0);
-    assert_eq!((ask.since, follow.next_close()), (minute(12), None));
+    assert_eq!((ask.since, follow.next_again()), (minute(12), None));
     follow.found(Found { ask, bars: vec![bar(12)], more: false }, &table(false), minute(13));
     assert_eq!(ready(&mut follow), "12l");
+}
+
+#[test]
+fn a_bar_that_is_told_is_live_at_once_and_looked_up_later() {
+    let mut follow = follow(CatchUp::All, None);
+    let tell = |follow: &mut Follow, bar: Bar, now| {
+        follow.told(Told { series: named("A"), bar }, &table(true), now);
+        ready(follow)
+    };
+    assert_eq!(tell(&mut follow, bar(3), NOW), "", "its history is read first");
+    assert_eq!(start(&mut follow, 1..4), "1c 2c 3l");
+    assert_eq!(tell(&mut follow, bar(4), NOW), "4l");
+    assert_eq!(tell(&mut follow, bar(4), NOW), "", "known");
+    assert_eq!(tell(&mut follow, Bar { close: 2.0, ..bar(4) }, NOW), "4l", "changed");
+    assert_eq!(tell(&mut follow, bar(6), NOW.plus_millis(700)), "6l");
+    assert_eq!(tell(&mut follow, bar(5), NOW.plus_millis(800)), "5l", "late");
+    assert!(follow.next_asks(NOW.plus_millis(999)).is_empty());
+    assert_eq!(follow.next_again(), Some(NOW.plus_millis(1000)));
+    let ask = follow.next_asks(NOW.plus_millis(1000)).remove(0);
+    assert_eq!((ask.since, ask.announced, follow.next_again()), (minute(4), NEVER, None));
+    // The table has another 5 and no 6: 5 is corrected, and should 6 come it is news.
+    let bars = vec![Bar { close: 2.0, ..bar(4) }, Bar { close: 3.0, ..bar(5) }];
+    follow.found(Found { ask, bars, more: false }, &table(true), NOW);
+    assert_eq!(ready(&mut follow), "5l");
+    assert_eq!(tell(&mut follow, bar(6), NOW), "6l");
+    // Whoever is too old to be told from one that is known is read.
+    assert_eq!(tell(&mut follow, bar(1), NOW), "");
+    let ask = follow.next_asks(NOW).remove(0);
+    assert_eq!((ask.since, ask.announced), (minute(1), minute(1)));
 }

@@ -1,7 +1,8 @@
 //! Brings the rows of the spool to the database once it is back, and new connections to the store.
 
 use super::PATIENT;
-use super::{report, write::write};
+use super::report;
+use super::write::{Statements, write};
 use crate::database::{Connections, DatabaseError, Pooled, Trouble};
 use crate::domain::{AlertEvent, Timestamp, pause_ms};
 use crate::store::Watermark;
@@ -20,7 +21,7 @@ pub(super) struct Drain {
     pub spool: Arc<Mutex<Spool>>,
     /// Cleared when the store has a connection again.
     pub away_since: Arc<Mutex<Option<Instant>>>,
-    pub statement: Arc<str>,
+    pub statements: Arc<Statements>,
     /// Ends with the store.
     pub woken: Receiver<()>,
     pub hand_over: Sender<Pooled>,
@@ -122,8 +123,8 @@ impl Drain {
         rows: &Arc<[Row]>,
         marks: &[Watermark],
     ) -> Result<(), DatabaseError> {
-        let (statement, rows, marks) = (Arc::clone(&self.statement), Arc::clone(rows), marks.to_vec());
-        session.run("store what waited", PATIENT, move |client| write(client, &statement, &rows, &marks))
+        let (statements, rows, marks) = (Arc::clone(&self.statements), Arc::clone(rows), marks.to_vec());
+        session.run("store what waited", PATIENT, move |client| write(client, &statements, &rows, &marks))
     }
 
     /// Stores alerts; those that cannot be stored do not keep back rows behind them.

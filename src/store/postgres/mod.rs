@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use write::Statements;
 
 /// How long a batch out of the spool may take: nobody waits for it.
 const PATIENT: Duration = Duration::from_secs(30);
@@ -27,7 +28,7 @@ const FINISH_MAX: Duration = Duration::from_secs(3);
 /// Predictions, refusals and watermarks in the tables of schema `trading`.
 pub struct PostgresStore {
     name: String,
-    statement: Arc<str>,
+    statements: Arc<Statements>,
     deadline: Duration,
     recycle: Duration,
     /// The connection in use, and since when; `None` while the database is away.
@@ -62,7 +63,7 @@ impl PostgresStore {
         let store = &settings.store;
         let spool = Spool::open(&store.spool_path, &name, store.spool_size_max_mb << 20)?;
         let spool = Arc::new(Mutex::new(spool));
-        let statement: Arc<str> = write::statement(store.notify).into();
+        let statements = Arc::new(Statements::new(store.notify));
         let (wake, woken) = bounded(1);
         let (hand_over, fresh) = bounded(1);
         let away_since = Arc::default();
@@ -70,7 +71,7 @@ impl PostgresStore {
             connections,
             away_since: Arc::clone(&away_since),
             spool: Arc::clone(&spool),
-            statement: Arc::clone(&statement),
+            statements: Arc::clone(&statements),
             woken,
             hand_over,
         };
@@ -92,7 +93,7 @@ impl PostgresStore {
         })?;
         let store = Self {
             name,
-            statement,
+            statements,
             deadline: Duration::from_millis(store.write_timeout_ms),
             recycle: Duration::from_secs(database.pool_recycle),
             session: Some((session, Instant::now())),
@@ -147,13 +148,13 @@ impl Store for PostgresStore {
         if rows.is_empty() && watermarks.is_empty() {
             return Ok(());
         }
-        let (deadline, statement) = (self.deadline, Arc::clone(&self.statement));
+        let (deadline, statements) = (self.deadline, Arc::clone(&self.statements));
         // The connection's thread has the rows while it writes them; afterwards they may be needed here.
         let shared = Arc::new((rows, watermarks.to_vec()));
         if let Some(session) = self.session() {
             let batch = Arc::clone(&shared);
             let written = session
-                .run("store", deadline, move |client| write::write(client, &statement, &batch.0, &batch.1));
+                .run("store", deadline, move |client| write::write(client, &statements, &batch.0, &batch.1));
             match written {
                 Ok(()) => return Ok(()),
                 Err(error) if error.trouble == Trouble::Data => return Err(failed(error)),

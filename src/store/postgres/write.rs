@@ -11,6 +11,27 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// The channel on which stored predictions are announced, where `store.notify` asks for it.
 pub const CHANNEL: &str = "vela_predictions";
 
+// Predictions of bars that nothing was said of before, which nearly all are: there is nothing to be compared with.
+const WRITE_FIRST: &str = "
+WITH predictions AS (
+    INSERT INTO trading.agentpreds AS a
+        (symbol, timeframe, horizon, ts, model, version, value, outputs,
+         latency_us, ingest_us, feature_us, predict_us, created_at, revision)
+    SELECT symbol, timeframe, horizon, ts, model, version, value, outputs::json,
+           latency_us, ingest_us, feature_us, predict_us, created_at, 0
+    FROM unnest($1::text[], $2::text[], $3::bigint[], $4::timestamptz[], $5::text[], $6::bigint[], $7::float8[],
+                $8::text[], $9::float8[], $10::float8[], $11::float8[], $12::float8[], $13::timestamptz[])
+        AS n(symbol, timeframe, horizon, ts, model, version, value, outputs,
+             latency_us, ingest_us, feature_us, predict_us, created_at)
+    ON CONFLICT DO NOTHING
+    RETURNING a.symbol, a.timeframe, a.horizon, a.ts, a.model, a.version, a.value, a.revision
+), watermarks AS (
+    INSERT INTO trading.inference_state AS s (symbol, timeframe, watermark)
+    SELECT * FROM unnest($14::text[], $15::text[], $16::timestamptz[])
+    ON CONFLICT (symbol, timeframe) DO UPDATE SET watermark = excluded.watermark
+    WHERE s.watermark < excluded.watermark
+)";
+
 // When a prediction is stored and under which revision: see `Row`. A watermark never goes backwards: another process
 // may be further. Rows are sorted by series where they could lock each other out.
 const WRITE: &str = "
@@ -75,24 +96,39 @@ WITH predictions AS (
     WHERE s.watermark < excluded.watermark
 )";
 
+/// What of [`Predictions::parameters`] a first one has: all but its revision and whether it is one more try.
+const FIRST_PARAMETERS: usize = 13;
+
 const SILENTLY: &str = "SELECT";
 
 // `to_json` writes a time as RFC 3339 and a number so that it can be read back exactly.
 const WITH_NOTIFY: &str = "
 SELECT FROM predictions p, LATERAL pg_notify('vela_predictions', row_to_json(p)::text)";
 
-/// The statement; `notify` announces every prediction that is new.
-pub(super) fn statement(notify: bool) -> String {
-    format!("{WRITE}\n{}", if notify { WITH_NOTIFY } else { SILENTLY })
+/// The statements that write rows.
+pub(super) struct Statements {
+    first: String,
+    any: String,
 }
 
-/// Writes all or nothing by `statement`.
+impl Statements {
+    /// `notify` announces every prediction that is new.
+    pub(super) fn new(notify: bool) -> Self {
+        let end = if notify { WITH_NOTIFY } else { SILENTLY };
+        Self { first: format!("{WRITE_FIRST}\n{end}"), any: format!("{WRITE}\n{end}") }
+    }
+}
+
+/// Writes all or nothing.
 pub(super) fn write(
     client: &mut Client,
-    statement: &str,
+    statements: &Statements,
     rows: &[Row],
     watermarks: &[Watermark],
 ) -> Result<(), Error> {
+    let is_first =
+        |row: &Row| matches!(row.said, Said::Prediction { .. }) && row.revision == 0 && !row.unless_answered;
+    let all_first = rows.iter().all(is_first);
     let mut predictions = Predictions::default();
     let mut errors = Errors::default();
     for row in rows {
@@ -108,9 +144,13 @@ pub(super) fn write(
     let mark_times: Vec<SystemTime> = marks.iter().map(|(_, ts)| system_time(*ts)).collect();
     let mut parameters: Vec<&(dyn ToSql + Sync)> = Vec::with_capacity(28);
     parameters.extend(predictions.parameters());
-    parameters.extend(errors.parameters());
+    if all_first {
+        parameters.truncate(FIRST_PARAMETERS);
+    } else {
+        parameters.extend(errors.parameters());
+    }
     parameters.extend([&mark_symbols as &(dyn ToSql + Sync), &mark_timeframes, &mark_times]);
-    let (driver, statement) = client.prepared(statement)?;
+    let (driver, statement) = client.prepared(if all_first { &statements.first } else { &statements.any })?;
     driver.execute(&statement, &parameters).map(|_| ())
 }
 

@@ -1,12 +1,13 @@
 //! A process that replaces itself, as others see it: a client of its HTTP, and a service manager.
 
-use super::{MINUTES_BEFORE, SYMBOLS, faulty, generation, home, under_load};
-use crate::service_support::{Service, eventually, market};
+use super::{MINUTES_BEFORE, REPLACING, SYMBOLS, faulty, generation, home, under_load};
+use crate::service_support::{Service, Table, eventually, market};
 use serde_json::Value;
 use std::ffi::OsString;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -21,30 +22,88 @@ struct Asked {
     answers: Vec<(u64, String)>,
 }
 
+/// One question on a connection of its own: the answer's status and body; `None` where the connection ended without one.
+fn ask(address: &str, method: &str, target: &str, body: &str) -> std::io::Result<Option<(u16, Value)>> {
+    let mut stream = TcpStream::connect(address)?;
+    let length = body.len();
+    let head = format!("{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
+    let type_and_length =
+        format!("Content-Type: application/merge-patch+json\r\nContent-Length: {length}\r\n\r\n");
+    let mut text = String::new();
+    let asked = stream.write_all(format!("{head}{type_and_length}{body}").as_bytes());
+    if asked.and_then(|()| stream.read_to_string(&mut text)).is_err() {
+        return Ok(None);
+    }
+    let answer = || {
+        let (head, body) = text.split_once("\r\n\r\n")?;
+        let status = head.split(' ').nth(1)?.parse().ok()?;
+        Some((status, serde_json::from_str(body).ok()?))
+    };
+    Ok(answer())
+}
+
 fn ask_again_and_again(address: &str, stop: &AtomicBool) -> Asked {
     let mut asked = Asked::default();
     while !stop.load(Ordering::Relaxed) {
-        let mut stream = match TcpStream::connect(address) {
-            Ok(stream) => stream,
-            Err(error) => {
-                asked.refused += usize::from(error.kind() == ErrorKind::ConnectionRefused);
-                continue;
+        match ask(address, "GET", "/api/metrics", "") {
+            Ok(Some((200, metrics))) => {
+                let system = &metrics["system"];
+                let cause = system["last_restart"]["cause"].as_str().unwrap_or_default();
+                asked.answers.push((system["generation"].as_u64().unwrap(), cause.to_owned()));
             }
-        };
-        let mut text = String::new();
-        let question = format!("GET /api/metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-        let read = stream.write_all(question.as_bytes()).and_then(|()| stream.read_to_string(&mut text));
-        let body = text.split_once("\r\n\r\n").filter(|(head, _)| head.starts_with("HTTP/1.1 200 "));
-        let metrics = read.ok().and(body).and_then(|(_, body)| serde_json::from_str::<Value>(body).ok());
-        let Some(metrics) = metrics else {
-            asked.closed += 1;
-            continue;
-        };
-        let system = &metrics["system"];
-        let cause = system["last_restart"]["cause"].as_str().unwrap_or_default();
-        asked.answers.push((system["generation"].as_u64().unwrap(), cause.to_owned()));
+            Ok(_) => asked.closed += 1,
+            Err(error) => asked.refused += usize::from(error.kind() == ErrorKind::ConnectionRefused),
+        }
     }
     asked
+}
+
+/// Has the service listen at another port each time the socket is opened: the same one says that it was not.
+fn with_http(command: &mut Command) -> &mut Command {
+    command.env("VELA_SERVE__LISTEN", "127.0.0.1:0")
+}
+
+/// Where a service says that it listens.
+fn address(service: &mut Service) -> String {
+    service.says("shows what it does");
+    let stderr = service.stderr();
+    stderr.split_once("http://").unwrap().1.split(' ').next().unwrap().to_owned()
+}
+
+#[test]
+fn what_is_in_force_stays_in_force_whatever_became_of_the_file() {
+    let home = home("");
+    Table::create(&home.database());
+    let mut service = Service::start(&home, with_http(&mut faulty(&home, &[("LEAK_MB_PER_S", "60".into())])));
+    let address = address(&mut service);
+    let shown = |name: &str| {
+        let config = eventually("an answer", || match ask(&address, "GET", "/api/config", "") {
+            Ok(Some((200, config))) => Some(config),
+            _ => None,
+        });
+        let key = config["keys"].as_array().unwrap().iter().find(|key| key["name"] == name).unwrap();
+        (key["value"].as_u64().unwrap(), key["at_restart"].as_u64())
+    };
+    let in_force = |name: &str| shown(name).0;
+    eventually("the patch", || {
+        let patched = ask(&address, "PATCH", "/api/config", "{\"max_latency_ms\": 1234}");
+        matches!(patched, Ok(Some((200, _)))).then_some(())
+    });
+    home.write("vela.toml", "this is no TOML");
+    service.says("alert=config_refused");
+    let before = generation(&service);
+    eventually("replacements", || (generation(&service) >= before + 2).then_some(()));
+    assert_eq!(in_force("max_latency_ms"), 1234);
+    assert_eq!(in_force("max_memory_mb"), 250);
+    // A change that comes while nobody looks is seen; what needs a restart waits, and being replaced is none.
+    home.configure(&format!("{REPLACING}[persist]\nqueue_rows_max = 777\n").replace("= 250", "= 251"));
+    eventually("the file", || (in_force("max_memory_mb") == 251).then_some(()));
+    assert_eq!(in_force("max_latency_ms"), 5000, "the file says nothing of it");
+    let before = generation(&service);
+    eventually("replacements", || (generation(&service) >= before + 2).then_some(()));
+    assert_eq!(shown("persist.queue_rows_max"), (20_000, Some(777)));
+    assert_eq!(in_force("max_memory_mb"), 251);
+    service.stop();
 }
 
 #[test]
@@ -54,11 +113,8 @@ fn a_client_that_connects_again_and_again_is_never_refused() {
     let bars = market(SYMBOLS, MINUTES_BEFORE + 3000);
     let asked = under_load(&home, &bars, |_| {
         let mut command = faulty(&home, &[("LEAK_MB_PER_S", "150".into())]);
-        // Another port each time it is opened: the same one says that it was not.
-        let mut service = Service::start(&home, command.env("VELA_SERVE__LISTEN", "127.0.0.1:0"));
-        service.says("shows what it does");
-        let stderr = service.stderr();
-        let address = stderr.split_once("http://").unwrap().1.split(' ').next().unwrap();
+        let mut service = Service::start(&home, with_http(&mut command));
+        let address = &address(&mut service);
         let stop = AtomicBool::new(false);
         let asked = std::thread::scope(|scope| {
             let asking = scope.spawn(|| ask_again_and_again(address, &stop));
@@ -79,6 +135,26 @@ fn a_client_that_connects_again_and_again_is_never_refused() {
         let cause = if generation == 0 { "" } else { "memory" };
         assert!(answers.contains(&(generation, cause.to_owned())), "generation {generation} never answered");
     }
+}
+
+#[test]
+fn a_socket_that_systemd_opened_is_served_before_and_after() {
+    let home = home("");
+    Table::create(&home.database());
+    let mut command = faulty(&home, &[("LEAK_MB_PER_S", "150".into()), ("SOCKET_UNIT", "1".into())]);
+    // Nothing of vela's own listens there.
+    let mut service = Service::start(&home, command.env("VELA_SERVE__LISTEN", "127.0.0.1:9"));
+    let address = address(&mut service);
+    assert_ne!(address, "127.0.0.1:9");
+    for generation in [0, 2] {
+        eventually("an answer of that generation", || match ask(&address, "GET", "/api/metrics", "") {
+            Ok(Some((200, metrics))) => {
+                (metrics["system"]["generation"].as_u64()? >= generation).then_some(())
+            }
+            _ => None,
+        });
+    }
+    service.stop();
 }
 
 /// What a service manager hears until it heard `last`, and when.
@@ -123,6 +199,12 @@ fn a_service_manager_hears_of_it() {
         let service = start(&[("HANG_FILE", hang.clone().into())]);
         heard(&socket, "READY=1");
         heard(&socket, "WATCHDOG=1");
+        service.signal("HUP");
+        let read = heard(&socket, "READY=1");
+        assert!(
+            read.iter().any(|(_, message)| message.starts_with("RELOADING=1\nMONOTONIC_USEC=")),
+            "{read:?}"
+        );
         std::fs::write(&hang, "").unwrap();
         let standing = heard(&socket, "RELOADING=1");
         std::fs::remove_file(&hang).unwrap();

@@ -4,6 +4,7 @@ pub mod cluster;
 pub mod onnx;
 pub mod postgres;
 pub mod proxy;
+pub mod python;
 pub mod serving;
 pub mod zoo;
 
