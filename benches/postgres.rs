@@ -14,7 +14,7 @@
 mod cluster;
 
 use cluster::Cluster;
-use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam::channel::{Receiver, Sender, bounded};
 use hdrhistogram::Histogram;
 use postgres::fallible_iterator::FallibleIterator as _;
 use postgres::types::ToSql;
@@ -209,7 +209,7 @@ fn main() {
     (0..HISTORY_MINUTES).for_each(|_| feed.insert(&minute()));
     feed.client.batch_execute("ANALYZE").unwrap();
     let (store, watermarks) = vela::store::open(&settings).unwrap();
-    let (committed, stamps) = unbounded();
+    let (committed, stamps) = bounded(1_000_000);
     let store = Some(Box::new(Stamping { store, committed }) as Box<dyn Store>);
     let engine =
         Engine::start_with(settings, Overrides { store, watermarks, ..Overrides::default() }).unwrap();
