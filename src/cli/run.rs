@@ -4,7 +4,7 @@ mod handover;
 mod restart;
 
 use super::{CliError, reload::Reload, settings::ConfigOptions, signals};
-use crate::config::{SetBy, Settings, SourceKind, StoreUrl};
+use crate::config::{LogFormat, SetBy, Settings, SourceKind, StoreUrl};
 use crate::control::{Cause, reexec, systemd::Manager};
 use crate::domain::pause_ms;
 use crate::engine::{Engine, Overrides};
@@ -46,6 +46,7 @@ pub(super) fn start_log(settings: &Settings) -> Result<log::LogGuard, CliError> 
     log::start(&LogOptions {
         file: (!path.as_os_str().is_empty()).then_some(path.as_path()),
         level: settings.log.level.tracing(),
+        json: settings.log.format == LogFormat::Json,
         terminal_level: tracing::Level::WARN,
         file_bytes_max: megabytes.saturating_mul(1024 * 1024),
         files_max: settings.log.files_max,

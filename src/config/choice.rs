@@ -116,6 +116,14 @@ choice! {
         Supersede = "supersede",
     }
 
+    /// How the log writes its lines.
+    LogFormat {
+        /// For people.
+        Text = "text",
+        /// For programs: each line is an object.
+        Json = "json",
+    }
+
     /// How much the log says: a level and all that is graver.
     LogLevel {
         /// What went wrong.

@@ -60,7 +60,7 @@ mod tests {
             url = "postgres://other:secret@h:5433/d"
             [priority]
             high_share = 0.1
-            pinned = { "BTC-USD" = "high", "ODD \u0022NAME" = "low" }
+            pinned = { "BTC-USD" = "high", "ODD:NAME/1" = "low" }
             [models]
             path = "mod\"els"
             [feature]

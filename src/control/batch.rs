@@ -3,8 +3,8 @@
 //! The limit is cut where the 99th percentile of turns is longer than a turn may be: whoever waits for the worker
 //! waits that long. It grows by one after every run of good turns that were full, and until it was cut for the first
 //! time it doubles (slow start, as in TCP); never beyond what the cost that was seen allows. A limit that nothing
-//! reaches is left as it is. A model whose rows cost no less in company (the cost of one more row is that of a call of its own)
-//! gains nothing from a larger batch: its limit does not grow.
+//! reaches is left as it is, and so is one beyond which rows cost hardly less in company: rows that come in the meantime,
+//! of busier symbols as well, wait for a turn to end. A model whose rows cost as much together as alone gains nothing at all.
 
 use super::{DecisionSeen, DecisionWhy};
 use crate::link::BatchReading;
@@ -22,8 +22,8 @@ const LATE_SHARE: f64 = 0.01;
 /// So many turns, or so many late ones, are enough to tell.
 const TURNS_MIN: u64 = 20;
 const LATE_MIN: u64 = 3;
-/// One more row has to cost less than this share of a call for batching to be of use.
-const GAIN: f64 = 0.95;
+/// What a turn costs whatever it takes has to be more than this share of it, for a larger one to be of use.
+const GAIN: f64 = 0.05;
 
 /// What holds for every model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,9 +76,9 @@ impl Cost {
         Some((call, row))
     }
 
-    /// Whether rows cost less in company, as far as is known.
-    fn batching_gains(&self) -> bool {
-        self.line().is_none_or(|(call, row)| row < (call + row) * GAIN)
+    /// Whether rows cost less in turns of more than `rows`, as far as is known.
+    fn more_gains(&self, rows: usize) -> bool {
+        self.line().is_none_or(|(call, row)| call > (call + row * rows as f64) * GAIN)
     }
 }
 
@@ -120,7 +120,7 @@ impl BatchState {
         let grown = (grown as f64).min(fits.max(rows as f64)) as usize;
         let grown = grown.min(rules.rows_max);
         self.good_run %= GOOD_RUN;
-        let grows = grown > rows && self.cost.batching_gains();
+        let grows = grown > rows && self.cost.more_gains(rows);
         (self, grows.then_some((grown, DecisionWhy::RoomToGrow, judged)))
     }
 }
@@ -186,6 +186,12 @@ mod tests {
     #[test]
     fn a_model_that_gains_nothing_from_company_is_left_alone() {
         assert_eq!(limits(10, 30, 0, 50, 1000), [10; 30]);
+    }
+
+    #[test]
+    fn a_limit_grows_no_further_than_company_helps() {
+        // At 20 rows the call is 100 of 1100 µs, at 40 of 2100.
+        assert_eq!(limits(10, 6, 100, 50, 1000), [20, 40, 40, 40, 40, 40]);
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub struct StageProgress {
     pub depth: usize,
     /// Grows whenever it gets something done, or tries again what is not its fault.
     pub beats: u64,
+    /// Whether it is about to try that again.
+    pub waits: bool,
 }
 
 /// What was seen at one moment.
@@ -164,7 +166,7 @@ impl Watch {
         let last = stages.iter().rposition(|stage| stage.depth > 0);
         self.stages.resize(stages.len(), (0, None));
         for (index, (seen, stage)) in self.stages.iter_mut().zip(stages).enumerate() {
-            let got_on = stage.beats != seen.0;
+            let got_on = stage.waits || stage.beats != seen.0;
             // From the look that found it so: one that was idle until now, however long, has stood for no time.
             let since = seen.1.filter(|_| !got_on).unwrap_or(now);
             *seen = (stage.beats, (Some(index) == last).then_some(since));
@@ -265,7 +267,7 @@ mod tests {
             let stages: Vec<StageProgress> = ["a", "b", "c"]
                 .into_iter()
                 .zip(stages)
-                .map(|(name, (depth, beats))| StageProgress { name, depth, beats })
+                .map(|(name, (depth, beats))| StageProgress { name, depth, beats, waits: false })
                 .collect();
             let sample = Sample { resident_mb: 1.0, cgroup_max_mb: None, stages: &stages };
             let verdict = watch.judge(&sample, &LIMITS, Duration::from_secs(at));
@@ -277,8 +279,25 @@ mod tests {
     }
 
     #[test]
+    fn a_stage_that_is_about_to_try_again_does_not_stand_still() {
+        let mut watch = Watch::default();
+        let mut at = |s, waits| {
+            let stages = [StageProgress { name: "a", depth: 1, beats: 0, waits }];
+            let sample = Sample { resident_mb: 1.0, cgroup_max_mb: None, stages: &stages };
+            let verdict = watch.judge(&sample, &LIMITS, Duration::from_secs(s));
+            (word(&verdict), watch.standstill().map(|still| still.since.as_secs()))
+        };
+        assert_eq!(at(0, false), ("fine".into(), None));
+        assert_eq!(at(29, false), ("fine".into(), Some(29)));
+        assert_eq!(at(30, true), ("fine".into(), None));
+        assert_eq!(at(90, true), ("fine".into(), None));
+        assert_eq!(at(119, false), ("fine".into(), Some(29)));
+        assert_eq!(at(120, false), ("restart a 30".into(), Some(30)));
+    }
+
+    #[test]
     fn memory_goes_before_a_stall_and_shrinking_hides_none() {
-        let stages = [StageProgress { name: "a", depth: 1, beats: 0 }];
+        let stages = [StageProgress { name: "a", depth: 1, beats: 0, waits: false }];
         let sample = |resident_mb| Sample { resident_mb, cgroup_max_mb: None, stages: &stages };
         let mut watch = Watch::default();
         let mut at = |resident_mb, s| {

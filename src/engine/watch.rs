@@ -24,8 +24,7 @@ pub(super) struct Parts {
 
 impl Watched for Parts {
     fn stages(&self) -> Vec<StageProgress> {
-        let stage = |(name, depth, beats)| StageProgress { name, depth, beats };
-        self.topology.progress().map(stage).to_vec()
+        self.topology.progress().to_vec()
     }
 
     fn shrink(&self) -> String {

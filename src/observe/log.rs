@@ -1,8 +1,9 @@
-//! The log: to a file that is rotated by size, and what is grave to the terminal as well.
+//! The log: to a file that is rotated by size and day, and what is grave to the terminal as well.
 
-use file_rotate::compression::Compression;
-use file_rotate::suffix::AppendCount;
-use file_rotate::{ContentLimit, FileRotate};
+mod rotation;
+
+use crate::domain::Timestamp;
+use rotation::Rotating;
 use std::path::Path;
 use std::sync::OnceLock;
 use tracing::Level;
@@ -23,9 +24,11 @@ pub struct LogOptions<'a> {
     pub file: Option<&'a Path>,
     /// What the file gets: this and all that is graver.
     pub level: Level,
+    /// Whether each line of the file is a JSON object.
+    pub json: bool,
     /// What the terminal gets.
     pub terminal_level: Level,
-    /// The file is rotated when it has grown to this many bytes.
+    /// The file is rotated when it has grown to this many bytes, and at midnight (UTC).
     pub file_bytes_max: usize,
     /// How many rotated files are kept beside it.
     pub files_max: usize,
@@ -74,22 +77,21 @@ pub fn start(options: &LogOptions<'_>) -> std::io::Result<LogGuard> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    // The rotating writer panics where it cannot open its file; an error is found here instead.
-    std::fs::OpenOptions::new().append(true).create(true).open(path)?;
-    let rotating = FileRotate::new(
-        path,
-        AppendCount::new(options.files_max),
-        ContentLimit::BytesSurpassed(options.file_bytes_max),
-        Compression::None,
-        None,
-    );
+    let rotating = Rotating::open(path, (options.file_bytes_max, options.files_max), Timestamp::now)?;
     let (writer, guard) = tracing_appender::non_blocking::NonBlockingBuilder::default()
         .buffered_lines_limit(LINES_MAX)
         .lossy(true)
         .thread_name("vela-log")
         .finish(rotating);
     let (level, handle) = reload::Layer::new(filter(options.level));
-    let file = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(false).with_filter(level);
+    let file = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(false);
+    let file = if options.json {
+        // One object a line; what is said beside the message are members of their own.
+        file.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
+    } else {
+        file.boxed()
+    };
+    let file = file.with_filter(level);
     if tracing_subscriber::registry().with(terminal).with(file).try_init().is_ok() {
         // It fails only where the log is gone.
         let _ = SET_LEVEL.set(Box::new(move |level| drop(handle.reload(filter(level)))));

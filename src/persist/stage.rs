@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// How many outcomes go into one transaction at most: beyond this a larger batch is no cheaper by row.
@@ -26,6 +26,8 @@ pub struct PersistStage {
     give_up: Receiver<()>,
     unsaved: AtomicU64,
     retries: AtomicU64,
+    /// While it pauses before it asks a store again.
+    pausing: AtomicBool,
     /// Since when the store has failed, by the clock; 0 while it takes what it is given.
     failing_since_ns: AtomicU64,
     gauge: Option<Gauge>,
@@ -66,6 +68,7 @@ impl PersistStage {
             give_up,
             unsaved: AtomicU64::new(0),
             retries: AtomicU64::new(0),
+            pausing: AtomicBool::new(false),
             failing_since_ns: AtomicU64::new(0),
             gauge,
             ledger,
@@ -78,9 +81,10 @@ impl PersistStage {
         self.unsaved.load(Ordering::Relaxed)
     }
 
-    /// How often a store that failed was asked again: it is what is away, not this stage that stands still.
-    pub fn retries(&self) -> u64 {
-        self.retries.load(Ordering::Relaxed)
+    /// How often a store has failed, and whether it is about to be asked again: it is away then, and this stage does not
+    /// stand still.
+    pub fn retries(&self) -> (u64, bool) {
+        (self.retries.load(Ordering::Relaxed), self.pausing.load(Ordering::Relaxed))
     }
 
     /// How the store is.
@@ -141,7 +145,10 @@ impl PersistStage {
             }
             let pause = Duration::from_millis(pause_ms(attempt, clock::now_ns()));
             tracing::warn!(%error, attempt, pause_ms = pause.as_millis() as u64, "store failed; will try again");
-            if self.give_up.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
+            self.pausing.store(true, Ordering::Relaxed);
+            let given_up = self.give_up.recv_timeout(pause) != Err(RecvTimeoutError::Timeout);
+            self.pausing.store(false, Ordering::Relaxed);
+            if given_up {
                 return Err(error);
             }
         }

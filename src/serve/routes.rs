@@ -63,6 +63,7 @@ routes! {
     Get "/metrics", Token, api::metrics::prometheus;
     Get "/api/metrics", Token, api::metrics::json;
     Get "/api/health", Token, api::health::report;
+    Get "/api/decisions", Token, api::decisions::list;
     Get "/api/predict", Token, api::predict::get;
     Post "/api/predict", Token, api::predict::post;
     Post "/api/predict/batch", Token, api::predict::batch;

@@ -2,6 +2,7 @@
 
 use super::line::Control as _;
 use super::{STAGES, Topology, Wired};
+use crate::control::StageProgress;
 use crate::domain::{SeriesKey, Timestamp};
 use crate::link::StageReading;
 use crate::store::StoreReading;
@@ -13,13 +14,12 @@ impl Topology {
         self.lines().iter().map(|(name, line)| line.read(name)).collect()
     }
 
-    /// Every stage's name, depth and beats, in flow order: beats grow whenever it gets something done, and while a
-    /// store that is away is tried again. It takes no lock that a stage holds while it works.
-    pub fn progress(&self) -> [(&'static str, usize, u64); 4] {
-        let retries = self.persist.link.stage().retries();
+    /// How each stage gets on, in flow order. It takes no lock that a stage holds while it works.
+    pub fn progress(&self) -> [StageProgress; 4] {
+        let (retries, pausing) = self.persist.link.stage().retries();
         self.lines().map(|(name, line)| {
-            let retries = if name == STAGES[3] { retries } else { 0 };
-            (name, line.depth(), line.items() + retries)
+            let (retries, waits) = if name == STAGES[3] { (retries, pausing) } else { (0, false) };
+            StageProgress { name, depth: line.depth(), beats: line.items() + retries, waits }
         })
     }
 

@@ -291,6 +291,8 @@ fn unread(home: &Home, arguments: &[&str]) -> Ended {
     drop(reader);
     let stderr = home.path("unread.err");
     let mut command = home.vela(arguments);
+    // Whoever has the usual port is not asked.
+    command.env("VELA_SERVE__LISTEN", "");
     let status = command.stdout(writer).stderr(std::fs::File::create(&stderr).unwrap()).status().unwrap();
     let stderr = std::fs::read_to_string(stderr).unwrap();
     Ended { code: status.code(), stdout: String::new(), stderr }

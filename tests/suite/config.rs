@@ -144,7 +144,7 @@ fn nothing_set_gives_the_documented_defaults() {
         ("log.file_size_max_mb", 64),
         ("alert.repeat_after_s", 300),
         ("alert.webhook_timeout_ms", 5000),
-        ("log.files_max", 5),
+        ("log.files_max", 10),
         ("log.performance_interval_s", 60),
     ];
     for (name, number) in defaults {

@@ -319,3 +319,25 @@ fn a_stopping_engine_is_not_ready() {
     assert!(begin.elapsed() < Duration::from_secs(30));
     assert!(std::net::TcpStream::connect(served.address()).is_err() || cfg!(not(target_os = "linux")));
 }
+
+#[test]
+fn what_the_controller_decided_is_told_with_what_it_saw() {
+    let mut settings = settings();
+    settings.controller_interval_ms = 20;
+    settings.workers_initial = 6;
+    let served = Served::with(settings);
+    // Nothing comes: six workers are too many, whatever the machine.
+    let decisions = eventually("workers are taken away", || {
+        let decisions = served.get("/api/decisions").json()["decisions"].as_array().unwrap().clone();
+        (!decisions.is_empty()).then_some(decisions)
+    });
+    for decision in &decisions {
+        assert_eq!(decision["what"], "workers");
+        assert!(decision["to"].as_u64() < decision["from"].as_u64(), "{decision}");
+        assert!(decision["seen"]["depth"] == 0 && decision["at"].is_string(), "{decision}");
+    }
+    assert!(decisions.is_sorted_by_key(|decision| std::cmp::Reverse(decision["at"].to_string())));
+    assert!(
+        served.get("/api/metrics").json()["controller"]["decisions"].as_u64() >= Some(decisions.len() as u64)
+    );
+}

@@ -111,6 +111,41 @@ fn the_log_tells_the_performance_by_symbol_and_is_rotated() {
 }
 
 #[test]
+fn the_log_in_json_is_one_object_a_line_and_no_line_a_bar() {
+    let home = Home::new();
+    let more = "log.format = \"json\"\nlog.performance_interval_s = 1\n";
+    home.configure(&format!("{more}source.path = \"vela.db\"\n"));
+    let mut table = Table::create(&home.database());
+    table.feed(&market(3, 60));
+    let service = home.run();
+    table.reaches(3 * 60 * OUTCOMES_PER_BAR);
+    let log = home.path("logs/infer_realtime.log");
+    eventually("performance lines", || {
+        let text = std::fs::read_to_string(&log).unwrap_or_default();
+        text.contains("performance of a symbol").then_some(())
+    });
+    service.stop();
+    let text = std::fs::read_to_string(&log).unwrap();
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for line in &lines {
+        let at: vela::domain::Timestamp = line["timestamp"].as_str().unwrap().parse().unwrap();
+        assert!(at <= vela::domain::Timestamp::now());
+        assert!(["INFO", "WARN"].contains(&line["level"].as_str().unwrap()), "{line}");
+        assert!(
+            line["message"].is_string() && line["target"].as_str().unwrap().starts_with("vela"),
+            "{line}"
+        );
+    }
+    let of_a_symbol = |line: &&serde_json::Value| line["message"] == "performance of a symbol";
+    let symbol = lines.iter().find(of_a_symbol).unwrap();
+    assert!(symbol["symbol"].is_string() && symbol["predictions"].is_u64(), "{symbol}");
+    assert_eq!(lines.last().unwrap()["bars"], 180);
+    let others = lines.iter().filter(|line| !line["message"].as_str().unwrap().starts_with("performance"));
+    assert!(others.count() < 20, "180 bars: {text}");
+}
+
+#[test]
 fn a_database_that_is_not_there_yet_is_waited_for() {
     let home = Home::new();
     home.configure("source.path = \"later/bars.db\"\n");

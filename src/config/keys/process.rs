@@ -45,11 +45,15 @@ macro_rules! with_process_keys {
                 /// How much is logged: this level and all that is graver.
                 level: LogLevel = LogLevel::Info, OneOf(LogLevel::WORDS), "", Live;
 
-                /// The size at which the file is put aside and a new one begun.
+                /// How a line is written: "text" for people; "json" for programs, an object with timestamp, level,
+                /// target, message, and what is said beside it. The terminal gets text.
+                format: LogFormat = LogFormat::Text, OneOf(LogFormat::WORDS), "", Restart;
+
+                /// The size at which the file is put aside and a new one begun; one is begun each day (UTC) as well.
                 file_size_max_mb: u64 = 64, Whole(1..=4096), "MiB", Restart;
 
-                /// How many files that were put aside are kept.
-                files_max: usize = 5, Whole(1..=1000), "files", Restart;
+                /// How many files that were put aside are kept: of so many days, where none grows too large.
+                files_max: usize = 10, Whole(1..=1000), "files", Restart;
 
                 /// How often the performance of each symbol is logged and stored (table inference_metrics).
                 performance_interval_s: u64 = 60, Whole(1..=86_400), "s", Live;

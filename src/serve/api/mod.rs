@@ -1,6 +1,7 @@
 //! The REST interface: one file for each thing that can be asked about.
 
 pub mod config;
+pub mod decisions;
 pub mod health;
 pub mod metrics;
 pub mod models;

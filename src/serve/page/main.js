@@ -10,6 +10,7 @@ import { ago, byId, clock, duration, figure, make, percent, put, short } from ".
 
 const SPAN_S = 300;
 const FEED_ROWS = 30;
+const LOG_ROWS = 50;
 
 const snapshots = new Snapshots(70);
 const history = [];
@@ -17,6 +18,8 @@ const pipeline = new Pipeline();
 const grid = new SeriesGrid();
 let feed = [];
 let feedChanged = false;
+let decisions = [];
+let decided = -1;
 let stream = null;
 let streamState = "connecting";
 
@@ -93,11 +96,29 @@ function drawList(name, entries, draw, none) {
   byId(name).replaceChildren(...(entries.length ? entries.map(draw) : [make("li", { text: none })]));
 }
 
-function drawController(controller) {
+// What the controller saw, as a person reads it.
+function sight(seen) {
+  if ("depth" in seen) return `${short(seen.arrivals_per_s)}/s of ${duration(seen.service_us)} keep ${short(seen.load)} busy, waits p99 ${duration(seen.wait_p99_us)}`;
+  return `${short(seen.runs)} runs of ${short(seen.rows_avg)} rows take ${duration(seen.run_avg_us)} of ${duration(seen.run_max_us)}`;
+}
+
+function decision({ at, subject, what, from, to, why, seen }) {
+  const words = [subject, what === "workers" ? "workers" : "rows a batch", `${from} → ${to}:`, sight(seen)];
+  return item(at, "info", why.replaceAll("_", " "), words.join(" "));
+}
+
+function drawController(controller, decisions) {
   if (!controller) return;
-  put(byId("decisions-note"), controller.enabled ? `${short(controller.decisions)} changes so far; the log says why` : "off");
-  const limits = Object.entries(controller.batch_rows ?? {}).slice(0, 50);
-  drawList("decisions", limits, ([model, rows]) => make("li", { text: `${model}: batches up to ${rows}` }), "no model serves");
+  put(byId("decisions-note"), controller.enabled ? `${short(controller.decisions)} changes so far` : "off");
+  drawList("decisions", decisions.slice(0, LOG_ROWS), decision, "nothing was changed yet");
+  const limits = Object.entries(controller.batch_rows ?? {}).slice(0, LOG_ROWS);
+  drawList("batches", limits, ([model, rows]) => make("li", { text: `${model}: ${rows}` }), "no model serves");
+}
+
+function drawTold(alerts) {
+  const told = ({ at, phase, severity, code, subject, detail }) =>
+    item(at, phase === "cleared" ? "info" : severity, `${code} ${phase === "raised" ? "" : phase}`.trim(), `${subject}: ${detail}`);
+  drawList("told", alerts.slice(0, LOG_ROWS), told, "nothing");
 }
 
 function drawStatus(metrics, health, found) {
@@ -167,6 +188,11 @@ async function look() {
     const at = Date.now();
     byId("sign-in").hidden = true;
     snapshots.add(metrics, at);
+    // They are many: they are asked for when there are others.
+    if (metrics.controller && metrics.controller.decisions !== decided) {
+      decisions = (await get("/api/decisions")).decisions;
+      decided = metrics.controller.decisions;
+    }
     if (!stream) {
       stream = new Stream(take, (state) => (streamState = state));
       stream.open();
@@ -197,7 +223,8 @@ function draw(metrics, health, at) {
   symbols.update(rows(metrics.symbols));
   models.update(rows(metrics.model_pool.models));
   drawList("alerts", metrics.active_alerts ?? [], (alert) => item(alert.since, alert.severity, alert.code, alert.subject), "none stands");
-  drawController(metrics.controller);
+  drawController(metrics.controller, decisions);
+  drawTold(health?.alerts ?? []);
   grid.draw();
   drawFeed();
   put(byId("version"), metrics.version ?? "");

@@ -7,6 +7,9 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use vela::config::Measure;
 use vela::domain::Outcome;
 use vela::store::{Store, StoreError, Watermark};
 use vela::{Engine, Overrides};
@@ -74,6 +77,35 @@ impl Store for Stuck {
         let _ = self.1.recv();
         Ok(())
     }
+}
+
+/// A store that is away for so many attempts.
+struct Away(Arc<AtomicUsize>);
+
+impl Store for Away {
+    fn write(&mut self, _: &[Outcome], _: &[Watermark]) -> Result<(), StoreError> {
+        if self.0.fetch_add(1, Ordering::Relaxed) >= 10 {
+            return Ok(());
+        }
+        Err(StoreError { store: "test".into(), problem: "it is away".into(), retryable: true })
+    }
+}
+
+#[test]
+fn a_store_that_is_away_is_no_standstill() {
+    let attempts = Arc::new(AtomicUsize::new(0));
+    let overrides = Overrides { store: Some(Box::new(Away(Arc::clone(&attempts)))), ..Overrides::default() };
+    let mut settings = crate::health::settings(&[(Measure::Stalled, 0.0)]);
+    (settings.watchdog.interval_ms, settings.watchdog.stall_restart_s) = (20, 1);
+    (settings.predict.load_deadline_ms, settings.predict.deadline_ms) = (500, 500);
+    let engine = Engine::start_with(settings, overrides).unwrap();
+    let outcomes = engine.outcomes();
+    market(1, 1).iter().for_each(|(series, bar)| engine.ingest_series(series, *bar).unwrap());
+    // The last pauses are longer than a stage may stand still.
+    eventually("it is stored", || (engine.outcomes() > outcomes).then_some(()));
+    assert_eq!(attempts.load(Ordering::Relaxed), 11);
+    assert!(engine.restart_wanted().try_recv().is_err());
+    engine.stop().unwrap();
 }
 
 /// The keys whose effect on a running process is seen here.
