@@ -34,7 +34,7 @@ with_process_keys! {
         cache_ttl_seconds: u64 = 300, Whole(1..=86_400), "s", Live;
 
         /// The memory of the process beyond which it drains, stores what it holds, and replaces itself by
-        /// a fresh copy, as [watchdog] says. Counted as resident memory. Where the process's cgroup allows
+        /// a fresh copy, as `[watchdog]` says. Counted as resident memory. Where the process's cgroup allows
         /// less, nine tenths of that count instead.
         max_memory_mb: u64 = 2048, Whole(16..=1_048_576), "MiB", Live;
 

@@ -1,7 +1,7 @@
 //! Replacing the process by a fresh copy of itself: the same number, program, arguments and listening sockets, and
 //! none of the memory.
 //!
-//! What has to outlive it travels in the environment: [`Generation`] says which copy this is and why, [`Inherited`]
+//! What has to outlive it travels in the environment: [`Generation`] says which copy this is and why, [`adopt`]
 //! which descriptors it was handed. Both name the process they are meant for, so that a child that inherits the
 //! variables does not take them for its own.
 
