@@ -11,36 +11,30 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// The channel on which stored predictions are announced, where `store.notify` asks for it.
 pub const CHANNEL: &str = "vela_predictions";
 
-// Predictions of bars that nothing was said of before, which nearly all are: there is nothing to be compared with.
-const WRITE_FIRST: &str = "
+// Every prediction goes into these columns; its revision is what is selected next.
+const INTO_PREDICTIONS: &str = "
 WITH predictions AS (
     INSERT INTO trading.agentpreds AS a
         (symbol, timeframe, horizon, ts, model, version, value, outputs,
          latency_us, ingest_us, feature_us, predict_us, created_at, revision)
     SELECT symbol, timeframe, horizon, ts, model, version, value, outputs::json,
-           latency_us, ingest_us, feature_us, predict_us, created_at, 0
+           latency_us, ingest_us, feature_us, predict_us, created_at,";
+
+// What is there already stays; what is new may be announced.
+const NEW_PREDICTIONS: &str = "
+    ON CONFLICT DO NOTHING
+    RETURNING a.symbol, a.timeframe, a.horizon, a.ts, a.model, a.version, a.value, a.revision
+)";
+
+// Predictions of bars that nothing was said of before, which nearly all are: there is nothing to be compared with.
+const FIRST: &str = " 0
     FROM unnest($1::text[], $2::text[], $3::bigint[], $4::timestamptz[], $5::text[], $6::bigint[], $7::float8[],
                 $8::text[], $9::float8[], $10::float8[], $11::float8[], $12::float8[], $13::timestamptz[])
         AS n(symbol, timeframe, horizon, ts, model, version, value, outputs,
-             latency_us, ingest_us, feature_us, predict_us, created_at)
-    ON CONFLICT DO NOTHING
-    RETURNING a.symbol, a.timeframe, a.horizon, a.ts, a.model, a.version, a.value, a.revision
-), watermarks AS (
-    INSERT INTO trading.inference_state AS s (symbol, timeframe, watermark)
-    SELECT * FROM unnest($14::text[], $15::text[], $16::timestamptz[])
-    ON CONFLICT (symbol, timeframe) DO UPDATE SET watermark = excluded.watermark
-    WHERE s.watermark < excluded.watermark
-)";
+             latency_us, ingest_us, feature_us, predict_us, created_at)";
 
-// When a prediction is stored and under which revision: see `Row`. A watermark never goes backwards: another process
-// may be further. Rows are sorted by series where they could lock each other out.
-const WRITE: &str = "
-WITH predictions AS (
-    INSERT INTO trading.agentpreds AS a
-        (symbol, timeframe, horizon, ts, model, version, value, outputs,
-         latency_us, ingest_us, feature_us, predict_us, created_at, revision)
-    SELECT symbol, timeframe, horizon, ts, model, version, value, outputs::json,
-           latency_us, ingest_us, feature_us, predict_us, created_at, CASE
+// When a prediction is stored and under which revision: see `Row`.
+const ANY: &str = " CASE
         WHEN unless_answered THEN (
             SELECT coalesce(max(o.revision) + 1, 0) FROM trading.agentpreds o
             WHERE (o.symbol, o.timeframe, o.horizon, o.ts, o.model) = (n.symbol, n.timeframe, n.horizon, n.ts, n.model))
@@ -74,10 +68,9 @@ WITH predictions AS (
             WHERE (o.symbol, o.timeframe, o.horizon, o.ts, o.model) = (n.symbol, n.timeframe, n.horizon, n.ts, n.model)
               AND o.version = n.version AND o.revision >= n.revision
               AND abs(o.value - n.value) <= 1e-9 * greatest(abs(o.value), abs(n.value)))
-        ELSE true END
-    ON CONFLICT DO NOTHING
-    RETURNING a.symbol, a.timeframe, a.horizon, a.ts, a.model, a.version, a.value, a.revision
-), errors AS (
+        ELSE true END";
+
+const ERRORS: &str = ", errors AS (
     INSERT INTO trading.inference_errors
         (symbol, timeframe, horizon, ts, reason, model, detail, created_at, revision)
     SELECT symbol, timeframe, horizon, ts, reason, model, detail, created_at, revision
@@ -89,14 +82,12 @@ WITH predictions AS (
         WHERE (o.symbol, o.timeframe, o.horizon, o.ts) = (n.symbol, n.timeframe, n.horizon, n.ts)
           AND (n.model = '' OR o.model = n.model))
     ON CONFLICT DO NOTHING
-), watermarks AS (
-    INSERT INTO trading.inference_state AS s (symbol, timeframe, watermark)
-    SELECT * FROM unnest($26::text[], $27::text[], $28::timestamptz[])
-    ON CONFLICT (symbol, timeframe) DO UPDATE SET watermark = excluded.watermark
-    WHERE s.watermark < excluded.watermark
 )";
 
-/// What of [`Predictions::parameters`] a first one has: all but its revision and whether it is one more try.
+/// What a prediction and an error have.
+const PREDICTION_PARAMETERS: usize = 15;
+const ERROR_PARAMETERS: usize = 10;
+/// What of a prediction's a first one has: all but its revision and whether it is one more try.
 const FIRST_PARAMETERS: usize = 13;
 
 const SILENTLY: &str = "SELECT";
@@ -115,8 +106,29 @@ impl Statements {
     /// `notify` announces every prediction that is new.
     pub(super) fn new(notify: bool) -> Self {
         let end = if notify { WITH_NOTIFY } else { SILENTLY };
-        Self { first: format!("{WRITE_FIRST}\n{end}"), any: format!("{WRITE}\n{end}") }
+        let statement = |selected: &str, errors: &str, parameters: usize| {
+            let watermarks = watermarks(parameters + 1);
+            format!("{INTO_PREDICTIONS}{selected}{NEW_PREDICTIONS}{errors}{watermarks}\n{end}")
+        };
+        Self {
+            first: statement(FIRST, "", FIRST_PARAMETERS),
+            any: statement(ANY, ERRORS, PREDICTION_PARAMETERS + ERROR_PARAMETERS),
+        }
     }
+}
+
+/// The part that writes watermarks, whose parameters begin with number `first`. One never goes backwards: another process may
+/// be further. They come sorted by series, as they could lock each other out.
+fn watermarks(first: usize) -> String {
+    let [symbol, timeframe, watermark] = [first, first + 1, first + 2];
+    format!(
+        ", watermarks AS (
+    INSERT INTO trading.inference_state AS s (symbol, timeframe, watermark)
+    SELECT * FROM unnest(${symbol}::text[], ${timeframe}::text[], ${watermark}::timestamptz[])
+    ON CONFLICT (symbol, timeframe) DO UPDATE SET watermark = excluded.watermark
+    WHERE s.watermark < excluded.watermark
+)"
+    )
 }
 
 /// Writes all or nothing.
@@ -209,7 +221,7 @@ impl<'a> Predictions<'a> {
         self.predict_us.push(*predict_us);
     }
 
-    fn parameters(&self) -> [&(dyn ToSql + Sync); 15] {
+    fn parameters(&self) -> [&(dyn ToSql + Sync); PREDICTION_PARAMETERS] {
         let Keys { symbol, timeframe, horizon, ts, model, created_at, revision, unless_answered } =
             &self.keys;
         [
@@ -247,7 +259,7 @@ impl<'a> Errors<'a> {
         self.detail.push(text(detail));
     }
 
-    fn parameters(&self) -> [&(dyn ToSql + Sync); 10] {
+    fn parameters(&self) -> [&(dyn ToSql + Sync); ERROR_PARAMETERS] {
         let Keys { symbol, timeframe, horizon, ts, model, created_at, revision, unless_answered } =
             &self.keys;
         [
