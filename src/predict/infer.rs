@@ -110,10 +110,7 @@ impl Inference {
         self.loaded(name)?;
         let versions = versions(&model, version)?;
         let able = |version: &&Arc<Version>| version.standing() != Standing::Failed;
-        versions.iter().any(able).then_some(()).ok_or_else(|| {
-            let failure = versions[0].failure().map(|failure| failure.to_string());
-            InferError::Unavailable(failure.unwrap_or_else(|| "it cannot be loaded".to_owned()))
-        })
+        versions.iter().any(able).then_some(()).ok_or_else(|| unable(versions[0]))
     }
 
     fn loaded(&self, name: &str) -> Result<(), InferError> {
@@ -225,8 +222,7 @@ impl Inference {
             self.models.prepare(model, version).map_err(|failure| unavailable(&failure))?;
         }
         if version.standing() == Standing::Failed {
-            let failure = version.failure().map(|failure| failure.to_string());
-            return Err(InferError::Unavailable(failure.unwrap_or_else(|| "it cannot be loaded".to_owned())));
+            return Err(unable(version));
         }
         let place = self.place(content);
         let own = Content { slot: Arc::clone(&place.slot), ..content.clone() };
@@ -260,6 +256,12 @@ impl Inference {
         let rows_max = session.batch_max().min(self.pool.limits().batch_max);
         Described { inputs: session.input_ports(), outputs: session.output_ports(), rows_max }
     }
+}
+
+/// Why a version that failed does not answer.
+fn unable(version: &Version) -> InferError {
+    let failure = version.failure().map(|failure| failure.to_string());
+    InferError::Unavailable(failure.unwrap_or_else(|| "it cannot be loaded".to_owned()))
 }
 
 /// The versions to be asked, in turn.

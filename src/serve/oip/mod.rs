@@ -28,15 +28,17 @@ const PLATFORM: &str = "onnxruntime_onnx";
 
 type Answered = Result<Then, Problem>;
 
-fn problem(error: &InferError) -> Problem {
-    let (status, reason) = match error {
-        InferError::Unknown(_) => (404, "unknown_model"),
-        InferError::Tensors(_) => (400, "bad_tensors"),
-        InferError::Unavailable(_) => (503, "unavailable"),
-        InferError::Deadline(_) => (504, "deadline"),
-        InferError::Failed(_) => (500, "model_failed"),
-    };
-    Problem::new(status, reason, error.to_string())
+impl From<InferError> for Problem {
+    fn from(error: InferError) -> Self {
+        let (status, reason) = match &error {
+            InferError::Unknown(_) => (404, "unknown_model"),
+            InferError::Tensors(_) => (400, "bad_tensors"),
+            InferError::Unavailable(_) => (503, "unavailable"),
+            InferError::Deadline(_) => (504, "deadline"),
+            InferError::Failed(_) => (500, "model_failed"),
+        };
+        Self::new(status, reason, error.to_string())
+    }
 }
 
 fn answer(response: &mut Response, value: &Value) -> Answered {
@@ -85,10 +87,8 @@ pub fn model_ready(
     response: &mut Response,
 ) -> Answered {
     let (name, version) = named(captures)?;
-    match service.inference.ready(name, version) {
-        Ok(()) => answer(response, &json!({"name": name, "ready": true})),
-        Err(error) => Err(problem(&error)),
-    }
+    service.inference.ready(name, version)?;
+    answer(response, &json!({"name": name, "ready": true}))
 }
 
 /// Dimensions and type of a port.
@@ -105,7 +105,7 @@ fn dims_of(port: &Port) -> (&'static str, Vec<i64>) {
 
 fn described(service: &Service, captures: &Captures<'_>) -> Result<std::sync::Arc<Described>, Problem> {
     let (name, version) = named(captures)?;
-    service.inference.describe(name, version).map_err(|error| problem(&error))
+    Ok(service.inference.describe(name, version)?)
 }
 
 /// `GET /v2/models/{model}`.
@@ -116,7 +116,7 @@ pub fn metadata(
     response: &mut Response,
 ) -> Answered {
     let described = described(service, captures)?;
-    let model = service.inference.model(&captures[0]).map_err(|error| problem(&error))?;
+    let model = service.inference.model(&captures[0])?;
     let mut versions: Vec<u32> = model.versions.iter().map(|version| version.number).collect();
     versions.sort_unstable();
     versions.dedup();
@@ -172,7 +172,7 @@ pub fn stats(
     response: &mut Response,
 ) -> Answered {
     let (name, version) = named(captures)?;
-    let model = service.inference.model(name).map_err(|error| problem(&error))?;
+    let model = service.inference.model(name)?;
     let numbers = model.versions.iter().map(|version| version.number);
     let mut numbers: Vec<u32> =
         numbers.filter(|number| version.is_none_or(|wanted| wanted == *number)).collect();
@@ -224,7 +224,7 @@ pub fn infer(
             let version = version.unwrap_or(model.version().number);
             service.stats.failed(name, version, begin.elapsed().as_nanos() as u64);
         }
-        problem(&error)
+        Problem::from(error)
     })?;
     let at = Instant::now();
     let body = answer::write(name, &read, &inferred).map_err(Problem::bad)?;
@@ -303,7 +303,7 @@ pub fn load(
     response: &mut Response,
 ) -> Answered {
     refuse_inline(request)?;
-    service.inference.load(&captures[0]).map_err(|error| problem(&error))?;
+    service.inference.load(&captures[0])?;
     response.set(200, JSON, "");
     Ok(Then::Next)
 }
@@ -316,7 +316,7 @@ pub fn unload(
     response: &mut Response,
 ) -> Answered {
     refuse_inline(request)?;
-    service.inference.unload(&captures[0]).map_err(|error| problem(&error))?;
+    service.inference.unload(&captures[0])?;
     response.set(200, JSON, "");
     Ok(Then::Next)
 }
