@@ -41,10 +41,7 @@ impl Engine {
         }
         let Reconfigured { live, .. } = self.take_up(&wanted)?;
         *last = wanted;
-        if !live.is_empty() {
-            let detail = format!("{} changed, as {by} asked, and are in effect", live.join(", "));
-            self.models.alerts.raise(Severity::Info, "config_changed", "configuration", detail);
-        }
+        self.tell_live(&live, &format!(", as {by} asked,"));
         Ok(live)
     }
 
@@ -99,18 +96,18 @@ impl Engine {
 
     fn tell(&self, report: &Reconfigured) {
         let Reconfigured { live, at_restart } = report;
-        if !live.is_empty() {
-            let detail = format!("{} changed, and are in effect", live.join(", "));
-            self.models.alerts.raise(Severity::Info, "config_changed", "configuration", detail);
-        }
+        self.tell_live(live, ",");
         if !at_restart.is_empty() {
             let detail = format!("{} take effect at the next start", at_restart.join(", "));
             self.models.alerts.raise(Severity::Info, "config_restart", "configuration", detail);
         }
     }
 
-    /// The priority of a series' live work; `None` before its first bar.
-    pub fn lane(&self, series: &crate::domain::SeriesKey) -> Option<crate::domain::Lane> {
-        self.topology.lane(series)
+    /// Tells which keys are in effect, `asked` being how that came about.
+    fn tell_live(&self, live: &[&str], asked: &str) {
+        if !live.is_empty() {
+            let detail = format!("{} changed{asked} and are in effect", live.join(", "));
+            self.models.alerts.raise(Severity::Info, "config_changed", "configuration", detail);
+        }
     }
 }

@@ -3,7 +3,7 @@
 use super::Engine;
 use crate::alert::Standing;
 use crate::control::reexec::{Generation, generation};
-use crate::domain::Timestamp;
+use crate::domain::{Lane, SeriesKey, Timestamp};
 use crate::feature::CacheReading;
 use crate::link::StageReading;
 use crate::observe::{
@@ -30,6 +30,11 @@ pub struct Readings {
 }
 
 impl Engine {
+    /// The priority of a series' live work; `None` before its first bar.
+    pub fn lane(&self, series: &SeriesKey) -> Option<Lane> {
+        self.topology.lane(series)
+    }
+
     /// The distributions and counts at this moment.
     pub fn readings(&self) -> Readings {
         Readings {

@@ -2,7 +2,6 @@
 
 use super::Topology;
 use crate::config::Settings;
-use crate::domain::{Lane, SeriesKey};
 use crate::ingest::RankingOptions;
 
 impl Topology {
@@ -13,11 +12,6 @@ impl Topology {
         self.ingest.link.stage().set_clock_skew(settings.ingest.clock_skew_ms_max);
         self.ranking.set_options(ranking(settings));
         self.models.follow(settings);
-    }
-
-    /// The priority of a series' live work; `None` before its first bar.
-    pub fn lane(&self, series: &SeriesKey) -> Option<Lane> {
-        self.series.read().get(series).map(|wired| wired.ingest.data.lane())
     }
 }
 

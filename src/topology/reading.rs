@@ -3,7 +3,7 @@
 use super::line::Control as _;
 use super::{STAGES, Topology, Wired};
 use crate::control::StageProgress;
-use crate::domain::{SeriesKey, Timestamp};
+use crate::domain::{Lane, SeriesKey, Timestamp};
 use crate::link::StageReading;
 use crate::store::StoreReading;
 use std::sync::Arc;
@@ -50,6 +50,11 @@ impl Topology {
             Some((Arc::clone(series), wired.ingest.data.newest()?))
         };
         all.iter().filter_map(newest).collect()
+    }
+
+    /// The priority of a series' live work; `None` before its first bar.
+    pub fn lane(&self, series: &SeriesKey) -> Option<Lane> {
+        self.series.read().get(series).map(|wired| wired.ingest.data.lane())
     }
 
     /// How many series there are.
