@@ -34,6 +34,21 @@ pub(super) enum Clock {
     Whole,
 }
 
+/// The column that says whether a bar is closed, quoted.
+#[derive(Clone, Debug)]
+pub(super) struct Closed {
+    pub column: String,
+    pub is_boolean: bool,
+}
+
+/// A price or the volume of a bar: a column of numbers, quoted.
+#[derive(Clone, Debug)]
+pub(super) struct Number {
+    column: String,
+    /// It holds numbers that no double is.
+    is_numeric: bool,
+}
+
 /// A table that can be read.
 #[derive(Debug)]
 pub(super) struct Table {
@@ -45,8 +60,12 @@ pub(super) struct Table {
     /// The column of the time, quoted.
     pub ts: String,
     pub clock: Clock,
-    /// The column that says whether a bar is closed, quoted.
-    pub closed: Option<String>,
+    /// What a time has to be, as a condition behind it: there are some that are no bar's, or that no cast takes.
+    pub times_allowed: &'static str,
+    /// Open, high, low, close and volume.
+    pub numbers: Vec<Number>,
+    /// The column that says whether a bar is closed.
+    pub closed: Option<Closed>,
     /// Whether its bars are announced.
     pub announces: bool,
     /// An index leads to the bars of a series.
@@ -108,7 +127,8 @@ pub(super) fn inspect(client: &mut Client, wanted: &BarTable) -> Result<Result<T
     };
     let table = described.table((name, oid), &indices, announces);
     if table.clock == Clock::Whole {
-        let sql = format!("SELECT t.{}::bigint FROM {} AS t LIMIT 1", table.ts, table.name);
+        let Table { ts, name, times_allowed, .. } = &table;
+        let sql = format!("SELECT t.{ts}::bigint FROM {name} AS t WHERE t.{ts} {times_allowed} LIMIT 1");
         if let Some(row) = driver.query_opt(&sql, &[])?
             && let Err(problem) = table.times.lock().read_integer(row.get::<_, Option<i64>>(0).unwrap_or(0))
         {
@@ -141,8 +161,9 @@ struct Described {
     timeframe: Part,
     ts: String,
     clock: Clock,
-    numbers: Vec<String>,
-    closed: Option<String>,
+    times_allowed: &'static str,
+    numbers: Vec<Number>,
+    closed: Option<Closed>,
 }
 
 fn describe(wanted: &BarTable, columns: &[Column]) -> Result<Described, String> {
@@ -174,6 +195,12 @@ fn describe(wanted: &BarTable, columns: &[Column]) -> Result<Described, String> 
             return Err(format!("{problem}: a time, or a whole number since 1970, is needed"));
         }
     };
+    let times_allowed = match ts.base.as_str() {
+        "date" => "BETWEEN '4714-11-24 BC' AND '294276-12-31'",
+        "numeric" => "BETWEEN -9223372036854775808 AND 9223372036854775807",
+        "bigint" | "integer" => "IS NOT NULL",
+        _ => "NOT IN ('infinity', '-infinity')",
+    };
     let numbers = [
         ("open", &names.open),
         ("high", &names.high),
@@ -185,23 +212,53 @@ fn describe(wanted: &BarTable, columns: &[Column]) -> Result<Described, String> 
         let column = find(what, name)?;
         let numeric = ["double precision", "real", "numeric", "bigint", "integer", "smallint"];
         if numeric.contains(&column.base.as_str()) {
-            return Ok(quoted(&column.name));
+            return Ok(Number { column: quoted(&column.name), is_numeric: column.base == "numeric" });
         }
         Err(format!("column `{name}` ({what}) is {}: a number is needed", column.full_type))
     };
     let closed = match names.closed.as_deref() {
         Some("") => None,
-        Some(name) => Some(find("closed", name)?.name.as_str()),
-        None => columns.iter().map(|column| column.name.as_str()).find(|name| *name == "closed"),
+        Some(name) => Some(find("closed", name)?),
+        None => columns.iter().find(|column| column.name == "closed"),
     };
+    let closed =
+        closed.map(|column| Closed { column: quoted(&column.name), is_boolean: column.base == "boolean" });
     Ok(Described {
         symbol,
         timeframe,
         ts: quoted(&ts.name),
         clock,
+        times_allowed,
         numbers: numbers.into_iter().map(number).collect::<Result<_, String>>()?,
-        closed: closed.map(quoted),
+        closed,
     })
+}
+
+impl Number {
+    /// The number as a double, in a row of `alias`: the nearest there is, infinity beyond the largest, where a cast alone
+    /// would fail, and with it the statement that reads, or writes, the rows beside it.
+    pub(super) fn double(&self, alias: &str) -> String {
+        let number = format!("{alias}.{}", self.column);
+        if !self.is_numeric {
+            return format!("{number}::float8");
+        }
+        format!(
+            "CASE WHEN abs({number}) BETWEEN 5e-324 AND 1.7976931348623157e308 THEN {number}::float8
+                  WHEN abs({number}) < 5e-324 THEN 0 ELSE sign({number})::float8 * float8 'Infinity' END"
+        )
+    }
+}
+
+impl Closed {
+    /// Whether the bar in a row of `alias` is closed; what is neither yes nor no is not.
+    pub(super) fn condition(&self, alias: &str) -> String {
+        let Self { column, is_boolean } = self;
+        if *is_boolean {
+            format!("{alias}.{column}")
+        } else {
+            format!("lower({alias}.{column}::text) IN ('1', 't', 'true', 'y', 'yes', 'on')")
+        }
+    }
 }
 
 impl Part {
@@ -230,7 +287,7 @@ impl Part {
 
 impl Described {
     fn table(self, (name, oid): (String, Oid), indices: &[Vec<String>], announces: bool) -> Table {
-        let Self { symbol, timeframe, ts, clock, numbers, closed } = self;
+        let Self { symbol, timeframe, ts, clock, times_allowed, numbers, closed } = self;
         let key: Vec<&str> = [&symbol, &timeframe].into_iter().filter_map(Part::column).collect();
         // The columns of the series, in either order, then the time.
         let leading = indices.iter().find_map(|index| {
@@ -247,25 +304,23 @@ impl Described {
         } else {
             format!("t.{ts}::{}", clock.sql())
         };
-        let bar = numbers.iter().fold(time, |bar, number| format!("{bar}, t.{number}::float8"));
+        let bar = numbers.iter().fold(time, |bar, number| format!("{bar}, {}", number.double("t")));
         let closed_only =
-            closed.as_ref().map_or_else(String::new, |closed| format!(" AND t.{closed}::boolean"));
+            closed.as_ref().map_or_else(String::new, |closed| format!(" AND {}", closed.condition("t")));
         let of_series = |[symbol_text, timeframe_text]: [&str; 2]| {
             format!("{} AND {}{closed_only}", symbol.is(symbol_text), timeframe.is(timeframe_text))
         };
         let after = clock.of_parameter("$4");
-        // There are times at both ends of time, which are no bar's.
-        let finite = if clock == Clock::Whole { "IS NOT NULL" } else { "NOT IN ('infinity', '-infinity')" };
         let one = of_series(["$1::text", "$2::text"]);
         let newest = format!(
-            "SELECT {bar} FROM {name} AS t WHERE {one} AND t.{ts} {finite} ORDER BY t.{ts} DESC
+            "SELECT {bar} FROM {name} AS t WHERE {one} AND t.{ts} {times_allowed} ORDER BY t.{ts} DESC
              LIMIT $3::bigint + (SELECT count(*) FROM
                 (SELECT FROM {name} AS t WHERE {one} AND t.{ts} > {after} LIMIT $5::bigint) AS newer)"
         );
         let many = of_series(["h.symbol", "h.timeframe"]);
         let since = format!(
             "SELECT h.n, b.* FROM unnest($1::text[], $2::text[], $3::{}[]) WITH ORDINALITY AS h(symbol, timeframe, since, n)
-             CROSS JOIN LATERAL (SELECT {bar} FROM {name} AS t WHERE {many} AND t.{ts} >= {} AND t.{ts} {finite}
+             CROSS JOIN LATERAL (SELECT {bar} FROM {name} AS t WHERE {many} AND t.{ts} >= {} AND t.{ts} {times_allowed}
                                  ORDER BY t.{ts} LIMIT $4::bigint) AS b
              ORDER BY 1, 2",
             clock.parameter_type(),
@@ -279,6 +334,8 @@ impl Described {
             timeframe,
             ts,
             clock,
+            times_allowed,
+            numbers,
             closed,
             announces,
             indexed,
