@@ -1,7 +1,8 @@
 //! Has a user's own table announce its bars: a function and two triggers like those of `trading.ohlcv`.
 
+use super::column::quoted;
 use super::read::CHANNEL;
-use super::table::{Clock, TRIGGER, Table, inspect, quoted};
+use super::table::{Clock, TRIGGER, Table, inspect};
 use crate::config::BarTable;
 use crate::database::{DatabaseError, Session, Trouble};
 use std::time::Duration;

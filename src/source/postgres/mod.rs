@@ -8,6 +8,7 @@
 //! whose announcement was lost, or that was committed late, is found.
 
 mod announce;
+mod column;
 mod follow;
 mod heard;
 mod read;

@@ -1,8 +1,9 @@
 //! What becomes of bars that were read, without a database.
 
+use super::column::{Closed, Part};
 use super::follow::Follow;
 use super::read::{Ask, Found, NEVER, Named, Told};
-use super::table::{Clock, Closed, Part, Table};
+use super::table::{Clock, Table};
 use crate::config::CatchUp;
 use crate::domain::{Bar, Origin, SeriesKey, Timeframe, Timestamp};
 use crate::source::History;
