@@ -263,11 +263,6 @@ impl Topology {
         Ok(())
     }
 
-    /// Whether ingest has room: a bar that is put in now does not wait.
-    pub fn has_room(&self) -> bool {
-        self.ingest.link.depth() < self.ingest.link.items_max()
-    }
-
     /// Puts a question in, behind the bars of its series; while ingest is full it is waited for, or given up.
     pub fn put_ask(&self, series: &SeriesKey, ask: Ask, stamps: crate::domain::Stamps, wait: bool) -> Asked {
         let Some(key) = self.series.read().get(series).map(|wired| Arc::clone(&wired.ingest)) else {

@@ -79,11 +79,6 @@ impl Intake {
         Ok(())
     }
 
-    /// Puts in a bar that its source hands over by itself, where there is room.
-    fn take_at_once(&self, SourceBar { series, bar, origin }: &SourceBar) -> bool {
-        self.topology.has_room() && self.take(series, *bar, *origin).is_ok()
-    }
-
     /// The source's thread: reads until the source ends or the engine stops.
     fn follow(&self, mut source: Box<dyn Source>, stop: &Receiver<()>) -> Result<(), SourceError> {
         let mut bars: Vec<SourceBar> = Vec::with_capacity(1024);
@@ -130,12 +125,7 @@ fn coarser_first(bars: &mut [SourceBar]) {
 }
 
 impl SourceThread {
-    pub(super) fn start(mut source: Box<dyn Source>, intake: Arc<Intake>) -> Self {
-        // Whatever becomes of the source's own threads, they keep nothing of the engine.
-        let taker = Arc::downgrade(&intake);
-        source.hand_over_to(Arc::new(move |bar| {
-            taker.upgrade().is_some_and(|intake| intake.take_at_once(bar))
-        }));
+    pub(super) fn start(source: Box<dyn Source>, intake: Arc<Intake>) -> Self {
         let (stop, stopped) = bounded(0);
         let (alive, ended) = bounded(0);
         let follow = move || {

@@ -84,9 +84,6 @@ pub enum SourceError {
     },
 }
 
-/// Takes a bar at once, whichever thread has it; `false` where there is no room for it.
-pub type Taker = Arc<dyn Fn(&SourceBar) -> bool + Send + Sync>;
-
 /// A source of bars. Called by one thread only; must not block for longer than it takes to read.
 pub trait Source: Send {
     /// Appends the next bars, in order within each series, at most about a thousand at a time.
@@ -94,10 +91,6 @@ pub trait Source: Send {
     /// # Errors
     /// When the source cannot go on; a passing trouble (a locked database) is `Idle` instead.
     fn poll(&mut self, bars: &mut Vec<SourceBar>) -> Result<Poll, SourceError>;
-
-    /// Lets it hand bars over by itself, as soon as it knows of them: behind all that it was polled for, and before what it
-    /// is polled for next. Few sources need to.
-    fn hand_over_to(&mut self, _: Taker) {}
 
     /// Gets a message when it is worth asking again before a pause is over.
     fn news(&self) -> Receiver<()> {

@@ -187,11 +187,6 @@ impl Follow {
         self.asks.drain(..count).collect()
     }
 
-    /// Whether series are to be read now.
-    pub(super) fn has_asks(&self) -> bool {
-        !self.asks.is_empty()
-    }
-
     /// When a series is next to be read again.
     pub(super) fn next_again(&self) -> Option<Timestamp> {
         self.again.values().map(|again| again.at).min()

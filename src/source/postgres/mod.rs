@@ -14,25 +14,21 @@ mod heard;
 mod read;
 mod recent;
 mod table;
-mod telling;
 #[cfg(test)]
 mod tests;
 
 pub use announce::watch;
 
-use super::{History, Poll, Source, SourceBar, SourceError, Taker};
+use super::{History, Poll, Source, SourceBar, SourceError};
 use crate::config::{BarTable, Settings};
 use crate::database::{Begun, DatabaseError, Server, Session};
 use crate::domain::{Bar, SeriesKey, Timestamp, pause_ms};
 use crossbeam::channel::{Receiver, Sender, TryRecvError, bounded};
 use follow::Follow;
-use parking_lot::Mutex;
 use read::{Look, Named, PING, SILENCE_MAX, Seen, Skipped};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use table::Table;
-use telling::Telling;
 
 /// The table that `vela db init` makes.
 const OWN_TABLE: &str = "trading.ohlcv";
@@ -55,11 +51,7 @@ pub struct PostgresSource {
     poll_interval: Duration,
     recheck_interval: Duration,
     tables: Arc<[Arc<Table>]>,
-    follow: Arc<Mutex<Follow>>,
-    /// Takes what is told at once.
-    taker: Option<Taker>,
-    /// Whether the connection is the one in use, for what it does: see [`Telling`].
-    in_use: Arc<AtomicBool>,
+    follow: Follow,
     link: Link,
     /// Failed attempts to connect, one after the other.
     attempt: u32,
@@ -120,8 +112,6 @@ impl PostgresSource {
         let source = &settings.source;
         let (wake, news) = bounded(1);
         let now = Instant::now();
-        let behind = (source.overlap_bars, settings.ingest.revision_bars);
-        let follow = Follow::new(history, behind, watermarks);
         let mut opened = Self {
             server,
             wanted: tables_of(settings).into(),
@@ -129,9 +119,7 @@ impl PostgresSource {
             poll_interval: Duration::from_millis(source.poll_interval_ms),
             recheck_interval: Duration::from_secs(source.recheck_interval_s),
             tables: Arc::from([]),
-            follow: Arc::new(Mutex::new(follow)),
-            taker: None,
-            in_use: Arc::default(),
+            follow: Follow::new(history, (source.overlap_bars, settings.ingest.revision_bars), watermarks),
             link: Link::Away(now),
             attempt: 0,
             list_at: now,
@@ -182,7 +170,6 @@ impl PostgresSource {
             }
         }
         self.tables = tables.into();
-        self.in_use = Arc::new(AtomicBool::new(true));
         self.list_at = Instant::now();
         self.snapshot = None;
         Ok(())
@@ -196,10 +183,7 @@ impl PostgresSource {
         } else {
             tracing::debug!(%error, attempt = self.attempt, "the bar tables cannot be read yet");
         }
-        let mut follow = self.follow.lock();
-        self.in_use.store(false, Ordering::Relaxed);
-        follow.lost();
-        drop(follow);
+        self.follow.lost();
         self.settled = false;
         let pause = pause_ms(self.attempt, Timestamp::now().as_millis().unsigned_abs());
         self.link = Link::Away(Instant::now() + Duration::from_millis(pause));
@@ -296,8 +280,7 @@ impl PostgresSource {
         }
         // Between two histories, what is live has its turn.
         let live_first = std::mem::take(&mut self.started);
-        let start = if live_first { None } else { self.follow.lock().next_start() };
-        if let Some(start) = start {
+        if !live_first && let Some(start) = self.follow.next_start() {
             return self.begin(session, "read the history of a series", HISTORY_MAX, move |client| {
                 let follow::Start { series, count, watermark, newer_max } = start;
                 let table = &tables[series.table];
@@ -306,11 +289,11 @@ impl PostgresSource {
             });
         }
         let clock = Timestamp::now();
-        let asks = self.follow.lock().next_asks(clock);
+        let asks = self.follow.next_asks(clock);
         let mut look = Look { wait: Duration::ZERO, asks, polled: false };
         if look.asks.is_empty() && !live_first {
             self.settled = true;
-            let until_again = self.follow.lock().next_again().map_or(SILENCE_MAX, |at| {
+            let until_again = self.follow.next_again().map_or(SILENCE_MAX, |at| {
                 Duration::from_millis((at.as_millis() - clock.as_millis()).unsigned_abs())
             });
             look.wait = SILENCE_MAX.min(until_again).min(self.list_at.saturating_duration_since(now));
@@ -320,15 +303,9 @@ impl PostgresSource {
             }
         }
         let deadline = look.wait + PING + READ_MAX;
-        let telling = Telling {
-            follow: Arc::downgrade(&self.follow),
-            tables: Arc::clone(&tables),
-            taker: self.taker.clone(),
-            in_use: Arc::clone(&self.in_use),
-        };
         self.begin(session, "look for new bars", deadline, move |client| {
             let (begin, wait) = (Instant::now(), look.wait);
-            let seen = read::look(client, &tables, look, |told| telling.take(told))?;
+            let seen = read::look(client, &tables, look)?;
             Ok(Answer::Seen(seen, begin.elapsed().saturating_sub(wait)))
         });
     }
@@ -338,12 +315,12 @@ impl PostgresSource {
         let now = Timestamp::now();
         match answer {
             Answer::Prepared(prepared) => self.prepared(prepared)?,
-            Answer::Listed(all) => self.follow.lock().listed(all),
+            Answer::Listed(all) => self.follow.listed(all),
             Answer::Started(series, bars, skipped) => {
                 self.skip(&skipped);
                 self.started = true;
                 let table = Arc::clone(&self.tables[series.table]);
-                self.follow.lock().started(series, bars, &table, now);
+                self.follow.started(series, bars, &table, now);
             }
             Answer::Seen(seen, took) => self.seen(seen, took, now),
         }
@@ -358,11 +335,11 @@ impl PostgresSource {
         self.skip(&seen.skipped);
         for told in seen.told {
             let table = Arc::clone(&self.tables[told.series.table]);
-            self.follow.lock().told(told, &table, now);
+            self.follow.told(told, &table, now);
         }
         for found in seen.found {
             let table = Arc::clone(&self.tables[found.ask.series.table]);
-            self.follow.lock().found(found, &table, now);
+            self.follow.found(found, &table, now);
         }
         if seen.anything {
             self.list_at = Instant::now();
@@ -375,7 +352,7 @@ impl PostgresSource {
         if self.snapshot.as_ref() != Some(&snapshot) {
             self.snapshot = Some(snapshot);
             let tables = Arc::clone(&self.tables);
-            self.follow.lock().polled(|table| !tables[table].announces);
+            self.follow.polled(|table| !tables[table].announces);
             self.list_at = self.list_at.min(Instant::now() + LIST_POLLED);
         }
     }
@@ -391,21 +368,15 @@ impl PostgresSource {
 impl Source for PostgresSource {
     fn poll(&mut self, bars: &mut Vec<SourceBar>) -> Result<Poll, SourceError> {
         loop {
-            let mut follow = self.follow.lock();
-            let count = follow.ready.len().min(BARS_PER_POLL);
+            let count = self.follow.ready.len().min(BARS_PER_POLL);
             if count > 0 {
-                bars.extend(follow.ready.drain(..count));
+                bars.extend(self.follow.ready.drain(..count));
                 return Ok(Poll::Ready);
             }
-            drop(follow);
             if let Some(rest) = self.step() {
                 return Ok(if self.settled { Poll::Idle(rest) } else { Poll::Reading(rest) });
             }
         }
-    }
-
-    fn hand_over_to(&mut self, taker: Taker) {
-        self.taker = Some(taker);
     }
 
     fn news(&self) -> Receiver<()> {

@@ -12,7 +12,7 @@ use postgres::types::ToSql;
 use postgres::{Error, Row};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The channel on which bars are announced.
 pub(super) const CHANNEL: &str = "vela_bars";
@@ -173,30 +173,9 @@ pub(super) fn newest(
     Ok((bars, skipped))
 }
 
-/// Waits for announcements, and reads what they name and what is asked, in one statement a table. A lone bar that is told
-/// may be handed over by `tell` at once, which says how long to wait further; else it is given back.
-pub(super) fn look(
-    client: &mut Client,
-    tables: &[Arc<Table>],
-    look: Look,
-    mut tell: impl FnMut(Told) -> Result<Duration, Told>,
-) -> Result<Seen, Error> {
-    let mut until = Instant::now() + look.wait;
-    let heard = loop {
-        let wait = until.saturating_duration_since(Instant::now());
-        let mut heard = heard::listen(client, tables, wait)?;
-        if wait.is_zero() || heard.told.len() != 1 || heard.anything || !heard.asks.is_empty() {
-            break heard;
-        }
-        match heard.told.pop().map(&mut tell) {
-            Some(Ok(further)) => until = until.min(Instant::now() + further),
-            Some(Err(told)) => {
-                heard.told.push(told);
-                break heard;
-            }
-            None => break heard,
-        }
-    };
+/// Waits for announcements, and reads what they name and what is asked, in one statement a table.
+pub(super) fn look(client: &mut Client, tables: &[Arc<Table>], look: Look) -> Result<Seen, Error> {
+    let heard = heard::listen(client, tables, look.wait)?;
     let silent = look.wait >= SILENCE_MAX && look.asks.is_empty() && heard.nothing;
     let mut seen = Seen { told: heard.told, anything: heard.anything, ..Seen::default() };
     let asks = by_table(look.asks.into_iter().chain(heard.asks), tables.len());
