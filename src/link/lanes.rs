@@ -136,6 +136,33 @@ mod tests {
     }
 
     #[test]
+    fn every_announcement_finds_a_worker_awake_or_asleep() {
+        let (workers, announcements) = (4, 20_000);
+        let lanes = Lanes::new(announcements, workers);
+        let taken = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..workers {
+                scope.spawn(|| {
+                    while lanes.wait() == Wake::Ready {
+                        lanes.take();
+                        taken.fetch_add(1, Ordering::SeqCst);
+                    }
+                });
+            }
+            for n in 1..=announcements {
+                lanes.announce(n, Lane::ALL[n % 3]);
+                // Sometimes all are done and go to sleep, sometimes it is one of many.
+                while n % 7 == 0 && taken.load(Ordering::SeqCst) < n {
+                    std::thread::yield_now();
+                }
+            }
+            lanes.stop(workers);
+        });
+        assert_eq!(taken.into_inner(), announcements);
+        assert!(lanes.is_empty());
+    }
+
+    #[test]
     fn nudges_that_nobody_takes_leave_room_for_every_announcement_and_stop() {
         let (keys_max, workers_max) = (3, 4);
         let lanes = Lanes::new(keys_max, workers_max);

@@ -56,37 +56,3 @@ impl Parking {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crossbeam::channel::bounded;
-
-    #[test]
-    fn everything_that_is_announced_is_found_by_somebody_who_slept_or_did_not() {
-        let (each, sleepers) = (20_000, 4);
-        let (sender, receiver) = bounded(each * sleepers);
-        let parking = Parking::default();
-        std::thread::scope(|scope| {
-            for _ in 0..sleepers {
-                let (parking, receiver) = (&parking, &receiver);
-                scope.spawn(move || while parking.wait(|| receiver.try_recv().ok()) {});
-            }
-            for n in 0..each * sleepers - sleepers {
-                sender.send(true).unwrap();
-                parking.call();
-                // Now and then all have gone to sleep.
-                if n % 500 == 0 {
-                    while parking.sleepers.load(Ordering::SeqCst) < sleepers as u32 {
-                        std::thread::yield_now();
-                    }
-                }
-            }
-            for _ in 0..sleepers {
-                sender.send(false).unwrap();
-                parking.call();
-            }
-        });
-        assert!(receiver.is_empty());
-    }
-}

@@ -19,11 +19,13 @@ mod pool;
 pub mod probe;
 pub mod promotion;
 pub mod registry;
+mod reuse;
 pub mod runtime;
 pub mod session;
 pub mod signature;
 mod stage;
 mod stamp;
+mod turn;
 mod version;
 
 pub use catalogue::{Catalogue, CatalogueModel, FeatureCheck, VERSIONS_MAX};

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod accounting;
+mod allocations;
 mod bars;
 mod bars_told;
 mod cli;
