@@ -1,6 +1,6 @@
 //! What is seen of a run: the table, and the latencies of each phase.
 
-use super::rig::{Phase, Rig, SERIES, Seen, TOP};
+use super::rig::{Out, Phase, Rig, SERIES, Seen, TOP};
 use hdrhistogram::Histogram;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

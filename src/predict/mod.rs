@@ -33,7 +33,7 @@ pub use infer::{Described, InferError, Inference, Inferred};
 pub use item::{Newest, PredictItem};
 pub use keeper::Keeper;
 pub use manifest::{BatchingPolicy, Manifest, ManifestError};
-pub(crate) use models::run_limits;
+pub(crate) use models::pool_limits;
 pub use models::{Models, OpenError};
 pub use pool::{Loading, Pool, PoolLimits, PoolReading, Slot, Slots};
 pub use probe::Batching;

@@ -15,7 +15,8 @@ use super::manifest::Manifest;
 use super::reuse::reused;
 use super::runtime::{Runtime, memory};
 use super::signature::{
-    InputPlan, OutputPlan, Port, SignatureError, Source, check_declared, plan_inputs, plan_outputs,
+    InputPlan, OutputPlan, Port, SignatureError, Source, check_declared, check_names, plan_inputs,
+    plan_outputs,
 };
 use crate::domain::ValueNames;
 use ort::session::SessionInputValue;
@@ -177,6 +178,8 @@ impl Session {
             |detail: &str| ModelError::Refused { path: artefact.path().to_owned(), detail: brief(detail) };
         let (inner, kept_bytes) = open::open(runtime, artefact, limits.memory_bytes)?;
         let (inputs, outputs) = open::ports(&inner);
+        check_names(&inputs)?;
+        check_names(&outputs)?;
         let InputPlan { feeds, batch_max } = plan_inputs(manifest, &inputs)?;
         check_declared(&outputs)?;
         let watch = Watch::new(limits.deadline).map_err(|e| refused(e.message()))?;
