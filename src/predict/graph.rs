@@ -229,12 +229,12 @@ mod tests {
         };
         let doubled = |n: u8| function(format!("f{n}").as_bytes(), &[format!("f{}", n + 1).as_bytes(); 2]);
         let mut functions: Vec<Vec<u8>> = (0..9).map(doubled).collect();
-        functions.push(function(b"f9", &[b"Neg"; 3]));
+        functions.push(function(b"f9", &[&b"Neg"[..]; 3]));
         assert_eq!(look(&model(&functions)).operators, 3 * 512 + 1);
         let many: Vec<Vec<u8>> = (0..80).map(doubled).collect();
         assert_eq!(look(&model(&many)).operators, usize::MAX, "more than can be counted");
         // Without end: the library refuses it.
-        look(&model(&[function(b"f0", &[b"f0"])]));
+        look(&model(&[function(b"f0", &[&b"f0"[..]])]));
     }
 
     proptest! {
