@@ -221,7 +221,7 @@ mod tests {
             let nodes: Vec<u8> = uses.iter().flat_map(|op| field(7, &node(op))).collect();
             // The tag of field 25 has two bytes, that of 10 one.
             let content = [field(1, name), nodes, field(10, b"d")].concat();
-            [&[0xca, 1, content.len() as u8], &*content].concat()
+            [&[0xca, 1, content.len() as u8][..], &content].concat()
         };
         let model = |functions: &[Vec<u8>]| {
             let graph = [field(1, &node(b"f0")), field(1, &node(b"Neg"))].concat();
