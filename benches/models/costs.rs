@@ -54,6 +54,15 @@ fn open_bare(runtime: &Runtime, artefact: &Path) -> Bare {
     builder.with_log_level(ort::logging::LogLevel::Error).unwrap().commit_from_file(artefact).unwrap()
 }
 
+/// Runs a graph of one input of 29 features again and again, by the library alone.
+pub fn run_for_ever(graph: &Path) {
+    let mut bare = open_bare(Runtime::ensure(None, &mut |_| {}).unwrap(), graph);
+    loop {
+        let input = Tensor::from_array(([1, 29], vec![0.5_f32; 29])).unwrap();
+        std::hint::black_box(bare.run(ort::inputs![input]).unwrap().len());
+    }
+}
+
 /// The medians of `rows` rows through the library alone and through a session, in µs; `None` where it takes one.
 fn time_runs(bare: &mut Bare, session: &mut Session, meta: &Value, rows: usize) -> Option<(f64, f64)> {
     if rows > session.batch_max() {

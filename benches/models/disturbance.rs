@@ -54,14 +54,17 @@ enum By {
     /// A program that has nothing to do with vela keeps one core busy: what a model that computes costs whoever shares
     /// the machine with it.
     Busy,
+    /// A program that has nothing to do with vela runs the very slow model: as busy, and as hard on caches and memory.
+    Beside,
 }
 
-const CASES: [(&str, By); 6] = [
+const CASES: [(&str, By); 7] = [
     ("undisturbed", By::Nothing),
     ("the very slow model beside them, ended after 1 s", By::SlowEnded),
     ("the very slow model beside them, never ended", By::SlowAllowed),
     ("a version promoted or rolled back all the time", By::Flips),
     ("floor: another program keeps a core busy", By::Busy),
+    ("floor: another program runs the very slow model", By::Beside),
     ("undisturbed, once more", By::Nothing),
 ];
 
@@ -149,8 +152,15 @@ fn disturbed(by: By, slow: &Model) -> Vec<f64> {
         }
         fed
     };
-    let busy = matches!(by, By::Busy)
-        .then(|| Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap());
+    let busy = match by {
+        By::Busy => Some(Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap()),
+        By::Beside => {
+            let graph = slow.folder.join("model.onnx");
+            let program = std::env::current_exe().unwrap();
+            Some(Command::new(program).arg("hog").arg(graph).spawn().unwrap())
+        }
+        _ => None,
+    };
     // As long again before it counts: sessions are loaded, the slow one runs.
     fed.watch(fed.first, counts);
     let done = AtomicBool::new(false);
