@@ -36,6 +36,7 @@ impl Parking {
         }
         loop {
             self.sleepers.fetch_add(1, Ordering::SeqCst);
+            fence(Ordering::SeqCst);
             let calls = self.calls.load();
             let found = look();
             if found.is_none() {

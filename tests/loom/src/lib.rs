@@ -280,7 +280,10 @@ fn the_lane_that_is_asked_for_first_goes_first_and_each_keeps_its_order() {
 /// One announces, others sleep: each announcement is found, and nobody sleeps beside one. loom ends a run in which
 /// all sleep.
 fn announced_and_found(sleepers: usize, announcements: usize) {
-    loom::model(move || {
+    let mut model = loom::model::Builder::new();
+    // Each thread is interrupted so often at most: what goes wrong here goes wrong with fewer.
+    model.preemption_bound = Some(2);
+    model.check(move || {
         let desk = Arc::new((Parking::default(), AtomicUsize::new(0)));
         let sleeping: Vec<_> = (0..sleepers)
             .map(|_| {
