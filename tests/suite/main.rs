@@ -22,6 +22,7 @@ mod models_cli;
 mod models_load;
 mod models_ugly;
 mod oip;
+mod page;
 mod pool;
 mod postgres_faults;
 mod postgres_load;

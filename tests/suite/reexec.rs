@@ -25,11 +25,14 @@ fn faults() -> &'static Path {
     static LIBRARY: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
     LIBRARY.get_or_init(|| {
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/suite/support/faults.c");
-        let library =
-            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("faults-{}.so", std::process::id()));
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let (new, library) =
+            (folder.join(format!("faults-{}.so", std::process::id())), folder.join("faults.so"));
         let arguments = ["-shared", "-fPIC", "-O1", "-pthread", "-o"];
-        let built = Command::new("gcc").args(arguments).arg(&library).args([source, "-ldl"]).status();
+        let built = Command::new("gcc").args(arguments).arg(&new).args([source, "-ldl"]).status();
         assert!(built.expect("gcc is needed").success());
+        // Renamed: another run may be using the one that is there.
+        std::fs::rename(new, &library).unwrap();
         library
     })
 }
@@ -46,7 +49,7 @@ fn home(more: &str) -> Home {
 }
 
 /// `vela run`, with faults.
-fn faulty(home: &Home, faults_of: &[(&str, OsString)]) -> Command {
+pub fn faulty(home: &Home, faults_of: &[(&str, OsString)]) -> Command {
     let mut command = home.vela(&["run", "--config", "vela.toml"]);
     command.env("LD_PRELOAD", faults());
     for (name, value) in faults_of {

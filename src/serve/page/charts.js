@@ -49,7 +49,8 @@ function line(pen, points, colour, width = 1.6) {
   pen.stroke();
 }
 
-// `history`: {at, p50, p99} in ms and µs, the oldest first; durations on a logarithmic scale.
+// `history`: {at, p50, p99} in ms and µs, the oldest first; durations on a logarithmic scale. Whether the
+// budget is in the picture.
 export function latencyOverTime(canvas, history, span_s, budget_us) {
   const sheet = begin(canvas);
   if (!sheet) return;
@@ -77,9 +78,33 @@ export function latencyOverTime(canvas, history, span_s, budget_us) {
   for (let minute = 1; minute * 60 < span_s; minute++) {
     pen.fillText(`−${minute} min`, x(end - minute * 60000) - 16, height - 3);
   }
-  if (budget_us > low && budget_us < high) line(pen, [[left, y(budget_us)], [width, y(budget_us)]], ink.bad, 1);
+  const within = budget_us > low && budget_us < high;
+  if (within) line(pen, [[left, y(budget_us)], [width, y(budget_us)]], ink.bad, 1);
   line(pen, history.map((point) => [x(point.at), y(point.p99)]), ink.second);
   line(pen, history.map((point) => [x(point.at), y(point.p50)]), ink.accent);
+  return within;
+}
+
+// A stage's rate, look by look, filled down to zero: how busy it is against its own last minutes.
+export function course(canvas, rates, most) {
+  const sheet = begin(canvas);
+  if (!sheet) return;
+  const { pen, width, height } = sheet;
+  const ink = colours();
+  const high = Math.max(1, ...rates.filter(Number.isFinite));
+  const x = (i) => width - ((rates.length - 1 - i) / (most - 1)) * width;
+  const y = (value) => height - 1 - (value / high) * (height - 3);
+  const points = rates.flatMap((value, i) => (Number.isFinite(value) ? [[x(i), y(value)]] : []));
+  if (points.length < 2) return;
+  pen.fillStyle = ink.bar;
+  pen.globalAlpha = 0.35;
+  pen.beginPath();
+  pen.moveTo(points[0][0], height);
+  for (const [at, tall] of points) pen.lineTo(at, tall);
+  pen.lineTo(points[points.length - 1][0], height);
+  pen.fill();
+  pen.globalAlpha = 1;
+  line(pen, points, ink.accent, 1.3);
 }
 
 // Bars a bucket, from the first to the last that holds anything.

@@ -64,6 +64,7 @@ export class SeriesGrid {
       one.item ??= this.item(one);
       if (this.place.children[index] !== one.item.node) this.place.insertBefore(one.item.node, this.place.children[index] ?? null);
     });
+    byId("series-none").hidden = this.all.size > 0;
     put(byId("series-count"), `${shown.length} of ${kept.length}`);
     byId("series-more").hidden = kept.length <= shown.length;
   }

@@ -1,5 +1,7 @@
 //! What the acceptance tests share: reference material, folders of models, runs of the program, seeds.
 
+pub mod axe;
+pub mod chromium;
 pub mod cluster;
 pub mod onnx;
 pub mod postgres;
