@@ -5,6 +5,7 @@ pub mod chromium;
 pub mod cluster;
 pub mod onnx;
 pub mod postgres;
+pub mod promtool;
 pub mod proxy;
 pub mod python;
 pub mod serving;
