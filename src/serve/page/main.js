@@ -32,7 +32,7 @@ const symbols = new Table(byId("symbols"), "Symbols", [
   { name: "symbol", of: (row) => row.name },
   { name: "predictions", of: (row) => row.predictions_count, ...count },
   { name: "without", of: (row) => row.errors_count, ...count },
-  { name: "mean latency", of: (row) => row.avg_latency_ms, ...ms },
+  { name: "mean", of: (row) => row.avg_latency_ms, ...ms },
   { name: "longest", of: (row) => row.max_latency_ms, ...ms },
 ]);
 const models = new Table(byId("models"), "Models", [
@@ -41,7 +41,7 @@ const models = new Table(byId("models"), "Models", [
   { name: "stands", of: (row) => (row.failure ? `${row.standing}, newest fails` : (row.standing ?? "withdrawn")) },
   { name: "predictions", of: (row) => row.predictions_count, ...count },
   { name: "without", of: (row) => row.errors_count, ...count },
-  { name: "mean latency", of: (row) => row.avg_latency_ms, ...ms },
+  { name: "mean", of: (row) => row.avg_latency_ms, ...ms },
   { name: "longest", of: (row) => row.max_latency_ms, ...ms },
 ]);
 
@@ -114,10 +114,15 @@ function decision({ at, subject, what, from, to, why, seen }) {
 
 function drawController(controller, decisions) {
   if (!controller) return;
-  put(byId("decisions-note"), controller.enabled ? `${short(controller.decisions)} changes so far` : "off");
+  put(byId("decisions-note"), controller.enabled ? `${short(controller.decisions)} ${controller.decisions === 1 ? "change" : "changes"} so far` : "off");
   drawList("decisions", decisions.slice(0, LOG_ROWS), decision, "nothing had to be changed yet");
   const limits = Object.entries(controller.batch_rows ?? {}).slice(0, LOG_ROWS);
   drawList("batches", limits, ([model, rows]) => make("li", { text: `${model}: ${rows}` }), "no model has a limit yet");
+}
+
+function drawReasons(reasons) {
+  const named = Object.entries(reasons ?? {}).sort(([, a], [, b]) => b - a);
+  drawList("without", named, ([reason, count]) => make("li", {}, make("span", { text: reason.replaceAll("_", " ") }), make("span", { class: "count", text: short(count) })), "every bar has its predictions");
 }
 
 function drawTold(alerts) {
@@ -170,7 +175,7 @@ function drawLatency(metrics, at) {
     { us: p50, colour: "accent", name: "p50" },
     { us: p99, colour: "second", name: "p99" },
   ]);
-  put(byId("spread-note"), total(minute) ? `${short(total(minute))} predictions · p50 ${duration(p50)} · p99 ${duration(p99)}` : "no live prediction in the last minute");
+  put(byId("spread-note"), total(minute) ? `${short(total(minute))} predictions · p50 ${duration(p50)} · p99 ${duration(p99)}` : "no live bar was predicted in the last minute");
 }
 
 function drawFeed() {
@@ -242,6 +247,7 @@ function draw(metrics, health, at) {
   put(byId("alerts-note"), standing.length ? `${standing.length} stand` : "none stands");
   drawList("alerts", standing, (alert) => item(alert.since, alert.severity, alert.code.replaceAll("_", " "), alert.subject), "nothing hurts");
   drawController(metrics.controller, decisions);
+  drawReasons(metrics.reasons);
   drawTold(health?.alerts ?? []);
   grid.draw();
   drawFeed();

@@ -91,7 +91,7 @@ export class SeriesGrid {
       const newest = one.points[one.points.length - 1];
       if (newest) put(one.item.close, figure(newest.close));
       const said = [...one.newest.values()].sort((a, b) => a.horizon - b.horizon);
-      put(one.item.says, said.map((event) => `h${event.horizon} ${figure(event.value)}`).join(" · "));
+      put(one.item.says, said.map((event) => `h${event.horizon} ${figure(event.value, 4)}`).join(" · "));
       price(one.item.canvas, one.points);
     }
   }

@@ -24,7 +24,8 @@ export class Verdict {
     const status = health?.status ?? "healthy";
     const worst = status !== "healthy" ? status : own.some(({ severity }) => severity === "error") ? "critical" : own.length ? "degraded" : "healthy";
     const things = `${reasons.length} ${reasons.length === 1 ? "thing" : "things"}`;
-    const title = { healthy: "All is well", degraded: `${things} to look at`, critical: `Act now: ${things}` }[worst] ?? status;
+    const none = !metrics.model_pool.total_models;
+    const title = none ? "No model serves yet" : { healthy: "All is well", degraded: `${things} to look at`, critical: `Act now: ${things}` }[worst] ?? status;
     this.show(worst, title, this.facts(metrics));
     const stamp = JSON.stringify(reasons);
     if (stamp !== this.shown) {
@@ -49,7 +50,7 @@ export class Verdict {
   facts(metrics) {
     const { performance, model_pool: pool } = metrics;
     const symbols = Object.keys(metrics.symbols ?? {}).length;
-    if (!pool.total_models) return "No model serves yet: put one into the models folder, promote it, and it answers within a second.";
+    if (!pool.total_models) return "Put one into the models folder and promote it (vela models promote NAME VERSION): it serves within a second.";
     const models = `${short(pool.total_models)} ${pool.total_models === 1 ? "model" : "models"}`;
     if (!performance.total_bars) return `${models} ready, no bar has come yet: predictions begin with the first closed bar.`;
     const budget = duration(performance.budget_ms * 1000);
