@@ -62,8 +62,6 @@ fn violations(page: &mut Chromium, axe: &str) -> Vec<String> {
         if wide > width.into() {
             found.push(format!("{theme} {width}: {wide} pixels wide, one has to scroll sideways"));
         }
-        // Colours that are on their way are no colours yet.
-        page.evaluate("Promise.all(document.getAnimations().map((one) => one.finished))");
         page.shot(&format!("healthy-{theme}-{width}"));
         let said = page.evaluate(
             "axe.run().then(({ violations }) => violations.map(({ id, help, nodes }) => \

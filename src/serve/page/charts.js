@@ -17,6 +17,9 @@ function begin(canvas) {
   return { pen, width, height };
 }
 
+// More points of a course are seen as a line.
+const DOTS_MAX = 40;
+
 let cached = { theme: null, colours: {} };
 
 // The page's colours, read again only when the theme changes.
@@ -47,6 +50,15 @@ function line(pen, points, colour, width = 1.6) {
     down = true;
   }
   pen.stroke();
+}
+
+function dots(pen, points, colour) {
+  pen.fillStyle = colour;
+  for (const [x, y] of points) {
+    pen.beginPath();
+    pen.arc(x, y, 2.2, 0, 7);
+    pen.fill();
+  }
 }
 
 // `history`: {at, p50, p99} in ms and µs, the oldest first; durations on a logarithmic scale. Whether the
@@ -80,8 +92,12 @@ export function latencyOverTime(canvas, history, span_s, budget_us) {
   }
   const within = budget_us > low && budget_us < high;
   if (within) line(pen, [[left, y(budget_us)], [width, y(budget_us)]], ink.bad, 1);
-  line(pen, history.map((point) => [x(point.at), y(point.p99)]), ink.second);
-  line(pen, history.map((point) => [x(point.at), y(point.p50)]), ink.accent);
+  // Where bars close once a minute most looks see none: what is known is joined, and seen where it stands alone.
+  for (const [name, colour] of [["p99", ink.second], ["p50", ink.accent]]) {
+    const known = history.filter((point) => point[name] > 0).map((point) => [x(point.at), y(point[name])]);
+    line(pen, known, colour);
+    if (known.length <= DOTS_MAX) dots(pen, known, colour);
+  }
   return within;
 }
 
