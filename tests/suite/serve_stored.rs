@@ -2,7 +2,7 @@
 //! that is gone.
 
 use crate::serve_support::{Served, settings};
-use crate::service_support::{Fed, market};
+use crate::service_support::{Fed, eventually, market};
 use crate::support::cluster::Cluster;
 use crate::support::postgres::ready;
 use rusqlite::Connection;
@@ -14,8 +14,10 @@ use vela::config::StoreUrl;
 const SYMBOLS: usize = 3;
 const MINUTES: usize = 90;
 
-/// (horizon, ts, model, version, value) of every prediction of a symbol, whatever the order.
-type Rows = Vec<(i64, String, String, i64, f64)>;
+/// (horizon, ts, model, version, value).
+type Row = (i64, String, String, i64, f64);
+/// Every prediction of a symbol, whatever the order.
+type Rows = Vec<Row>;
 
 fn fed(settings: &Settings) -> (Served, Vec<Fed>) {
     let served = Served::with(settings.clone());
@@ -28,7 +30,7 @@ fn rows_of(reply: &Value) -> Vec<&Value> {
     reply["predictions"].as_array().unwrap_or_else(|| panic!("{reply}")).iter().collect()
 }
 
-fn row(one: &Value) -> (i64, String, String, i64, f64) {
+fn row(one: &Value) -> Row {
     let text = |name: &str| one[name].as_str().unwrap().to_owned();
     let (horizon, version) = (one["horizon"].as_i64().unwrap(), one["version"].as_i64().unwrap());
     (horizon, text("ts"), text("model"), version, one["value"].as_f64().unwrap())
@@ -47,9 +49,8 @@ fn asks(served: &Served, symbol: &str, mut expected: Rows) {
     let found = |more: &str| rows_of(&get(more)).into_iter().map(row).collect::<Rows>();
     assert_eq!(found("&limit=10000"), expected);
     assert_eq!(found("&limit=7"), expected[..7]);
-    let of = |wanted: &dyn Fn(&(i64, String, String, i64, f64)) -> bool| {
-        expected.iter().filter(|row| wanted(row)).cloned().collect::<Rows>()
-    };
+    let of =
+        |wanted: &dyn Fn(&Row) -> bool| expected.iter().filter(|row| wanted(row)).cloned().collect::<Rows>();
     assert_eq!(found("&limit=10000&horizon=5"), of(&|row| row.0 == 5));
     assert_eq!(found("&limit=10000&model=demo-1m-h15"), of(&|row| row.2 == "demo-1m-h15"));
     assert_eq!(found("&model=none"), []);
@@ -92,9 +93,13 @@ fn sqlite_is_asked_page_by_page_and_after_a_restart() {
         statement.query_map([symbol], row).unwrap().map(Result::unwrap).collect()
     };
     asks(&served, &symbol, table(&symbol));
-    // A classifier has several values, which are what memory says of the same bar.
+    // Everything was stored: nothing newer can come. A classifier has several values, which are what memory says of the same bar.
     let target = "/api/predictions?symbol=BTCUSD&timeframe=1m&horizon=5&limit=1";
-    let (memory, store) = (served.get(target).json(), served.get(&format!("{target}&from=store")).json());
+    let memory = eventually("memory has it", || {
+        let memory = served.get(target).json();
+        (!rows_of(&memory).is_empty()).then_some(memory)
+    });
+    let store = served.get(&format!("{target}&from=store")).json();
     let (memory, store) = (rows_of(&memory)[0], rows_of(&store)[0]);
     for name in ["symbol", "timeframe", "horizon", "ts", "model", "version", "value", "outputs", "revision"] {
         assert_eq!(memory[name], store[name], "{name}");
