@@ -169,8 +169,9 @@ impl Server {
         if let Some(token) = &self.token {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
-        let mut answer = request.call().map_err(|error| {
-            format!("{url}: {error}; is vela running there, and is serve.listen that address?")
+        let mut answer = request.call().map_err(|error| match error {
+            ureq::Error::Timeout(_) => format!("{url}: no answer within {} s", TIMEOUT.as_secs()),
+            error => format!("{url}: {error}; is vela running there, and is serve.listen that address?"),
         })?;
         match answer.status().as_u16() {
             // Health answers 503 with its report where something is wrong.

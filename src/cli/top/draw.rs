@@ -21,7 +21,7 @@ pub(super) fn frame(view: &View, frame: &mut ratatui::Frame<'_>) {
 /// The same as lines of text, as many as there is something to show.
 pub(super) fn text(view: &View, width: u16) -> String {
     let rows = u16::try_from(view.rows().len()).unwrap_or(u16::MAX).min(400);
-    let lines = headline(view, width).len() + troubles(view).len();
+    let lines = headline(view, width, true).len() + troubles(view).len();
     let height = u16::try_from(lines).unwrap_or(u16::MAX) + stages_height(view) + COURSE + FRAME + rows + 1;
     let area = Rect::new(0, 0, width, height);
     let mut buffer = Buffer::empty(area);
@@ -41,6 +41,8 @@ const FRAME: u16 = 3;
 const COURSE: u16 = 6;
 /// Lines of a table that are worth their frame.
 const TABLE_MIN: u16 = FRAME + 2;
+/// Lines of a terminal that has room for what is used as well.
+const ROOMY: u16 = 20;
 /// Lines of what hurts, where there are more.
 const TROUBLES_MAX: usize = 8;
 
@@ -50,7 +52,7 @@ fn stages_height(view: &View) -> u16 {
 
 /// Where there is no room for all: what hurts goes before the stages, these before the table, that before the course.
 fn everything(view: &View, area: Rect, buffer: &mut Buffer) {
-    let head_lines = headline(view, area.width);
+    let head_lines = headline(view, area.width, area.height >= ROOMY);
     let troubles = troubles(view);
     let lines = (head_lines.len() + troubles.len() + 1) as u16;
     let room = area.height.saturating_sub(lines);
@@ -77,7 +79,7 @@ fn everything(view: &View, area: Rect, buffer: &mut Buffer) {
     if table.height > FRAME {
         rows_of(view, table, buffer);
     }
-    Paragraph::new(help(view)).render(keys, buffer);
+    Paragraph::new(help(view, keys.width)).render(keys, buffer);
 }
 
 fn us(value: Option<f64>) -> String {
@@ -111,7 +113,8 @@ fn flow(parts: impl IntoIterator<Item = Span<'static>>, width: u16) -> Vec<Line<
     lines
 }
 
-fn headline(view: &View, width: u16) -> Vec<Line<'static>> {
+/// What it is and how it is; where there is room, what it uses as well.
+fn headline(view: &View, width: u16, roomy: bool) -> Vec<Line<'static>> {
     let metrics = &view.now.metrics;
     let status = match &*view.now.health.status {
         _ if view.problem.is_some() => Span::styled("away", BAD),
@@ -126,11 +129,14 @@ fn headline(view: &View, width: u16) -> Vec<Line<'static>> {
         Span::raw(format!("at {}", view.server)),
         status,
         Span::raw(format!("up {}", uptime(metrics.performance.uptime_s))),
+    ];
+    let used = [
         Span::raw(format!("memory {:.0} of {} MiB", system.memory_usage_mb, system.memory_limit_mb)),
         Span::raw(format!("CPU {:.0} % of {} cores", system.cpu_usage_percent, system.cores)),
         Span::raw(format!("sessions {} of {}", metrics.model_pool.loaded, metrics.model_pool.max_size)),
         Span::raw(format!("cache hits {:.0} %", metrics.feature_cache.hit_rate_percent)),
     ];
+    parts.extend(used.into_iter().filter(|_| roomy));
     if let Some(last) = &system.last_restart {
         let times =
             if system.generation == 1 { "once".into() } else { format!("{} times", system.generation) };
@@ -180,8 +186,8 @@ fn stage_table(view: &View, width: u16) -> Table<'static> {
     // (name, columns, whether it is shown on a narrow terminal as well)
     let columns = [
         ("stage", 10, true),
-        ("handled", 12, true),
-        ("waiting", 18, true),
+        ("handled", 11, true),
+        ("waiting", 16, true),
         ("workers", 9, false),
         ("wait p50", 9, false),
         ("wait p99", 9, true),
@@ -268,12 +274,19 @@ fn rows_of(view: &View, area: Rect, buffer: &mut Buffer) {
     table.render(area, buffer);
 }
 
-fn help(view: &View) -> Line<'static> {
+/// The keys, as many as there is room for.
+fn help(view: &View, width: u16) -> Line<'static> {
     if view.typing {
         return Line::raw(format!("filter: {}▏ (Enter keeps it, Esc clears it)", view.filter));
     }
-    Line::raw("q quit  / filter  m models or symbols  order: n name, r rate, e without, l longest  ↑↓ PgUp PgDn Home End scroll")
-        .dim()
+    let keys = [
+        "q quit",
+        "/ filter",
+        "m models or symbols",
+        "order: n name, r rate, e without, l longest",
+        "↑↓ PgUp PgDn Home End",
+    ];
+    flow(keys.map(Span::raw), width).swap_remove(0).dim()
 }
 
 #[cfg(test)]

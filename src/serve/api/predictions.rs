@@ -8,6 +8,7 @@ use super::super::service::Service;
 use super::{Parameters, symbol, timeframe};
 use crate::domain::{HORIZON_MAX, Said, SeriesKey, Stored, Timeframe, Timestamp, Wanted};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// How many are shown when nobody says how many, and at most.
 const LIMIT: u64 = 100;
@@ -119,12 +120,14 @@ fn row_json(series: &SeriesKey, row: Stored) -> Value {
     });
     match said {
         Said::Prediction { version, value, outputs, latency_us } => {
-            let outputs = outputs.and_then(|outputs| serde_json::from_str::<Value>(&outputs).ok());
+            // Read as the numbers they are, so that they are written as an outcome's.
+            let outputs: Option<BTreeMap<String, Option<f64>>> =
+                outputs.and_then(|outputs| serde_json::from_str(&outputs).ok());
             json["type"] = "prediction".into();
             json["model"] = model.into();
             json["version"] = version.into();
             json["value"] = value.into();
-            json["outputs"] = outputs.unwrap_or_else(|| json!({}));
+            json["outputs"] = json!(outputs.unwrap_or_default());
             json["latency_us"] = latency_us.into();
         }
         Said::Refusal { reason, detail } => {
