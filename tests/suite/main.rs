@@ -35,6 +35,7 @@ mod reexec;
 mod reports;
 mod secrets;
 mod serve_api;
+mod serve_bars;
 mod serve_config;
 mod serve_described;
 mod serve_http;
