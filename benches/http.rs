@@ -3,8 +3,9 @@
 //! - `vela MODELS`: the engine's server over a folder of models, until its standard input ends;
 //! - `bare MODEL`: around the same model nothing but a socket, `httparse`, and JSON: one thread a connection, each with a
 //!   session of its own; what a server cannot be quicker than;
-//! - `watched [CLIENTS]`: a pipeline under a steady load, in turn alone and with clients of the stream and the page;
-//! - `clients ADDRESS CLIENTS`: those clients, a process of their own.
+//! - `watched [CLIENTS]`: a pipeline under a steady load, in turn alone, with clients of the stream and the page, and beside a
+//!   program that writes as much to as many;
+//! - `clients ADDRESS CLIENTS KIND`, `feeder CLIENTS`: those clients and that program, processes of their own.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use hdrhistogram::Histogram;
@@ -15,6 +16,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use vela::config::{SourceKind, StoreUrl};
@@ -40,8 +42,9 @@ fn main() {
         ["bare", model] => bare(model),
         ["watched"] => watched(200),
         ["watched", clients] => watched(clients.parse().unwrap()),
-        ["clients", address, count] => clients(address, count.parse().unwrap()),
-        _ => println!("perf/http and perf/stream run this: vela, bare, watched or clients is to be said"),
+        ["clients", address, count, kind] => clients(address, count.parse().unwrap(), kind),
+        ["feeder", count] => feeder(count.parse().unwrap()),
+        _ => println!("perf/http and perf/stream run this: vela, bare or watched is to be said"),
     }
 }
 
@@ -193,8 +196,25 @@ impl Market {
     }
 }
 
+/// Who watches in a turn.
+#[derive(Clone, Copy, PartialEq)]
+enum Watching {
+    /// Nobody.
+    Nobody,
+    /// The page, and clients that subscribe to everything.
+    All,
+    /// The page, and clients that subscribe to three series each.
+    Few,
+    /// Nobody of vela: as many clients as for all are written as many bytes as often, by a program that does nothing else. What
+    /// a machine takes for it that the pipeline shares.
+    Floor,
+}
+
+const SETTINGS: [(&str, Watching); 4] =
+    [("alone", Watching::Nobody), ("all", Watching::All), ("few", Watching::Few), ("floor", Watching::Floor)];
+
 fn watched(count: usize) {
-    let times = Arc::new(Mutex::new(Histogram::<u64>::new_with_bounds(1, 10_000_000_000, 3).unwrap()));
+    let times = Arc::new(Mutex::new(histogram()));
     let store: Option<Box<dyn Store>> = Some(Box::new(Timing(Arc::clone(&times))));
     let overrides = Overrides { store, accept_future: true, ..Overrides::default() };
     let engine = Arc::new(Engine::start_with(settings(Path::new(DEMO)), overrides).unwrap());
@@ -206,37 +226,72 @@ fn watched(count: usize) {
     }
     assert!(engine.drain(Duration::from_secs(60)));
     market.run(&engine);
-    // Alone, watched, alone, …: the machine's moods meet both alike.
-    let mut all = [(); 2].map(|()| Histogram::<u64>::new_with_bounds(1, 10_000_000_000, 3).unwrap());
     println!(
-        "{BARS_PER_S} bars a second of {SERIES} series, turns of {TURN:?}, µs from arrival to the store"
+        "{BARS_PER_S} bars a second of {SERIES} series, {count} clients, turns of {TURN:?}; µs from arrival to the store, \
+         ms of processor time a second"
     );
-    for turn in 0..2 * TURNS {
-        let watched = turn % 2;
-        let clients = (watched == 1).then(|| watchers(&server, count));
-        times.lock().unwrap().reset();
-        market.run(&engine);
-        let times = times.lock().unwrap();
-        all[watched].add(&*times).unwrap();
-        line(["alone", "watched"][watched], &times);
-        drop(times);
-        if let Some(mut clients) = clients {
-            drop(clients.stdin.take());
-            let mut said = String::new();
-            clients.stdout.take().unwrap().read_to_string(&mut said).unwrap();
-            print!("  {said}");
-            clients.wait().unwrap();
+    let mut seen: Vec<(Histogram<u64>, Vec<f64>)> =
+        SETTINGS.iter().map(|_| (histogram(), Vec::new())).collect();
+    // One setting after the other, again and again: the machine's moods meet all alike.
+    for _ in 0..TURNS {
+        for ((name, watching), (all, p99s)) in SETTINGS.iter().zip(&mut seen) {
+            let watchers = match watching {
+                Watching::Nobody => None,
+                Watching::Floor => Some(Watchers::of_nothing(count)),
+                watching => Some(Watchers::of(&server.address().to_string(), count, *watching)),
+            };
+            times.lock().unwrap().reset();
+            let before = processor_s();
+            market.run(&engine);
+            let after = processor_s();
+            let times = times.lock().unwrap();
+            all.add(&*times).unwrap();
+            p99s.push(times.value_at_quantile(0.99) as f64);
+            line(name, &times);
+            drop(times);
+            let spent = |thread: &str| (after(thread) - before(thread)) / TURN.as_secs_f64() * 1e3;
+            let (stream, http) = (spent("vela-stream"), spent("vela-http"));
+            println!("  vela-stream {stream:.1}, vela-http {http:.1}, all of vela {:.1}", spent("vela-"));
+            if let Some(watchers) = watchers {
+                watchers.end();
+            }
         }
     }
-    line("all alone", &all[0]);
-    line("all watched", &all[1]);
-    let ratio =
-        |quantile| all[1].value_at_quantile(quantile) as f64 / all[0].value_at_quantile(quantile) as f64;
-    println!(
-        "watched over alone by {count} clients and the page: p50 {:.3}, p99 {:.3}",
-        ratio(0.5),
-        ratio(0.99)
-    );
+    println!();
+    for ((name, _), (all, _)) in SETTINGS.iter().zip(&seen) {
+        line(name, all);
+    }
+    let median = |values: &[f64]| {
+        let mut values = values.to_vec();
+        values.sort_unstable_by(f64::total_cmp);
+        (values[(values.len() - 1) / 2] + values[values.len() / 2]) / 2.0
+    };
+    for ((name, _), (all, p99s)) in SETTINGS.iter().zip(&seen).skip(1) {
+        let ratio =
+            |quantile| all.value_at_quantile(quantile) as f64 / seen[0].0.value_at_quantile(quantile) as f64;
+        println!(
+            "{name} over alone: p50 {:.3}, p99 {:.3}; the median turn's p99 {:.3}",
+            ratio(0.5),
+            ratio(0.99),
+            median(p99s) / median(&seen[0].1)
+        );
+    }
+}
+
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 10_000_000_000, 3).unwrap()
+}
+
+/// The processor time that this process's threads took so far, in seconds, by the beginning of their names.
+fn processor_s() -> impl Fn(&str) -> f64 {
+    let mut threads = Vec::new();
+    for task in std::fs::read_dir("/proc/self/task").unwrap().flatten() {
+        // A thread may end in between.
+        let read = |file: &str| std::fs::read_to_string(task.path().join(file)).unwrap_or_default();
+        let ns = read("schedstat").split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).unwrap_or(0.0);
+        threads.push((read("comm"), ns / 1e9));
+    }
+    move |start| threads.iter().filter(|(name, _)| name.starts_with(start)).map(|(_, s)| s).sum()
 }
 
 fn line(name: &str, times: &Histogram<u64>) {
@@ -247,36 +302,102 @@ fn line(name: &str, times: &Histogram<u64>) {
     );
 }
 
-/// The clients, connected; they stand on other machines, so they get what the pipeline leaves of this one.
-fn watchers(server: &Server, count: usize) -> Child {
-    let mut command = Command::new("nice");
-    command.args(["-n", "19"]).arg(std::env::current_exe().unwrap());
-    command.args(["clients", &server.address().to_string(), &count.to_string()]);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut ready = [0; 6];
-    child.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
-    child
+/// Programs beside this one, which read and write as long as their standard input is open.
+struct Watchers(Vec<Child>);
+
+impl Watchers {
+    /// They stand for other machines, so they get what is left of this one.
+    fn program(arguments: &[&str]) -> (Child, String) {
+        let mut command = Command::new("chrt");
+        command.args(["--idle", "0"]).arg(std::env::current_exe().unwrap()).args(arguments);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut said = String::new();
+        let mut byte = [0; 1];
+        while !said.ends_with('\n') {
+            child.stdout.as_mut().unwrap().read_exact(&mut byte).unwrap();
+            said.push(char::from(byte[0]));
+        }
+        (child, said.trim().to_owned())
+    }
+
+    fn of(address: &str, count: usize, watching: Watching) -> Self {
+        let kind = ["all", "few"][usize::from(watching == Watching::Few)];
+        Self(vec![Self::program(&["clients", address, &count.to_string(), kind]).0])
+    }
+
+    fn of_nothing(count: usize) -> Self {
+        let count = count.to_string();
+        let (feeder, address) = Self::program(&["feeder", &count]);
+        Self(vec![feeder, Self::program(&["clients", &address, &count, "floor"]).0])
+    }
+
+    fn end(self) {
+        for mut child in self.0 {
+            drop(child.stdin.take());
+            let mut said = String::new();
+            child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+            print!("{said}");
+            child.wait().unwrap();
+        }
+    }
 }
 
-fn clients(address: &str, count: usize) {
+/// Writes to all that connect what the stream would: at every bar's time three frames at once.
+fn feeder(count: usize) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    println!("{}", listener.local_addr().unwrap());
+    end_when_told();
+    let mut streams: Vec<TcpStream> = (0..count).map(|_| listener.accept().unwrap().0).collect();
+    // What a demo's prediction takes in JSON, and its frame's head.
+    let block = vec![b'x'; 3 * 373];
+    let begin = Instant::now();
+    let every = Duration::from_secs(1) / BARS_PER_S;
+    for n in 1.. {
+        if DONE.load(Ordering::Relaxed) {
+            return;
+        }
+        for stream in &mut streams {
+            if stream.write_all(&block).is_err() {
+                return;
+            }
+        }
+        std::thread::sleep((every * n).saturating_sub(begin.elapsed()));
+    }
+}
+
+fn end_when_told() {
+    std::thread::spawn(|| {
+        until_told();
+        std::thread::sleep(Duration::from_millis(10));
+        DONE.store(true, Ordering::Relaxed);
+    });
+}
+
+fn clients(address: &str, count: usize, kind: &str) {
     let upgrade = "GET /api/stream HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
     let mut poll = mio::Poll::new().unwrap();
     let mut streams = Vec::new();
     for n in 0..count {
         let mut stream = TcpStream::connect(address).unwrap();
-        // Everything, as it comes.
-        let text = b"{\"type\":\"subscribe\"}";
-        let mut frame = vec![0x81, 0x80 | text.len() as u8, 0, 0, 0, 0];
-        frame.extend(text);
-        stream.write_all(&[upgrade.as_bytes(), &frame].concat()).unwrap();
+        let own: Vec<String> = (0..3).map(|more| format!("\"S{}\"", (n + 33 * more) % SERIES)).collect();
+        let text = match kind {
+            "few" => format!("{{\"type\":\"subscribe\",\"symbols\":[{}]}}", own.join(",")),
+            _ => "{\"type\":\"subscribe\"}".to_owned(),
+        };
+        if kind != "floor" {
+            let mut frame = vec![0x81, 0x80 | text.len() as u8, 0, 0, 0, 0];
+            frame.extend(text.as_bytes());
+            stream.write_all(&[upgrade.as_bytes(), &frame].concat()).unwrap();
+        }
         stream.set_nonblocking(true).unwrap();
         let mut stream = mio::net::TcpStream::from_std(stream);
         poll.registry().register(&mut stream, mio::Token(n), mio::Interest::READABLE).unwrap();
         streams.push(stream);
     }
-    let address = address.to_owned();
-    let page = std::thread::spawn(move || {
+    let page = (kind != "floor").then(|| address.to_owned());
+    std::thread::spawn(move || {
+        let Some(address) = page else { return };
         // What the page asks for besides its stream.
         let mut stream = TcpStream::connect(&address).unwrap();
         let mut block = vec![0; 1 << 20];
@@ -291,15 +412,11 @@ fn clients(address: &str, count: usize) {
             }
         }
     });
-    std::thread::spawn(|| {
-        until_told();
-        std::thread::sleep(Duration::from_millis(10));
-        DONE.store(true, std::sync::atomic::Ordering::Relaxed);
-    });
+    end_when_told();
     println!("ready");
     let (mut events, mut block, mut bytes, mut reads) =
         (mio::Events::with_capacity(256), vec![0; 1 << 16], 0_u64, 0_u64);
-    while !DONE.load(std::sync::atomic::Ordering::Relaxed) {
+    while !DONE.load(Ordering::Relaxed) {
         poll.poll(&mut events, Some(Duration::from_millis(50))).unwrap();
         for event in &events {
             while let Ok(read @ 1..) = streams[event.token().0].read(&mut block) {
@@ -307,8 +424,8 @@ fn clients(address: &str, count: usize) {
             }
         }
     }
-    println!("{count} clients were sent {bytes} bytes, read in {reads} pieces");
-    drop(page);
+    let spent = processor_s()("") / TURN.as_secs_f64() * 1e3;
+    println!("  clients {spent:.1}: {bytes} bytes read in {reads} pieces");
 }
 
-static DONE: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+static DONE: AtomicBool = AtomicBool::new(false);

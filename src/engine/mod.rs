@@ -256,6 +256,11 @@ impl Engine {
 
     /// Calls `callback` with every outcome from now on, on the persist worker: it must return soon.
     pub fn subscribe_with(&self, callback: impl Fn(&Outcome) + Send + Sync + 'static) {
+        self.subscribe_batches(move |outcomes| outcomes.iter().for_each(&callback));
+    }
+
+    /// [`Engine::subscribe_with`] for whoever has something to do once for all outcomes that were stored together.
+    pub fn subscribe_batches(&self, callback: impl Fn(&[Outcome]) + Send + Sync + 'static) {
         self.topology.outlets().subscribe_with(Box::new(callback));
     }
 

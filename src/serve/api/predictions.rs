@@ -41,7 +41,7 @@ pub fn newest(
     };
     let events = service.recent.newest(wanted, limit);
     // Each is JSON already.
-    let predictions: Vec<&str> = events.iter().map(|event| event.json()).collect();
+    let predictions: Vec<&str> = events.iter().map(|event| event.json().as_str()).collect();
     let (epoch, predictions) = (service.recent.epoch(), predictions.join(","));
     let json = format!("{{\"epoch\":\"{epoch}\",\"predictions\":[{predictions}]}}");
     response.set(200, JSON, json);
