@@ -181,7 +181,8 @@ impl Thread {
         priority::give_way();
         let interval = Duration::from_secs(self.settings.stream_heartbeat_s);
         let mut beat_at = Instant::now() + interval;
-        let mut events = Events::with_capacity(256);
+        // Room for all: whoever is ready is heard before it is asked who was silent.
+        let mut events = Events::with_capacity(self.settings.streams_max + 1);
         while !self.shared.stopping.load(Ordering::SeqCst) {
             self.shared.asleep.store(true, Ordering::SeqCst);
             // Asked after it was said: what comes now wakes.

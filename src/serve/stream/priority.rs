@@ -4,7 +4,8 @@
 ///
 /// A lower weight (nice) is not enough: a thread that wakes for a bar still waits until the slice of whoever runs is over,
 /// a millisecond or more. One that is idle by its class is put aside at once. Writing to many clients takes long, and each
-/// piece of it can wait; where no processor is left for it, clients get the newest of each key once there is.
+/// piece of it can wait; where no processor is left for it, clients get the newest of each key once there is. Other programs
+/// of the same control group go before it as well; those of others (each service of systemd has its own) do not.
 pub(super) fn give_way() {
     #[cfg(target_os = "linux")]
     {
