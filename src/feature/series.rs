@@ -25,8 +25,8 @@ impl SeriesFeatures {
     pub fn new(plan: Plan, rows_max: usize, revision_bars: usize, stability: Stability) -> Self {
         let live = plan.state();
         let retained = (revision_bars > 0).then(|| Retained::new(revision_bars, &live));
-        // A bar that is answered anew looks back over `rows_max` bars from where it stands.
-        let rows = Rows::new(plan.len(), rows_max.max(1) + revision_bars);
+        // A bar that is answered anew looks back over `rows_max` bars from where it stands, others may have been withdrawn.
+        let rows = Rows::new(plan.len(), rows_max.max(1) + 2 * revision_bars);
         let provisional = vec![f64::NAN; plan.len()].into();
         Self { plan, live, rows, retained, provisional, newest: None, stability }
     }
@@ -38,11 +38,14 @@ impl SeriesFeatures {
 
     /// Takes a bar in. False where it is a change that comes too late: nothing changed then.
     pub fn take(&mut self, bar: &Bar, admission: Admission) -> bool {
-        if admission == Admission::Next {
-            self.take_next(bar);
-            return true;
-        }
-        let anew = self.rewind(bar);
+        let anew = match admission {
+            Admission::Next => {
+                self.take_next(bar);
+                return true;
+            }
+            Admission::Revision | Admission::Late => self.rewind(bar),
+            Admission::Withdrawn => self.withdraw(bar.ts),
+        };
         (0..anew.unwrap_or(0)).rev().for_each(|behind| self.retake(behind));
         anew.is_some()
     }
@@ -63,6 +66,22 @@ impl SeriesFeatures {
     pub(super) fn rewind(&mut self, bar: &Bar) -> Option<usize> {
         let Self { live, rows, retained, .. } = self;
         retained.as_mut()?.rewind(bar, live, rows)
+    }
+
+    /// Whether the bar that opened at `ts` is, or would be, among those that can be changed.
+    pub(super) fn reaches(&self, ts: Timestamp) -> bool {
+        self.retained.as_ref().is_some_and(|retained| retained.reaches(ts))
+    }
+
+    /// Takes a bar out and goes back to before it. Returns how many bars are to be taken anew, those behind it; `None`,
+    /// and nothing changed, where it is not among those that can be changed.
+    pub(super) fn withdraw(&mut self, ts: Timestamp) -> Option<usize> {
+        let Self { live, rows, retained, .. } = self;
+        let anew = retained.as_mut()?.withdraw(ts, live, rows)?;
+        if self.newest == Some(ts) {
+            self.newest = self.live.newest_ts();
+        }
+        Some(anew)
     }
 
     /// Takes the bar anew that has `behind` newer ones: what is collected then is what a replay gives at this bar.

@@ -32,6 +32,7 @@ mod reexec;
 mod reports;
 mod secrets;
 mod serve_api;
+mod serve_bars;
 mod serve_config;
 mod serve_described;
 mod serve_http;
