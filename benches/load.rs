@@ -3,10 +3,11 @@
 //!
 //! `perf/load steps DIR` measures what the engine can do (bars as fast as it takes them), then offers 10 %, 90 % and
 //! 10 % of it, 20 s each. `perf/load overload DIR` offers three times as much for 60 s, with volumes spread by a power
-//! law and `priority.stale = "supersede"`, then a tenth. With `light` as a third word the models are those of the demo,
-//! where the way of a bar costs as much as its predictions; otherwise there is one whose rows take a fifth of a
-//! millisecond each, as larger models do. Both write a CSV with a line for every quarter of a second and an SVG plot of
-//! it into DIR, and print a summary. A bar counts where it was due.
+//! law, then a tenth. Further words, in this order: `light`, so that the models are those of the demo, where the way of a
+//! bar costs as much as its predictions (otherwise there is one whose rows take a fifth of a millisecond each, as larger
+//! models do); and what becomes of stale bars under overload: `supersede` (without a word), `predict`, or `drop`, which is
+//! to predict what waited no longer than the budget (`predict.overdue_ms`). Both write a CSV with a line for every quarter of
+//! a second and an SVG plot of it into DIR, and print a summary. A bar counts where it was due.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "../tests/suite/support/onnx.rs"]
@@ -14,6 +15,8 @@
 mod onnx;
 #[path = "load/plot.rs"]
 mod plot;
+#[path = "load/stages.rs"]
+mod stages;
 
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
@@ -44,13 +47,14 @@ struct Out {
     series: usize,
     due_ns: u64,
     latency_ns: u64,
+    parts: [u64; 5],
 }
 
 /// What came out since the last look.
 #[derive(Default)]
 struct Seen {
     fresh: Vec<Out>,
-    superseded: u64,
+    shed: u64,
 }
 
 /// When each bar is due, by its series and its minute.
@@ -85,9 +89,13 @@ impl Store for Watching {
                     let series = self.index[&outcome.series];
                     let minute = (outcome.ts.as_millis() / 1000 - START_S) / 60;
                     let due_ns = self.due.of(minute as usize, series).load(Ordering::Relaxed);
-                    seen.fresh.push(Out { series, due_ns, latency_ns: now_ns.saturating_sub(due_ns) });
+                    let latency_ns = now_ns.saturating_sub(due_ns);
+                    let parts = stages::parts(&outcome.stamps, latency_ns);
+                    seen.fresh.push(Out { series, due_ns, latency_ns, parts });
                 }
-                Err(refusal) => seen.superseded += u64::from(refusal.reason == Reason::Superseded),
+                Err(refusal) => {
+                    seen.shed += u64::from(matches!(refusal.reason, Reason::Superseded | Reason::Overdue));
+                }
             }
         }
         Ok(())
@@ -116,7 +124,7 @@ struct Rig {
 }
 
 impl Rig {
-    fn new(stale: Stale, light: bool) -> Self {
+    fn new(stale: Stale, overdue_ms: u64, light: bool) -> Self {
         let models = tempfile::tempdir().unwrap();
         let mut settings = Settings::default();
         settings.models.path = if light {
@@ -130,6 +138,7 @@ impl Rig {
         settings.feature.warm_up = Stability::Defined;
         settings.max_latency_ms = BUDGET_MS;
         settings.priority.stale = stale;
+        settings.predict.overdue_ms = overdue_ms;
         let name = |n: usize| Arc::new(SeriesKey::new(&format!("S{n:03}"), Timeframe::MINUTE).unwrap());
         let series: Vec<Arc<SeriesKey>> = (0..SERIES).map(name).collect();
         let ns = (0..MINUTES * SERIES).map(|_| AtomicU64::new(0)).collect();
@@ -137,8 +146,7 @@ impl Rig {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let index = series.iter().cloned().enumerate().map(|(n, series)| (series, n)).collect();
         let store = Watching { due: Arc::clone(&due), index, seen: Arc::clone(&seen) };
-        let overrides =
-            Overrides { store: Some(Box::new(store)), accept_future: true, ..Overrides::default() };
+        let overrides = Overrides { store: Some(Box::new(store)), ..Overrides::default() };
         let engine = Arc::new(Engine::start_with(settings, overrides).unwrap());
         let mut rig = Self { engine, series, due, seen, next: 0, _models: models };
         (0..WARM_UP_BARS * SERIES as u64).for_each(|_| rig.put(0));
@@ -206,12 +214,14 @@ struct Latencies {
     all: Histogram<u64>,
     top: Histogram<u64>,
     settled: Histogram<u64>,
+    /// Where the time went: of the busiest tenth, of the others.
+    parts: [stages::Parts; 2],
 }
 
 impl Latencies {
     fn new() -> Self {
         let new = || Histogram::new_with_bounds(1000, 3_600_000_000_000, 3).unwrap();
-        Self { all: new(), top: new(), settled: new() }
+        Self { all: new(), top: new(), settled: new(), parts: [stages::Parts::new(), stages::Parts::new()] }
     }
 }
 
@@ -236,7 +246,8 @@ pub struct Line {
     pub widths: [usize; 4],
     pub batch_rows: usize,
     pub depth: usize,
-    pub superseded: u64,
+    /// Recorded as superseded or overdue.
+    pub shed: u64,
     pub memory_mb: f64,
 }
 
@@ -260,7 +271,7 @@ fn watch(rig: &Rig, phases: Vec<Phase>, stop: Arc<AtomicBool>) -> std::thread::J
         let mut before_ns = due.now_ns();
         while !stop.load(Ordering::Relaxed) {
             std::thread::sleep(SAMPLE);
-            let Seen { fresh, superseded } = std::mem::take(&mut *seen.lock());
+            let Seen { fresh, shed } = std::mem::take(&mut *seen.lock());
             for out in &fresh {
                 let at_ns = out.due_ns + out.latency_ns;
                 let longest = &mut report.longest_ns[out.series];
@@ -268,7 +279,8 @@ fn watch(rig: &Rig, phases: Vec<Phase>, stop: Arc<AtomicBool>) -> std::thread::J
                 last_ns[out.series] = at_ns;
                 let of = |phase: &Phase| (phase.from_ns..phase.to_ns).contains(&out.due_ns);
                 let Some(n) = phases.iter().position(of) else { continue };
-                let Latencies { all, top, settled } = &mut report.phases[n];
+                let Latencies { all, top, settled, parts } = &mut report.phases[n];
+                parts[usize::from(out.series >= TOP)].note(&out.parts);
                 all.saturating_record(out.latency_ns);
                 if out.series < TOP {
                     top.saturating_record(out.latency_ns);
@@ -299,7 +311,7 @@ fn watch(rig: &Rig, phases: Vec<Phase>, stop: Arc<AtomicBool>) -> std::thread::J
                 widths: std::array::from_fn(|n| stage(&names[n]).workers),
                 batch_rows: metrics.controller.batch_rows.values().copied().max().unwrap_or(0),
                 depth: names.iter().map(|name| stage(name).depth).sum(),
-                superseded,
+                shed,
                 memory_mb: metrics.system.memory_usage_mb,
             });
             before_ns = now_ns;
@@ -308,13 +320,17 @@ fn watch(rig: &Rig, phases: Vec<Phase>, stop: Arc<AtomicBool>) -> std::thread::J
     })
 }
 
-fn run(mode: &str, folder: &Path, light: bool) {
+fn run(mode: &str, folder: &Path, light: bool, stale: &str) {
     // What is superseded is not answered: what can be is measured where nothing is.
-    let mut rig = Rig::new(Stale::Predict, light);
+    let mut rig = Rig::new(Stale::Predict, 0, light);
     let capacity = rig.capacity();
     if mode == "overload" {
         rig.engine.stop().unwrap();
-        rig = Rig::new(Stale::Supersede, light);
+        rig = match stale {
+            "predict" => Rig::new(Stale::Predict, 0, light),
+            "drop" => Rig::new(Stale::Predict, BUDGET_MS, light),
+            _ => Rig::new(Stale::Supersede, 0, light),
+        };
     }
     println!("capacity: {capacity:.0} bars/s of {SERIES} series, budget {BUDGET_MS} ms");
     let shares: &[(f64, u64)] = match mode {
@@ -342,7 +358,9 @@ fn run(mode: &str, folder: &Path, light: bool) {
     stop.store(true, Ordering::Relaxed);
     let report = watching.join().unwrap();
     std::fs::create_dir_all(folder).unwrap();
-    let name = format!("load-{mode}{}", if light { "-light" } else { "" });
+    let words = [mode, if light { "light" } else { "" }, stale];
+    let name =
+        words.iter().filter(|word| !word.is_empty()).fold("load".to_owned(), |name, word| name + "-" + word);
     plot::csv(&folder.join(format!("{name}.csv")), &report.lines);
     plot::svg(&folder.join(format!("{name}.svg")), &report.lines, &name);
     println!(
@@ -355,7 +373,7 @@ fn run(mode: &str, folder: &Path, light: bool) {
         "top p99 ms",
         "p99 from 5 s",
         "back in s",
-        "superseded",
+        "shed",
         "deepest",
         "memory MiB"
     );
@@ -376,10 +394,15 @@ fn run(mode: &str, folder: &Path, light: bool) {
             ms(&latencies.top, 0.99),
             ms(&latencies.settled, 0.99),
             late.map_or(0.0, |line| line.second - at(phase.from_ns)),
-            report.lines.iter().filter(within).map(|line| line.superseded).sum::<u64>(),
+            report.lines.iter().filter(within).map(|line| line.shed).sum::<u64>(),
             worst(|line| line.depth as f64),
             worst(|line| line.memory_mb),
         );
+    }
+    println!("where the time went, p50 / p99 in ms:");
+    for (phase, latencies) in phases.iter().zip(&report.phases) {
+        let [top, others] = &latencies.parts;
+        println!("{:>6} top tenth: {}\n{:>6}    others: {}", phase.share, top.line(), "", others.line());
     }
     println!(
         "back in: how long after the step a quarter of a second had its 99th percentile above the budget last"
@@ -403,8 +426,14 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
-        [mode @ ("steps" | "overload"), folder] => run(mode, &PathBuf::from(folder), false),
-        [mode @ ("steps" | "overload"), folder, "light"] => run(mode, &PathBuf::from(folder), true),
-        _ => println!("load: `perf/load steps DIR [light]` or `perf/load overload DIR [light]`"),
+        [mode @ ("steps" | "overload"), folder, rest @ ..] => {
+            let light = rest.first() == Some(&"light");
+            let stale = rest.last().copied().filter(|word| *word != "light").unwrap_or_default();
+            assert!(["", "supersede", "predict", "drop"].contains(&stale), "{stale}");
+            run(mode, &PathBuf::from(folder), light, stale);
+        }
+        _ => println!(
+            "load: `perf/load steps DIR [light]` or `perf/load overload DIR [light] [supersede|predict|drop]`"
+        ),
     }
 }

@@ -17,6 +17,21 @@ impl Rows {
         Self { values: vec![f64::NAN; width * max].into(), width, max, count: 0 }
     }
 
+    /// The rows as they lie in the ring, and how many were pushed.
+    pub(super) fn save(&self) -> (&[f64], u64) {
+        (&self.values, self.count)
+    }
+
+    /// Takes up what was saved; false where the ring was another one.
+    pub(super) fn restore(&mut self, values: &[f64], count: u64) -> bool {
+        let same = values.len() == self.values.len();
+        if same {
+            self.values.copy_from_slice(values);
+            self.count = count;
+        }
+        same
+    }
+
     pub(super) fn count(&self) -> u64 {
         self.count
     }

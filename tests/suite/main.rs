@@ -40,6 +40,7 @@ mod serve_support;
 mod serve_tls;
 mod service;
 mod service_support;
+mod service_unit;
 mod support;
 mod tidy;
 mod webhook;
