@@ -57,6 +57,9 @@ enum Step {
     Late {
         back: usize,
     },
+    Withdraw {
+        back: usize,
+    },
     Peek,
     /// The process replaces itself.
     Replace,
@@ -68,6 +71,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::Next { missing: 40 }),
         2 => (0..12_usize).prop_map(|back| Step::Revise { back }),
         2 => (1..12_usize).prop_map(|back| Step::Late { back }),
+        2 => (0..12_usize).prop_map(|back| Step::Withdraw { back }),
         1 => Just(Step::Peek),
         1 => Just(Step::Replace),
     ];
@@ -89,6 +93,8 @@ proptest! {
         let mut random = Random(seed);
         // The bars as they should have come, and those that were skipped and may come late.
         let (mut bars, mut missing): (Vec<Bar>, Vec<Bar>) = (Vec::new(), Vec::new());
+        // Each bar that is withdrawn makes one less that can still be changed, until others come.
+        let mut withdrawn = 0;
         for step in steps {
             match step {
                 Step::Next { missing: skipped } => {
@@ -104,12 +110,12 @@ proptest! {
                     bar.close = bar.low + (bar.high - bar.low) * random.unit();
                     bar.volume += 1.0;
                     // Beyond what is promised the rows that a window looks back on may be gone.
-                    let taken = match back < revision_bars {
+                    let taken = match back + withdrawn < revision_bars {
                         true => change(&mut series, &grid, &changed, at)?,
                         false => series.take(&changed[at], Admission::Revision),
                     };
                     // At least the newest `revision_bars` can change; how many more is not promised.
-                    prop_assert!(taken || back >= revision_bars);
+                    prop_assert!(taken || back + withdrawn >= revision_bars);
                     if taken {
                         bars = changed;
                     }
@@ -120,11 +126,11 @@ proptest! {
                     let Some(found) = missing.iter().position(|bar| between.contains(&bar.ts)) else { continue };
                     let mut changed = bars.clone();
                     changed.insert(from + 1, missing[found]);
-                    let taken = match back <= revision_bars {
+                    let taken = match back + withdrawn <= revision_bars {
                         true => change(&mut series, &grid, &changed, from + 1)?,
                         false => series.take(&missing[found], Admission::Late),
                     };
-                    prop_assert!(taken || back > revision_bars);
+                    prop_assert!(taken || back + withdrawn > revision_bars);
                     if taken {
                         missing.remove(found);
                         bars = changed;
@@ -134,6 +140,18 @@ proptest! {
                     let passed = postcard::to_stdvec(&series.save()).unwrap();
                     let saved = postcard::from_bytes(&passed).unwrap();
                     series = self::series(&grid, revision_bars).restore(saved).unwrap();
+                }
+                Step::Withdraw { back } => {
+                    let Some(at) = bars.len().checked_sub(back + 1) else { continue };
+                    if withdrawn == revision_bars {
+                        continue;
+                    }
+                    let taken = series.take(&bars[at], Admission::Withdrawn);
+                    prop_assert!(taken || back + withdrawn >= revision_bars);
+                    if taken {
+                        withdrawn += 1;
+                        missing.push(bars.remove(at));
+                    }
                 }
                 Step::Peek => {
                     let bar = market.clone().next().unwrap();

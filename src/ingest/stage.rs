@@ -108,6 +108,18 @@ impl IngestStage {
 }
 
 impl IngestStage {
+    /// Takes a bar back that its source does not have.
+    fn withdraw(&self, key: &IngestKey, ts: Timestamp, seq: u64) -> Result<(Admission, Place), Refusal> {
+        let mut state = key.state.lock();
+        if !state.order.withdraw(ts) {
+            return Err(Refusal::new(Reason::Withdrawn, "its source does not have it; it was not taken"));
+        }
+        let newest = state.order.newest().map_or(i64::MIN, |newest| newest.ts.as_millis());
+        key.newest_ms.store(newest, Ordering::Relaxed);
+        state.admitted += 1;
+        Ok((Admission::Withdrawn, Place { seq, series_seq: state.admitted, ..Place::default() }))
+    }
+
     /// Whether a bar that has not closed is one that may come next.
     fn check_provisional(&self, key: &IngestKey, bar: &Bar) -> Result<(), Refusal> {
         validate(bar, key.series.timeframe, Limits { now: None, clock_skew_ms_max: 0 })?;
@@ -188,14 +200,16 @@ impl Stage for IngestStage {
             match item {
                 Incoming::Bar { bar, origin, seq, stamps } => {
                     let mut bar = *bar;
-                    let verdict = self.admit(key, &mut bar, *origin, *seq);
+                    let (verdict, origin) = match origin {
+                        Origin::Withdrawn => (self.withdraw(key, bar.ts, *seq), Origin::Live),
+                        origin => (self.admit(key, &mut bar, *origin, *seq), *origin),
+                    };
                     let stamps = Stamps { ingested_ns: clock::now_ns(), ..*stamps };
                     match verdict {
                         Ok((admission, place)) => {
-                            let origin = *origin;
                             (key.admit)(Admitted::Bar { bar, admission, origin, place, stamps });
                         }
-                        Err(refusal) => key.refuse(bar.ts, *origin, *seq, stamps, refusal),
+                        Err(refusal) => key.refuse(bar.ts, origin, *seq, stamps, refusal),
                     }
                 }
                 Incoming::Ask { ask, stamps } => {

@@ -23,7 +23,8 @@ impl Resumed {
     }
 
     fn is_news(&self, SourceBar { series, bar, origin }: &SourceBar) -> bool {
-        let Some(taken) = self.taken.get(series).filter(|_| *origin != Origin::Live) else { return true };
+        let at_start = matches!(origin, Origin::WarmUp | Origin::CatchUp);
+        let Some(taken) = self.taken.get(series).filter(|_| at_start) else { return true };
         // What is older than all that is known cannot change any more.
         taken.first().is_none_or(|oldest| bar.ts >= oldest.ts) && !taken.contains(bar)
     }

@@ -6,7 +6,7 @@ mod write;
 
 pub use write::CHANNEL;
 
-use super::row::Row;
+use super::row::{Numbers, Row};
 use super::spool::Spool;
 use super::{Gauge, Store, StoreError, StoreReading, Watermark};
 use crate::config::{PostgresUrl, Settings};
@@ -29,6 +29,7 @@ const FINISH_MAX: Duration = Duration::from_secs(3);
 pub struct PostgresStore {
     name: String,
     statements: Arc<Statements>,
+    numbers: Numbers,
     deadline: Duration,
     recycle: Duration,
     /// The connection in use, and since when; `None` while the database is away.
@@ -85,6 +86,7 @@ impl PostgresStore {
             },
         })?;
         let watermarks = watermarks(&mut session, &name)?;
+        let numbers = numbers(&mut session).map_err(failed)?;
         let thread = std::thread::Builder::new().name("vela-drain".to_owned()).spawn(move || drain.run());
         let thread = thread.map_err(|error| StoreError {
             store: name.clone(),
@@ -94,6 +96,7 @@ impl PostgresStore {
         let store = Self {
             name,
             statements,
+            numbers,
             deadline: Duration::from_millis(store.write_timeout_ms),
             recycle: Duration::from_secs(database.pool_recycle),
             session: Some((session, Instant::now())),
@@ -142,9 +145,9 @@ impl PostgresStore {
 
 impl Store for PostgresStore {
     fn write(&mut self, outcomes: &[Outcome], watermarks: &[Watermark]) -> Result<(), StoreError> {
-        let created_at = Timestamp::now();
-        let rows: Vec<Row> =
-            outcomes.iter().filter_map(|outcome| Row::of(outcome, created_at, None)).collect();
+        let (numbers, created_at) = (self.numbers, Timestamp::now());
+        let row = |outcome| Row::of(outcome, numbers, created_at, None);
+        let rows: Vec<Row> = outcomes.iter().filter_map(row).collect();
         if rows.is_empty() && watermarks.is_empty() {
             return Ok(());
         }
@@ -245,4 +248,16 @@ fn watermarks(session: &mut Pooled, name: &str) -> Result<Vec<Watermark>, StoreE
         })
     };
     rows.map_err(failed)?.iter().map(parse).collect()
+}
+
+/// From which revision on a run counts.
+fn numbers(session: &mut Pooled) -> Result<Numbers, DatabaseError> {
+    let sql = "SELECT greatest((SELECT max(revision) FROM trading.agentpreds WHERE revision > 0),
+                               (SELECT max(revision) FROM trading.inference_errors WHERE revision > 0),
+                               (SELECT 0 WHERE EXISTS (SELECT FROM trading.agentpreds)
+                                            OR EXISTS (SELECT FROM trading.inference_errors)))::bigint";
+    let highest = session.run("read the highest revision", PATIENT, move |client| {
+        Ok(client.driver().query_one(sql, &[])?.get(0))
+    })?;
+    Ok(Numbers::after(highest))
 }

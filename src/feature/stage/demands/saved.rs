@@ -1,7 +1,7 @@
 //! What the stage knows of a series, as it passes into the process that replaces this one.
 
 use super::{FeatureKey, FeatureRules, Known, Part, SeriesState};
-use crate::domain::{Bar, Demand, Outcome, SeriesId, SeriesKey, Task, Timeframe};
+use crate::domain::{Bar, Demand, Outcome, SeriesId, SeriesKey, Task, Timeframe, Timestamp};
 use crate::feature::plan::Plan;
 use crate::feature::series::{SavedFeatures, SeriesFeatures};
 use crate::feature::stage::FeatureStage;
@@ -15,6 +15,7 @@ use std::sync::Arc;
 pub struct SavedSeries<'s> {
     parts: Vec<SavedPart<'s>>,
     bars: Vec<(Bar, u32)>,
+    withdrawn: Vec<(Timestamp, u32)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -45,7 +46,9 @@ impl FeatureRules {
         let parts = saved.parts.into_iter().map(part).collect::<Option<Vec<_>>>()?;
         let known = |(bar, revision)| Known { bar, revision };
         let bars = saved.bars.into_iter().map(known).collect();
-        let state = SeriesState { rules: self.clone(), grid, demands: Box::default(), parts, bars };
+        let withdrawn = saved.withdrawn.into();
+        let (rules, demands) = (self.clone(), Box::default());
+        let state = SeriesState { rules, grid, demands, parts, bars, withdrawn };
         (!state.parts.is_empty()).then_some(ResumedSeries(state))
     }
 }
@@ -80,6 +83,7 @@ impl FeatureKey {
     pub fn save<T>(&self, take: impl FnOnce(&SavedSeries<'_>) -> T) -> T {
         let state = self.state.lock();
         let bars = state.bars.iter().map(|known| (known.bar, known.revision)).collect();
-        take(&SavedSeries { parts: state.parts.iter().map(Part::save).collect(), bars })
+        let withdrawn = state.withdrawn.iter().copied().collect();
+        take(&SavedSeries { parts: state.parts.iter().map(Part::save).collect(), bars, withdrawn })
     }
 }
