@@ -274,6 +274,11 @@ impl Topology {
         Ok(())
     }
 
+    /// Whether the first stage has room. Others may take it before the caller does: then putting waits a little.
+    pub fn takes_bars(&self) -> bool {
+        self.ingest.link.depth() < self.ingest.link.items_max()
+    }
+
     /// Puts a question in, behind the bars of its series; while ingest is full it is waited for, or given up.
     pub fn put_ask(&self, series: &SeriesKey, ask: Ask, stamps: crate::domain::Stamps, wait: bool) -> Asked {
         let Some(key) = self.series.read().get(series).map(|wired| Arc::clone(&wired.ingest)) else {

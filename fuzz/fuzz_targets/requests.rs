@@ -17,7 +17,7 @@ use vela::serve::Server;
 use vela::{Engine, Settings};
 
 /// What is asked with a body.
-const REQUESTS: [(&str, &str); 13] = [
+const REQUESTS: [(&str, &str); 14] = [
     ("POST", "/api/predict"),
     ("POST", "/api/predict/batch"),
     ("POST", "/api/models/demo-1m-h1/promote"),
@@ -33,6 +33,7 @@ const REQUESTS: [(&str, &str); 13] = [
     ("GET", "/api/predictions"),
     // A message to the stream.
     ("", ""),
+    ("POST", "/api/bars"),
 ];
 
 struct Target {

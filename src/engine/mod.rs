@@ -255,6 +255,19 @@ impl Engine {
         Ok(self.intake.take(series, bar, Origin::Live)?)
     }
 
+    /// [`Engine::ingest_series`] for a caller that must not wait: false while the ingest stage is full.
+    ///
+    /// # Errors
+    /// When the series is new and `series_max` is reached, or the engine was stopped.
+    pub fn try_ingest_series(&self, series: &Arc<SeriesKey>, bar: Bar) -> Result<bool, EngineError> {
+        let _inside = self.gate.enter().ok_or(EngineError::Stopped)?;
+        if !self.topology.takes_bars() {
+            return Ok(false);
+        }
+        self.intake.take(series, bar, Origin::Live)?;
+        Ok(true)
+    }
+
     /// Every outcome from now on, once it is stored. A subscriber that leaves `capacity` outcomes unread
     /// misses the next ones (counted), and slows nobody.
     pub fn subscribe(&self, capacity: usize) -> Subscription {

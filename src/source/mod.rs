@@ -1,5 +1,6 @@
 //! Where bars come from.
 
+mod columns;
 pub mod csv;
 mod files;
 mod follow;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod accounting;
+mod allocations;
 mod bars;
 mod bars_told;
 mod cli;
@@ -32,6 +33,7 @@ mod reexec;
 mod reports;
 mod secrets;
 mod serve_api;
+mod serve_bars;
 mod serve_config;
 mod serve_described;
 mod serve_http;

@@ -43,6 +43,12 @@ fn example(method: &str, path: &str) -> (String, Option<Value>) {
         ("GET", "/api/predict") => (format!("{target}?symbol=BTCUSD&timeframe=1m&horizon=5"), None),
         ("POST", "/api/predict") => (target, Some(question)),
         ("POST", "/api/predict/batch") => (target, Some(json!({"requests": [question]}))),
+        ("POST", "/api/bars") => {
+            let mut bar = json!({"open": 1.0, "high": 1.0, "low": 1.0, "close": 1.0, "volume": 0.0});
+            (bar["symbol"], bar["timeframe"]) = (json!("A"), json!("1m"));
+            bar["ts"] = json!("2024-06-01T12:34:00Z");
+            (target, Some(json!({"bars": [bar]})))
+        }
         ("POST", "/api/models/{name}/promote") => (target, Some(json!({"version": 1, "unchecked": true}))),
         ("POST", "/api/models/{name}/rollback") => (target, Some(json!({"reason": "a test"}))),
         ("POST", path) if path.ends_with("/infer") => {
