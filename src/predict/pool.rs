@@ -4,6 +4,7 @@
 mod creation;
 mod slot;
 
+pub(super) use creation::in_time;
 pub use slot::{Slot, Slots};
 
 use super::probe::{Batching, probe};
