@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod accounting;
+mod allocations;
 mod bars;
 mod bars_told;
 mod cli;
@@ -45,6 +46,7 @@ mod serve_support;
 mod serve_tls;
 mod service;
 mod service_support;
+mod service_unit;
 mod support;
 mod tidy;
 mod webhook;

@@ -2,8 +2,10 @@
 //! the end every prediction is there once. The faults are preloaded into the program as it is shipped
 //! (`support/faults.c`): it has no hook for them.
 
+mod history;
 mod limits;
 mod outside;
+mod resume;
 
 pub use limits::SEEN;
 

@@ -328,3 +328,24 @@ fn what_the_controller_decided_is_told_with_what_it_saw() {
         served.get("/api/metrics").json()["controller"]["decisions"].as_u64() >= Some(decisions.len() as u64)
     );
 }
+
+/// Every request with a body, as the fuzz target `requests` asks it.
+#[test]
+fn the_fuzzer_sends_every_request_that_has_a_body() {
+    let source = include_str!("../../fuzz/fuzz_targets/requests.rs");
+    let asked: Vec<(&str, Vec<&str>)> = source
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("(\"")?.strip_suffix("\"),")?.split_once("\", \""))
+        .map(|(method, path)| (method, path.split('/').collect()))
+        .collect();
+    assert!(asked.len() > 10, "the table was not found: {asked:?}");
+    for route in ROUTES.iter().filter(|route| !route.method.is_safe()) {
+        let pattern: Vec<&str> = route.pattern.split('/').collect();
+        let fits = |path: &[&str]| {
+            path.len() == pattern.len()
+                && path.iter().zip(&pattern).all(|(one, two)| one == two || two.starts_with('{'))
+        };
+        let fuzzed = asked.iter().any(|(method, path)| *method == route.method.name() && fits(path));
+        assert!(fuzzed, "{} {} is sent by no fuzz target", route.method.name(), route.pattern);
+    }
+}

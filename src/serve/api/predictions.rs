@@ -78,7 +78,7 @@ fn remembered(service: &Service, question: &Question<'_>) -> String {
     };
     let events = service.recent.newest(wanted, question.limit);
     // Each is JSON already.
-    let predictions: Vec<&str> = events.iter().map(|event| event.json()).collect();
+    let predictions: Vec<&str> = events.iter().map(|event| event.json().as_str()).collect();
     let (epoch, predictions) = (service.recent.epoch(), predictions.join(","));
     format!("{{\"epoch\":\"{epoch}\",\"predictions\":[{predictions}]}}")
 }
