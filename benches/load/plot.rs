@@ -1,6 +1,6 @@
 //! The table as CSV and as a plot.
 
-use super::Line;
+use super::watch::Line;
 use std::fmt::Write as _;
 use std::path::Path;
 

@@ -194,10 +194,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let source = Simulated::new(market(arguments)?, pace);
     let overrides = Overrides {
         source: Some(Box::new(source)),
-        watermarks: Vec::new(),
         store: Some(Box::new(SqliteStore::open(&database)?)),
         models: Some(models),
         accept_future: true,
+        ..Overrides::default()
     };
     let begin = Instant::now();
     let engine = Arc::new(Engine::start_with(settings, overrides)?);

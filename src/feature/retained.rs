@@ -1,6 +1,6 @@
 //! The newest bars of a series, and states to go back to when one of them changes after it closed.
 
-use super::plan::PlanState;
+use super::plan::{PlanState, SavedState};
 use super::rows::Rows;
 use crate::domain::{Bar, Timestamp};
 
@@ -26,6 +26,23 @@ impl Retained {
             newer_at: 0,
             bars: Vec::with_capacity(2 * span),
         }
+    }
+
+    /// The older snapshot, how many bars behind it the newer one stands, and the bars since: all the rest follows.
+    pub(super) fn save(&self) -> (SavedState<'_>, usize, &[Bar]) {
+        (self.older.save(), self.newer_at, &self.bars)
+    }
+
+    /// What was saved, and the state of the series behind it: `older` was saved first, and `bars` came since.
+    pub(super) fn restored(&self, older: PlanState, newer_at: usize, bars: Vec<Bar>) -> (Self, PlanState) {
+        let (mut live, mut newer) = (older.clone(), older.clone());
+        for (at, bar) in bars.iter().enumerate() {
+            live.update(bar);
+            if at + 1 == newer_at {
+                newer.clone_from(&live);
+            }
+        }
+        (Self { span: self.span, older, newer, newer_at, bars }, live)
     }
 
     /// Notes a bar that `live` has just taken.

@@ -19,6 +19,21 @@ impl Rows {
         Self { values: vec![f64::NAN; width * max].into(), width, max, count: 0, most: 0 }
     }
 
+    /// The rows as they lie in the ring, how many were pushed, and the most there ever were.
+    pub(super) fn save(&self) -> (&[f64], [u64; 2]) {
+        (&self.values, [self.count, self.most])
+    }
+
+    /// Takes up what was saved; false where the ring was another one.
+    pub(super) fn restore(&mut self, values: &[f64], counts: [u64; 2]) -> bool {
+        let same = values.len() == self.values.len();
+        if same {
+            self.values.copy_from_slice(values);
+            [self.count, self.most] = counts;
+        }
+        same
+    }
+
     pub(super) fn count(&self) -> u64 {
         self.count
     }

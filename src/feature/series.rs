@@ -1,10 +1,24 @@
 //! What the feature stage knows of one series: the state of its kernels, and what they said of the newest bars.
 
-use super::plan::{Plan, PlanState, WarmUp};
+use super::plan::{Plan, PlanState, SavedState, WarmUp};
 use super::retained::Retained;
 use super::rows::Rows;
 use crate::domain::{Admission, Bar, FeatureVector, Stability, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::sync::Arc;
+
+/// All of [`SeriesFeatures`] that a process which replaces this one cannot know by itself.
+#[derive(Serialize, Deserialize)]
+pub(super) struct SavedFeatures<'s> {
+    /// Where newer bars can change: the state before them.
+    state: SavedState<'s>,
+    newer_at: usize,
+    bars: Cow<'s, [Bar]>,
+    rows: Cow<'s, [f64]>,
+    counts: [u64; 2],
+    newest: Option<Timestamp>,
+}
 
 /// The features of one series: its state, the newest rows, and what it takes to change one of the newest bars.
 ///
@@ -29,6 +43,28 @@ impl SeriesFeatures {
         let rows = Rows::new(plan.len(), rows_max.max(1) + 2 * revision_bars);
         let provisional = vec![f64::NAN; plan.len()].into();
         Self { plan, live, rows, retained, provisional, newest: None, stability }
+    }
+
+    pub(super) fn save(&self) -> SavedFeatures<'_> {
+        let retained = self.retained.as_ref().map(Retained::save);
+        let (state, newer_at, bars) = retained.unwrap_or_else(|| (self.live.save(), 0, &[]));
+        let (rows, counts) = self.rows.save();
+        let newest = self.newest;
+        SavedFeatures { state, newer_at, bars: bars.into(), rows: rows.into(), counts, newest }
+    }
+
+    /// Goes on where a series of the same plan and rules stood; `None` where it was another one.
+    pub(super) fn restore(mut self, saved: SavedFeatures<'_>) -> Option<Self> {
+        let SavedFeatures { state, newer_at, bars, rows, counts, newest } = saved;
+        let state = self.plan.restore(state)?;
+        match &mut self.retained {
+            Some(retained) => {
+                (*retained, self.live) = retained.restored(state, newer_at, bars.into_owned());
+            }
+            None => self.live = state,
+        }
+        self.newest = newest;
+        self.rows.restore(&rows, counts).then_some(self)
     }
 
     /// The open time of the newest bar.

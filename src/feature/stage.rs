@@ -10,6 +10,7 @@ use crate::domain::{
 };
 use crate::link::{Stage, clock};
 use demands::{Demanded, SeriesState};
+pub use demands::{ResumedSeries, SavedSeries};
 use parking_lot::Mutex;
 use std::sync::Arc;
 

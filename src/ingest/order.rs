@@ -23,6 +23,16 @@ impl Order {
         Self { recent: VecDeque::with_capacity(remembered + 1), remembered, revision_bars }
     }
 
+    /// The newest bars that were admitted, the oldest first.
+    pub(super) fn recent(&self) -> impl Iterator<Item = &Bar> {
+        self.recent.iter()
+    }
+
+    /// Goes on behind bars that were admitted before.
+    pub(super) fn resume(&mut self, recent: &[Bar]) {
+        self.recent.extend(&recent[recent.len().saturating_sub(self.remembered)..]);
+    }
+
     /// The newest bar that was admitted.
     pub fn newest(&self) -> Option<&Bar> {
         self.recent.back()

@@ -31,16 +31,16 @@ pub struct IngestKey {
     series: Arc<SeriesKey>,
     standing: Arc<Standing>,
     /// The open time of the newest bar, in ms; `i64::MIN` before the first.
-    newest_ms: AtomicI64,
+    pub(super) newest_ms: AtomicI64,
     /// Never contended: the mailbox lets one worker in at a time.
-    state: Mutex<SeriesState>,
+    pub(super) state: Mutex<SeriesState>,
     admit: Box<dyn Fn(Admitted) + Send + Sync>,
     refuse: Box<dyn Fn(Outcome) + Send + Sync>,
 }
 
-struct SeriesState {
-    order: Order,
-    value: RollingValue,
+pub(super) struct SeriesState {
+    pub(super) order: Order,
+    pub(super) value: RollingValue,
     /// How many live bars were admitted: the next one's `series_seq` is one more.
     admitted: u64,
 }
@@ -70,6 +70,12 @@ impl IngestStage {
         IngestKey { series, standing, newest_ms, state: Mutex::new(state), admit, refuse }
     }
 
+    /// Notes what the series traded over the window.
+    pub(super) fn note_value(&self, key: &IngestKey, value: f64) {
+        let seconds = self.ranking.window_bars() as f64 * f64::from(key.series.timeframe.as_secs());
+        self.ranking.note(&key.standing, value / seconds);
+    }
+
     fn admit(
         &self,
         key: &IngestKey,
@@ -90,8 +96,7 @@ impl IngestStage {
         let admission = state.order.admit(bar)?;
         if admission == Admission::Next {
             let value = state.value.push(bar.quote_volume());
-            let seconds = self.ranking.window_bars() as f64 * f64::from(key.series.timeframe.as_secs());
-            self.ranking.note(&key.standing, value / seconds);
+            self.note_value(key, value);
             key.newest_ms.store(bar.ts.as_millis(), Ordering::Relaxed);
         }
         if origin == Origin::WarmUp {

@@ -2,8 +2,10 @@
 //! the end every prediction is there once. The faults are preloaded into the program as it is shipped
 //! (`support/faults.c`): it has no hook for them.
 
+mod history;
 mod limits;
 mod outside;
+mod resume;
 
 pub use limits::SEEN;
 
@@ -47,7 +49,7 @@ fn home(more: &str) -> Home {
 }
 
 /// `vela run`, with faults.
-fn faulty(home: &Home, faults_of: &[(&str, OsString)]) -> Command {
+pub fn faulty(home: &Home, faults_of: &[(&str, OsString)]) -> Command {
     let mut command = home.vela(&["run", "--config", "vela.toml"]);
     command.env("LD_PRELOAD", faults());
     for (name, value) in faults_of {

@@ -131,7 +131,8 @@ fn a_client_that_comes_back_goes_on_where_it_was() {
 #[test]
 fn a_client_that_does_not_read_slows_nobody_and_gets_the_newest() {
     let mut settings = settings();
-    settings.serve.stream_heartbeat_s = 1;
+    // Who reads nothing for three of them is cut off, and a machine that is busy takes its time.
+    settings.serve.stream_heartbeat_s = 10;
     let served = Served::with(settings);
     let mut slow = Socket::open(&served);
     slow.subscribe(json!({"refusals": true}));
@@ -239,6 +240,15 @@ fn server_sent_events_say_the_same_and_resume() {
     }
     let foreign = served.ask("GET", "/api/stream", "Origin: http://evil.com\r\n", b"");
     assert_eq!(foreign.status, 403);
+    // Of a WebSocket as well: a browser lets any page open one.
+    let upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                   Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n";
+    for (origin, status) in
+        [("http://evil.com", 403), ("null", 403), (&*format!("http://{}", served.address()), 101)]
+    {
+        let headers = format!("{upgrade}Origin: {origin}\r\n");
+        assert_eq!(served.ask("GET", "/api/stream", &headers, b"").status, status, "{origin}");
+    }
     let old = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 8\r\n";
     assert_eq!(served.ask("GET", "/api/stream", old, b"").status, 426);
     let keyless = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n";

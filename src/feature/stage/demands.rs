@@ -7,10 +7,13 @@
 //! feature that starts so knows as many bars as are kept, as after a start with that much history; where it
 //! takes more to settle, its rows are refused until then, and a version that reads other features answers.
 
+mod saved;
+
 use super::super::plan::{Plan, WarmUp};
 use super::super::series::SeriesFeatures;
 use super::{FeatureKey, FeatureRules};
 use crate::domain::{Bar, Demand, FeatureSet, FeatureVector, Grid, Reason, Refusal, Timeframe, Timestamp};
+pub use saved::{ResumedSeries, SavedSeries};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
