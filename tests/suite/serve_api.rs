@@ -2,10 +2,9 @@
 
 use crate::serve_support::{Reply, SOON, Served, own_models, settings};
 use crate::service_support::eventually;
+use crate::support::promtool::promtool;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::io::Write as _;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 use vela::domain::Timeframe;
 use vela::serve::{DOCUMENT, ROUTES};
@@ -253,24 +252,6 @@ fn versions_are_promoted_and_rolled_back() {
     assert_eq!(promote("..", json!({"version": 1})).status, 404);
     assert_eq!(promote("demo-1m-h1", json!({"version": 1, "force": true})).status, 400);
     assert_eq!(promote("demo-1m-h1", json!({"version": 2, "reason": "two\nlines"})).status, 400);
-}
-
-/// promtool, where Debian's package `prometheus` is installed.
-fn promtool(arguments: &[&str], input: &[u8]) -> Option<String> {
-    let mut command = Command::new("promtool");
-    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let Ok(mut child) = command.spawn() else {
-        // Past the test runner, which shows nothing of a test that passes.
-        let mut error = std::io::stderr();
-        writeln!(error, "\nSKIPPED: promtool is not installed (apt-get install prometheus)").unwrap();
-        return None;
-    };
-    child.stdin.take().unwrap().write_all(input).unwrap();
-    let output = child.wait_with_output().unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said).into_owned();
-    assert!(output.status.success(), "{said}");
-    Some(said)
 }
 
 /// The value of a line of the exposition.
