@@ -28,7 +28,8 @@ use vela::{Engine, Overrides, Settings};
 /// Long enough for every thread to park.
 const REST: Duration = Duration::from_micros(300);
 const ROUNDS: usize = 4000;
-const WARM_UP_BARS: i64 = 200;
+/// More than the model waits for (`feature.warm_up`): what is refused is not stored here.
+const WARM_UP_BARS: i64 = 1_200;
 const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/models/demo-1m-h1");
 
 /// ONNX Runtime alone.
@@ -125,7 +126,7 @@ impl Idle {
         settings.source.kind = SourceKind::None;
         settings.controller = controller;
         settings.models.path = models.path().to_owned();
-        let (sender, stored) = bounded(1024);
+        let (sender, stored) = bounded(4096);
         let store: Option<Box<dyn Store>> = Some(Box::new(Stamping(sender)));
         let overrides = Overrides { store, accept_future: true, ..Overrides::default() };
         let engine = Engine::start_with(settings, overrides).unwrap();
@@ -151,7 +152,7 @@ impl Idle {
         std::thread::sleep(REST);
         let begin = Instant::now();
         self.ingest();
-        self.stored.recv().unwrap().duration_since(begin)
+        self.stored.recv_timeout(Duration::from_secs(10)).unwrap().duration_since(begin)
     }
 }
 

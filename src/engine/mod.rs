@@ -15,12 +15,12 @@ mod watch;
 
 use crate::config::Settings;
 use crate::control::{Controller, Watchdog};
-use crate::domain::{Bar, Origin, Outcome, SeriesKey, SymbolError, Timeframe};
+use crate::domain::{Bar, Origin, Outcome, SeriesKey, Stored, SymbolError, Timeframe, Wanted};
 use crate::observe::ProcessProbe;
 use crate::persist::Subscription;
 use crate::predict::{Catalogue, Keeper, Models};
 use crate::source::{Source, SourceError};
-use crate::store::{self, Store, StoreError, Watermark};
+use crate::store::{self, Archive, Store, StoreError, Watermark};
 use crate::topology::{self, Parts, Topology, TopologyError};
 use arc_swap::ArcSwap;
 pub use ask::Pending;
@@ -128,6 +128,8 @@ pub struct Engine {
     topology: Arc<Topology>,
     models: Arc<Models>,
     health: Arc<Health>,
+    /// Reads what is stored, where the store can be asked.
+    archive: Option<Box<dyn Archive>>,
     /// Ends with the engine's stop.
     health_thread: Mutex<Option<HealthThread>>,
     /// Ends with the engine's stop.
@@ -181,6 +183,7 @@ impl Engine {
             Some(store) => (store, watermarks),
             None => store::open(&settings)?,
         };
+        let archive = store.archive();
         let resumed = topology::resumed(series, &program(), &settings);
         let source = match source {
             Some(source) => Some(source),
@@ -221,6 +224,7 @@ impl Engine {
             topology,
             models,
             health,
+            archive,
             health_thread: Mutex::new(Some(health_thread)),
             keeper: Mutex::new(keeper),
             controller,
@@ -276,7 +280,21 @@ impl Engine {
 
     /// Calls `callback` with every outcome from now on, on the persist worker: it must return soon.
     pub fn subscribe_with(&self, callback: impl Fn(&Outcome) + Send + Sync + 'static) {
+        self.subscribe_batches(move |outcomes| outcomes.iter().for_each(&callback));
+    }
+
+    /// [`Engine::subscribe_with`] for whoever has something to do once for all outcomes that were stored together.
+    pub fn subscribe_batches(&self, callback: impl Fn(&[Outcome]) + Send + Sync + 'static) {
         self.topology.outlets().subscribe_with(Box::new(callback));
+    }
+
+    /// The newest rows of a series out of the store, read beside its writing; `None` where the store cannot be asked.
+    /// Rows that wait in the spool are not among them.
+    ///
+    /// # Errors
+    /// When they cannot be read now.
+    pub fn stored(&self, wanted: &Wanted) -> Option<Result<Vec<Stored>, StoreError>> {
+        self.archive.as_ref().map(|archive| archive.newest(wanted))
     }
 
     /// The settings in force.

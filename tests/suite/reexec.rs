@@ -49,7 +49,7 @@ fn home(more: &str) -> Home {
 }
 
 /// `vela run`, with faults.
-fn faulty(home: &Home, faults_of: &[(&str, OsString)]) -> Command {
+pub fn faulty(home: &Home, faults_of: &[(&str, OsString)]) -> Command {
     let mut command = home.vela(&["run", "--config", "vela.toml"]);
     command.env("LD_PRELOAD", faults());
     for (name, value) in faults_of {

@@ -9,6 +9,8 @@ mod stages;
 mod text;
 
 use super::service::Service;
+use crate::control::health::Status;
+use crate::observe::Metrics;
 use text::Exposition;
 
 /// How many models have lines of their own, the first by name; the others are added up as `_other`.
@@ -37,6 +39,8 @@ fn engine(service: &Service, out: &mut Exposition) {
     out.single("vela_predictions_total", "counter", "Predictions stored.", total);
     let late = performance.late_predictions;
     out.single("vela_late_predictions_total", "counter", "Predictions later than max_latency_ms.", late);
+    let budget_s = performance.budget_ms as f64 / 1e3;
+    out.single("vela_latency_budget_seconds", "gauge", "The configured max_latency_ms.", budget_s);
     out.metric("vela_refusals_total", "counter", "Outcomes without a prediction, by reason.");
     for reason in crate::domain::Reason::ALL {
         let count = metrics.reasons.get(reason.code()).copied().unwrap_or(0);
@@ -44,12 +48,7 @@ fn engine(service: &Service, out: &mut Exposition) {
     }
     let unsaved = performance.unsaved;
     out.single("vela_unsaved_outcomes_total", "counter", "Outcomes that the store did not take.", unsaved);
-    if !metrics.alerts.is_empty() {
-        out.metric("vela_alerts_total", "counter", "Alerts raised, by code.");
-    }
-    for (code, count) in &metrics.alerts {
-        out.sample("vela_alerts_total", &[("code", code.as_ref())], count);
-    }
+    health(&metrics, out);
     let models = &metrics.model_pool.models;
     let mut other = (0, 0);
     let mut shown: Vec<(&str, u64, u64)> = Vec::new();
@@ -72,5 +71,26 @@ fn engine(service: &Service, out: &mut Exposition) {
         for (name, _, refusals) in &shown {
             out.sample("vela_model_refusals_total", &[("model", name)], refusals);
         }
+    }
+}
+
+/// What vela thinks of itself, and its alerts. A code that was ever told keeps its line, so that its clearing is seen.
+fn health(metrics: &Metrics, out: &mut Exposition) {
+    let words = [Status::Healthy, Status::Degraded, Status::Critical].map(Status::word);
+    let status = metrics.system.health.and_then(|word| words.iter().position(|known| *known == word));
+    if let Some(status) = status {
+        out.single("vela_health", "gauge", "Health by its rules: 0 healthy, 1 degraded, 2 critical.", status);
+    }
+    if metrics.alerts.is_empty() {
+        return;
+    }
+    out.metric("vela_alerts_total", "counter", "Alerts raised, by code.");
+    for (code, count) in &metrics.alerts {
+        out.sample("vela_alerts_total", &[("code", code.as_ref())], count);
+    }
+    out.metric("vela_alerts_standing", "gauge", "Alerts whose cause is not over, by code.");
+    for code in metrics.alerts.keys() {
+        let standing = metrics.active_alerts.iter().filter(|alert| alert.code == *code).count();
+        out.sample("vela_alerts_standing", &[("code", code.as_ref())], standing);
     }
 }

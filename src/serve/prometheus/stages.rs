@@ -21,6 +21,10 @@ pub(super) fn stages(service: &Service, out: &mut Exposition) {
     for stage in &readings.stages {
         out.sample("vela_stage_depth", &[("stage", stage.name)], stage.depth);
     }
+    out.metric("vela_stage_items_max", "gauge", "Items that may: at that the stage before it waits.");
+    for stage in &readings.stages {
+        out.sample("vela_stage_items_max", &[("stage", stage.name)], stage.items_max);
+    }
     out.metric("vela_stage_workers", "gauge", "Workers that run.");
     for stage in &readings.stages {
         out.sample("vela_stage_workers", &[("stage", stage.name)], stage.workers);

@@ -1,5 +1,6 @@
 //! The PostgreSQL store: rows go to the database within a deadline, or into the spool until it is back.
 
+mod archive;
 mod drain;
 mod report;
 mod write;
@@ -8,7 +9,7 @@ pub use write::CHANNEL;
 
 use super::row::{Numbers, Row};
 use super::spool::Spool;
-use super::{Gauge, Store, StoreError, StoreReading, Watermark};
+use super::{Archive, Gauge, Store, StoreError, StoreReading, Watermark};
 use crate::config::{PostgresUrl, Settings};
 use crate::database::{Connections, DatabaseError, Pooled, Server, Trouble, schema};
 use crate::domain::{AlertEvent, Outcome, SeriesKey, SymbolPerformance, Timestamp};
@@ -28,6 +29,7 @@ const FINISH_MAX: Duration = Duration::from_secs(3);
 /// Predictions, refusals and watermarks in the tables of schema `trading`.
 pub struct PostgresStore {
     name: String,
+    server: Arc<Server>,
     statements: Arc<Statements>,
     numbers: Numbers,
     deadline: Duration,
@@ -95,6 +97,7 @@ impl PostgresStore {
         })?;
         let store = Self {
             name,
+            server,
             statements,
             numbers,
             deadline: Duration::from_millis(store.write_timeout_ms),
@@ -178,6 +181,10 @@ impl Store for PostgresStore {
             spool_bytes: spool.lock().bytes(),
             spool_bytes_max,
         }))
+    }
+
+    fn archive(&self) -> Option<Box<dyn Archive>> {
+        Some(Box::new(archive::PostgresArchive::new(Arc::clone(&self.server))))
     }
 
     /// Alerts wait in the spool while the database is away; the performance does not: the next one says as much.

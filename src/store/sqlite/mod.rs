@@ -1,5 +1,6 @@
 //! The embedded store: a SQLite file, attached as schema `trading`.
 
+mod archive;
 mod identity;
 mod report;
 mod schema;
@@ -7,7 +8,7 @@ mod schema;
 mod tests;
 
 use super::row::{Numbers, Row, Said};
-use super::{Store, StoreError, Watermark};
+use super::{Archive, Store, StoreError, Watermark};
 use crate::domain::{AlertEvent, Outcome, SeriesKey, SymbolPerformance, Timestamp};
 use identity::Identity;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior, params};
@@ -192,6 +193,10 @@ impl Store for SqliteStore {
             return Ok(());
         }
         self.at_the_path("write", |store| store.write_all(outcomes, watermarks))
+    }
+
+    fn archive(&self) -> Option<Box<dyn Archive>> {
+        Some(Box::new(archive::SqliteArchive::new(&self.path)))
     }
 
     fn report(&mut self, performance: &[SymbolPerformance], alerts: &[AlertEvent]) -> Result<(), StoreError> {
