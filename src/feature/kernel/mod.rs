@@ -5,24 +5,23 @@
 //! numbers over a memory that keeps nothing: so that both answers come from the same arithmetic, and a snapshot is a
 //! copy of plain data.
 
-mod average;
+pub mod average;
 mod candle;
 mod fold;
 mod memory;
 mod read;
 mod returns;
-mod rolling;
+pub mod rolling;
 mod slot;
 mod trend;
-mod volume;
-mod wilder;
+pub mod volume;
+pub mod wilder;
 mod window;
 
-pub use memory::Layout;
-pub use read::{Column, Read};
+pub use memory::{Commit, Layout, Memory, Peek};
+pub use read::{Column, Read, finite};
 
 use crate::domain::{Bar, Timestamp};
-use memory::{Commit, Memory, Peek};
 
 /// A bar in its place: what kernels see of one step of a series.
 #[derive(Clone, Copy, Debug)]
@@ -167,7 +166,7 @@ pub enum Spec {
 }
 
 /// What a kernel does with a bar. To peek is to step a copy whose memory keeps nothing.
-trait Step: Copy {
+pub trait Step: Copy {
     /// Moves over `slot`; what it says about it.
     fn step(&mut self, slot: &Slot<'_>, memory: &mut impl Memory) -> Values;
 }
@@ -206,6 +205,16 @@ macro_rules! kernels {
                 $name($kernel),
             )+
         }
+
+        $(
+            impl TryFrom<Kernel> for $kernel {
+                type Error = Kernel;
+
+                fn try_from(kernel: Kernel) -> Result<Self, Kernel> {
+                    if let Kernel::$name(found) = kernel { Ok(found) } else { Err(kernel) }
+                }
+            }
+        )+
 
         impl Kernel {
             /// Commits `slot` and writes what `columns` read into `out`.

@@ -2,8 +2,8 @@
 
 use super::candle::close_place;
 use super::fold::{Moments, Sums};
-use super::rolling::typical_price;
 use super::memory::{Layout, Memory};
+use super::rolling::typical_price;
 use super::window::{Sum, Window};
 use super::{Slot, Step, UNDEFINED, Values, only_if, ratio, same_price};
 use crate::domain::Bar;
