@@ -280,3 +280,38 @@ fn streams_have_a_bound_of_their_own_and_hearts_beat() {
     served.server.stop();
     assert!(matches!(first.0.read(), Err(_) | Ok(Message::Close(_) | Message::Ping(_) | Message::Text(_))));
 }
+
+#[test]
+fn what_a_client_of_the_stream_says_has_bounds() {
+    let mut settings = settings();
+    // Messages are counted from one heartbeat to the next.
+    settings.serve.stream_heartbeat_s = 3600;
+    let served = Served::with(settings);
+    let ends = |socket: &mut Socket| loop {
+        match socket.0.read() {
+            Err(tungstenite::Error::Io(error)) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                panic!("it goes on")
+            }
+            Err(_) | Ok(Message::Close(_)) => return,
+            Ok(_) => {}
+        }
+    };
+    // What it says may be lost to a connection that ended meanwhile.
+    let mut long = Socket::open(&served);
+    let _ = long.0.send(Message::text(" ".repeat(257 * 1024)));
+    ends(&mut long);
+    let mut many = Socket::open(&served);
+    for _ in 0..2000 {
+        if many.0.write(Message::text("{\"type\":\"ping\"}")).is_err() {
+            break;
+        }
+    }
+    let _ = many.0.flush();
+    ends(&mut many);
+    // A list that is too long is refused, and the client stays.
+    let mut wide = Socket::open(&served);
+    wide.say(&json!({"type": "subscribe", "horizons": vec![1; 10_001]}));
+    let said = wide.hear();
+    assert!(said["type"] == "error" && said["detail"].as_str().unwrap().contains("10000"), "{said}");
+    wide.subscribe(json!({}));
+}
