@@ -12,7 +12,7 @@ use crossbeam::queue::ArrayQueue;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 /// What one of the four stages does. Called by workers: any number at a time over different keys, but
 /// never by more than a key's slots over one key.
@@ -129,8 +129,6 @@ pub struct Key<S: Stage> {
     by_lane: bool,
     /// Turns so far: whose credit the next one is.
     turns: AtomicUsize,
-    /// How long turns took lately, in ns; 0 before the first.
-    turn_ns: AtomicU64,
 }
 
 impl<S: Stage> Link<S> {
@@ -167,7 +165,6 @@ impl<S: Stage> Link<S> {
             by_lane: options.by_lane,
             lane: AtomicU8::new(Lane::Normal as u8),
             turns: AtomicUsize::new(0),
-            turn_ns: AtomicU64::new(0),
         }))
     }
 
@@ -244,9 +241,6 @@ impl<S: Stage> Link<S> {
         }
     }
 }
-
-/// A turn that takes no longer is quick: waking a thread that is parked takes about as long, until it runs.
-const QUICK_NS: u64 = 30_000;
 
 /// Threads that may run turns of a stage besides its own workers: those of the stages before it.
 const CARRIERS: usize = 8;
@@ -335,11 +329,6 @@ impl<S: Stage> Ready for Key<S> {
             let service_ns = (now_ns() - begin_ns).saturating_sub(blocked_ns);
             link.meter.served(items.len() as u64, service_ns, blocked_ns);
             link.stage.turned(&self.data, items.len(), service_ns);
-            // One in eight of what is new: a turn that was interrupted once is forgotten after some.
-            let lately_ns = self.turn_ns.load(Ordering::Relaxed);
-            let lately_ns =
-                if lately_ns == 0 { service_ns } else { lately_ns - lately_ns / 8 + service_ns / 8 };
-            self.turn_ns.store(lately_ns, Ordering::Relaxed);
         }
         for _ in 0..items.len() {
             // One unit a handled item: there are at least as many.
@@ -361,9 +350,5 @@ impl<S: Stage> Ready for Key<S> {
         let lane = Lane::ALL[self.lane.load(Ordering::Relaxed) as usize];
         let link = Arc::clone(&self.link);
         link.lanes.announce(self, lane);
-    }
-
-    fn is_quick(&self) -> bool {
-        (1..=QUICK_NS).contains(&self.turn_ns.load(Ordering::Relaxed))
     }
 }

@@ -116,9 +116,11 @@ fn a_bar_that_was_announced_and_is_not_there_is_taken_back() {
         let withdrawn = "SELECT count(*) FROM trading.inference_errors WHERE reason = 'withdrawn'";
         (feed.count(withdrawn) == 1).then_some(())
     });
-    let predicted = "SELECT count(*) FROM trading.agentpreds WHERE ts = $1 AND symbol = $2";
-    let made_up = feed.0.query_one(predicted, &[&time(bar), &&*series.symbol]).unwrap();
-    assert_eq!(made_up.get::<_, i64>(0), 3, "it was live at once");
+    eventually("its predictions, which it had as a live bar", || {
+        let predicted = "SELECT count(*) FROM trading.agentpreds WHERE ts = $1 AND symbol = $2";
+        let row = feed.0.query_one(predicted, &[&time(bar), &&*series.symbol]).unwrap();
+        (row.get::<_, i64>(0) == 3).then_some(())
+    });
     // From the bar that is there at that time on, everything is as if nobody had said so.
     live.chunks(SERIES).for_each(|minute| feed.insert(minute));
     scene.must_have(&mut feed, &expected);
