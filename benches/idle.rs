@@ -1,9 +1,9 @@
 //! How long a lone bar takes through an idle engine, beside what it cannot be shorter than.
 //!
-//! Three things are timed in turn, round after round, so that the machine's moods meet them all alike:
+//! Four things are timed in turn, round after round, so that the machine's moods meet them all alike:
 //! - `ort`: ONNX Runtime alone, one row through the same model, on a warm thread;
 //! - `hops`: three parked channel hops, as a pipeline of four threads would need them;
-//! - `engine`: from `ingest` to the row handed to the store.
+//! - `engine`: from `ingest` to the row handed to the store, with the controller (as it is by default) and without.
 //!
 //! Between two measurements everything falls asleep: that is what a market between two minutes is like. A
 //! regression here means that every prediction of a quiet market is later. `cargo bench` prints the
@@ -28,7 +28,8 @@ use vela::{Engine, Overrides, Settings};
 /// Long enough for every thread to park.
 const REST: Duration = Duration::from_micros(300);
 const ROUNDS: usize = 4000;
-const WARM_UP_BARS: i64 = 200;
+/// More than the model waits for (`feature.warm_up`): what is refused is not stored here.
+const WARM_UP_BARS: i64 = 1_200;
 const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/models/demo-1m-h1");
 
 /// ONNX Runtime alone.
@@ -118,13 +119,14 @@ fn copy(from: &Path, to: &Path) {
 }
 
 impl Idle {
-    fn new() -> Self {
+    fn new(controller: bool) -> Self {
         let models = tempfile::tempdir().unwrap();
         copy(Path::new(MODEL), &models.path().join("demo-1m-h1"));
         let mut settings = Settings::default();
         settings.source.kind = SourceKind::None;
+        settings.controller = controller;
         settings.models.path = models.path().to_owned();
-        let (sender, stored) = bounded(1024);
+        let (sender, stored) = bounded(4096);
         let store: Option<Box<dyn Store>> = Some(Box::new(Stamping(sender)));
         let overrides = Overrides { store, accept_future: true, ..Overrides::default() };
         let engine = Engine::start_with(settings, overrides).unwrap();
@@ -150,33 +152,44 @@ impl Idle {
         std::thread::sleep(REST);
         let begin = Instant::now();
         self.ingest();
-        self.stored.recv().unwrap().duration_since(begin)
+        self.stored.recv_timeout(Duration::from_secs(10)).unwrap().duration_since(begin)
     }
 }
 
-fn table(alone: &mut Alone, hops: &Hops, idle: &mut Idle) {
-    let mut histograms = [(); 3].map(|()| Histogram::<u64>::new_with_bounds(1, 1_000_000_000, 3).unwrap());
+fn table(alone: &mut Alone, hops: &Hops, (idle, fixed): (&mut Idle, &mut Idle)) {
+    let mut histograms = [(); 4].map(|()| Histogram::<u64>::new_with_bounds(1, 1_000_000_000, 3).unwrap());
     for _ in 0..ROUNDS {
-        let times = [alone.time(), hops.time(), idle.time()];
+        let times = [alone.time(), hops.time(), idle.time(), fixed.time()];
         for (histogram, time) in histograms.iter_mut().zip(times) {
             histogram.saturating_record(time.as_nanos() as u64);
         }
     }
     let at = |n: usize, quantile: f64| histograms[n].value_at_quantile(quantile) as f64 / 1e3;
-    println!("\nan idle engine, {ROUNDS} lone bars, µs{:>12}{:>10}{:>10}{:>10}", "p50", "p90", "p99", "max");
-    let names = ["ONNX Runtime alone", "three parked hops", "ingest to the row at the store"];
+    println!("\nan idle engine, {ROUNDS} lone bars, µs{:>24}{:>10}{:>10}{:>10}", "p50", "p90", "p99", "max");
+    let names = [
+        "ONNX Runtime alone",
+        "three parked hops",
+        "ingest to the row at the store",
+        "the same without the controller",
+    ];
     for (n, name) in names.into_iter().enumerate() {
         let [p50, p90, p99, max] = [0.5, 0.9, 0.99, 1.0].map(|quantile| at(n, quantile));
-        println!("{name:<36}{p50:>10.1}{p90:>10.1}{p99:>10.1}{max:>10.1}");
+        println!("{name:<48}{p50:>10.1}{p90:>10.1}{p99:>10.1}{max:>10.1}");
     }
-    let ratio = |quantile| at(2, quantile) / (at(0, quantile) + at(1, quantile));
-    println!("over the sum of the floors: p50 {:.2}, p99 {:.2}\n", ratio(0.5), ratio(0.99));
+    let ratio = |n, quantile| at(n, quantile) / (at(0, quantile) + at(1, quantile));
+    let [p50, p99, p50_fixed, p99_fixed] =
+        [(2, 0.5), (2, 0.99), (3, 0.5), (3, 0.99)].map(|(n, q)| ratio(n, q));
+    println!(
+        "over the sum of the floors: p50 {p50:.2}, p99 {p99:.2}; without the controller {p50_fixed:.2}, {p99_fixed:.2}\n"
+    );
 }
 
 fn benches(criterion: &mut Criterion) {
     let runtime = Runtime::ensure(None, &mut |_| {}).unwrap();
-    let (mut alone, hops, mut idle) = (Alone::new(runtime), Hops::new(), Idle::new());
-    table(&mut alone, &hops, &mut idle);
+    let (mut alone, hops, mut idle) = (Alone::new(runtime), Hops::new(), Idle::new(true));
+    let mut fixed = Idle::new(false);
+    table(&mut alone, &hops, (&mut idle, &mut fixed));
+    fixed.engine.stop().unwrap();
     let mut group = criterion.benchmark_group("idle");
     group.sample_size(20).measurement_time(Duration::from_secs(3));
     let total = |rounds: u64, time: &mut dyn FnMut() -> Duration| (0..rounds).map(|_| time()).sum();

@@ -17,8 +17,10 @@ from onnx import TensorProto, helper
 
 FEATURES = ["ret_1", "ret_3", "ret_5", "ret_10", "body_ratio", "rsi_14", "stoch_d", "willr_14", "zscore_20", "adx_14"]
 TREES, DEPTH = 200, 5
-ROUNDS = 3
-SECONDS = 4
+# Turns of each server and number of connections: those that are compared closely take turns more often.
+ROUNDS = {1: 8, 32: 8}
+ROUNDS_FASTAPI = 3
+SECONDS = 2
 
 
 def trees():
@@ -67,6 +69,12 @@ def free_port():
         return one.getsockname()[1]
 
 
+def pin(process, cores):
+    """Keeps all threads of a process, and those they will start, on these cores."""
+    for thread in os.listdir(f"/proc/{process.pid}/task"):
+        os.sched_setaffinity(int(thread), cores)
+
+
 def start(command, **more):
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True, **more)
 
@@ -77,16 +85,54 @@ def ask(address, body):
         return json.load(answer)
 
 
-def wrk(address, script, connections):
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{SECONDS}s", "--latency", "-s", str(script), f"http://{address}/v2/models/trees/infer"]
+def wrk(address, script, connections, core=None):
+    pinned = [] if core is None else ["taskset", "-c", str(core)]
+    command = pinned + ["wrk", "-t1", f"-c{connections}", f"-d{SECONDS}s", "--latency", "-s", str(script), f"http://{address}/v2/models/trees/infer"]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "Non-2xx" not in said and "Socket errors" not in said, said
     amount, unit = re.search(r"50%\s+([0-9.]+)(us|ms|s)", said).groups()
     return float(amount) * {"us": 1, "ms": 1e3, "s": 1e6}[unit], float(re.search(r"Requests/sec:\s+([0-9.]+)", said).group(1))
 
 
+def turns(servers, addresses, script):
+    """Turns of vela and the bare loop, one after the other, each first as often as second; FastAPI now and then."""
+    cores = os.sched_getaffinity(0)
+    one, other = sorted(cores)[0], sorted(cores)[-1]
+    seen = {}
+
+    def turn(name, connections, core=None):
+        seen.setdefault((name, connections, core is not None), []).append(wrk(addresses[name], script, connections, core))
+
+    for connections, rounds in ROUNDS.items():
+        for at in range(rounds):
+            for name in ("vela", "bare") if at % 2 == 0 else ("bare", "vela"):
+                turn(name, connections)
+        for _ in range(ROUNDS_FASTAPI):
+            turn("fastapi", connections)
+    # Once more with one connection, where the system has no choice of cores: wrk has one and the server the other.
+    for name in ("vela", "bare"):
+        pin(servers[name], {other})
+    for at in range(ROUNDS[1]):
+        for name in ("vela", "bare") if at % 2 == 0 else ("bare", "vela"):
+            turn(name, 1, one)
+    print(f"{TREES} trees of depth {DEPTH}, one row, JSON, keep-alive; turns of {SECONDS} s, the median of them (all in their order)\n")
+    median = {}
+    for (name, connections, pinned), all in seen.items():
+        p50 = statistics.median(us for us, _ in all)
+        rate = statistics.median(rate for _, rate in all)
+        median[name, connections, pinned] = (p50, rate)
+        where = ", a core for each side" if pinned else ""
+        every = " ".join(f"{us:.0f}" if connections == 1 else f"{rate:.0f}" for us, rate in all)
+        print(f"{name:<8} {connections:>2} connections{where}: p50 {p50:>6.1f} µs, {rate:>8.0f} requests/s ({every})")
+    print()
+    for connections, pinned, what in ((1, False, "1 connection"), (1, True, "1 connection, a core for each side"), (32, False, "32 connections")):
+        (p50, rate), (bare_p50, bare_rate) = median["vela", connections, pinned], median["bare", connections, pinned]
+        print(f"vela over bare, {what}: p50 {p50 / bare_p50:.2f}, time a request {bare_rate / rate:.2f}")
+    print(f"vela over FastAPI, 32 connections: {median['vela', 32, False][1] / median['fastapi', 32, False][1]:.1f} times the requests a second")
+
+
 def main():
-    program, folder = sys.argv[1], pathlib.Path(sys.argv[2])
+    program, folder = sys.argv[1], pathlib.Path(sys.argv[2]).resolve()
     models, model = write_models(folder)
     row = [0.125 * n - 0.5 for n in range(len(FEATURES))]
     body = {"inputs": [{"name": "x", "shape": [1, len(FEATURES)], "datatype": "FP32", "data": row}]}
@@ -114,22 +160,9 @@ def main():
                     assert time.monotonic() < deadline, f"{name} does not answer"
             time.sleep(0.1)
         assert max(answers.values()) - min(answers.values()) < 1e-5, answers
-        seen = {(name, connections): [] for name in addresses for connections in (1, 32)}
         for address in addresses.values():
             wrk(address, script, 32)
-        for _ in range(ROUNDS):
-            for name, address in addresses.items():
-                for connections in (1, 32):
-                    seen[name, connections].append(wrk(address, script, connections))
-        print(f"{TREES} trees of depth {DEPTH}, one row, JSON, keep-alive; {ROUNDS} turns of {SECONDS} s, the median of them (all)\n")
-        p50 = {name: statistics.median(us for us, _ in seen[name, 1]) for name in addresses}
-        per_s = {name: statistics.median(rate for _, rate in seen[name, 32]) for name in addresses}
-        for name in addresses:
-            one = " ".join(f"{us:.0f}" for us, _ in seen[name, 1])
-            many = " ".join(f"{rate:.0f}" for _, rate in seen[name, 32])
-            print(f"{name:<8} 1 connection: p50 {p50[name]:>6.0f} µs ({one})   32: {per_s[name]:>7.0f} requests/s ({many})")
-        print(f"\nvela over bare: p50 {p50['vela'] / p50['bare']:.2f}, cost a request {per_s['bare'] / per_s['vela']:.2f}")
-        print(f"vela over FastAPI: {per_s['vela'] / per_s['fastapi']:.1f} times the requests a second")
+        turns(servers, addresses, script)
     finally:
         for server in servers.values():
             os.killpg(server.pid, signal.SIGTERM)

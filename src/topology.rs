@@ -18,6 +18,7 @@ mod control;
 mod line;
 mod live;
 mod reading;
+mod resume;
 mod routes;
 mod rows;
 
@@ -26,7 +27,7 @@ use crate::config::{FeatureSettings, Settings, Stale};
 use crate::domain::{
     AlertEvent, Ask, Incoming, Lane, Origin, Outcome, SeriesId, SeriesKey, SymbolPerformance,
 };
-use crate::feature::{FeatureCache, FeatureRules, FeatureStage};
+use crate::feature::{FeatureCache, FeatureRules, FeatureStage, ResumedSeries};
 use crate::ingest::{IngestKey, IngestStage, Ranking};
 use crate::link::{Key, KeyOptions, LinkOptions};
 use crate::persist::{Ledger, Outlets, PersistKey, PersistStage};
@@ -37,6 +38,7 @@ use crossbeam::channel::Receiver;
 pub use line::{Asked, TopologyError};
 use line::{Control, Line, line};
 use parking_lot::{Mutex, RwLock};
+pub use resume::{Resumed, resumed};
 use routes::Routes;
 use rows::Rows;
 use std::collections::HashMap;
@@ -183,8 +185,13 @@ impl Topology {
         ]
     }
 
-    /// Wires a new series through all four stages.
-    fn add_series(&self, series: &Arc<SeriesKey>, id: SeriesId) -> Result<Wired, TopologyError> {
+    /// Wires a series through all four stages: a new one, or one that goes on where it was left.
+    fn add_series(
+        &self,
+        series: &Arc<SeriesKey>,
+        id: SeriesId,
+        resumed: Option<ResumedSeries>,
+    ) -> Result<Wired, TopologyError> {
         let full =
             |error| TopologyError::Full { what: format!("series {series}"), error, setting: "series_max" };
         let standing = self.ranking.register(series);
@@ -199,7 +206,11 @@ impl Topology {
         let refuse = || Box::new(sender_to(&self.store_key));
         let demands = self.models.catalogue().demands(series);
         let stage = self.feature.link.stage();
-        let feature_key = stage.key((Arc::clone(series), id), &demands, feature_to_predict, refuse());
+        let name = (Arc::clone(series), id);
+        let feature_key = match resumed {
+            None => stage.key(name, &demands, feature_to_predict, refuse()),
+            Some(resumed) => stage.resumed_key(name, &demands, resumed, feature_to_predict, refuse()),
+        };
         let feature_key = self.feature.link.key(feature_key, KeyOptions::default()).map_err(full)?;
 
         let (live, feature) = (Arc::clone(&standing), Arc::clone(&feature_key));
@@ -241,7 +252,7 @@ impl Topology {
             let what = format!("series {series}");
             return Err(TopologyError::Full { what, error, setting: "series_max" });
         }
-        let wired = self.add_series(series, SeriesId(all.len() as u32))?;
+        let wired = self.add_series(series, SeriesId(all.len() as u32), None)?;
         let key = Arc::clone(&wired.ingest);
         all.insert(Arc::clone(series), wired);
         Ok(key)
@@ -261,6 +272,11 @@ impl Topology {
         let lane = origin.lane(key.data.lane());
         key.put(make(), lane);
         Ok(())
+    }
+
+    /// Whether the first stage has room. Others may take it before the caller does: then putting waits a little.
+    pub fn takes_bars(&self) -> bool {
+        self.ingest.link.depth() < self.ingest.link.items_max()
     }
 
     /// Puts a question in, behind the bars of its series; while ingest is full it is waited for, or given up.

@@ -4,8 +4,9 @@ mod assets;
 mod screen;
 
 use super::report::Report;
+use super::settings::SetOptions;
 use super::{CliError, signals};
-use crate::config::{Settings, SourceKind, StoreUrl};
+use crate::config::{Loaded, SetBy, Settings, SourceKind, SourceSettings, StoreUrl};
 use crate::domain::Timestamp;
 use crate::engine::{Engine, Overrides};
 use crate::serve::Server;
@@ -26,6 +27,8 @@ const ONCE_MINUTES: u64 = 500;
 const SEED: u64 = 7;
 /// The open time of the first bar of `--once` and of an export: 2026-01-05, a Monday.
 const FIXED_START: Timestamp = Timestamp::from_secs(1_767_571_200);
+/// The file of its rows.
+const DATABASE: &str = "vela.db";
 const TICK: Duration = Duration::from_millis(100);
 
 #[derive(clap::Args)]
@@ -57,6 +60,8 @@ pub(super) struct Arguments {
     /// The seed of the market
     #[arg(long, default_value_t = SEED)]
     seed: u64,
+    #[command(flatten)]
+    set: SetOptions,
 }
 
 fn speed(text: &str) -> Result<f64, String> {
@@ -129,19 +134,41 @@ fn export(arguments: &Arguments, folder: &Path) -> Result<(), CliError> {
 }
 
 /// A fresh folder for this run's models and rows.
-fn prepare(dir: &Path) -> Result<(PathBuf, PathBuf), CliError> {
+fn prepare(dir: &Path, settings: &Settings) -> Result<(), CliError> {
     let failed = |error: std::io::Error| CliError::Failed(format!("{}: {error}", dir.display()));
-    let (models, database) = (dir.join("models"), dir.join("vela.db"));
     std::fs::create_dir_all(dir).map_err(failed)?;
     for suffix in ["", "-wal", "-shm"] {
-        let path = dir.join(format!("vela.db{suffix}"));
+        let path = dir.join(format!("{DATABASE}{suffix}"));
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
             _ => {}
         }
     }
-    assets::write(&models).map_err(failed)?;
-    Ok((models, database))
+    assets::write(&settings.models.path).map_err(failed)
+}
+
+/// The settings by environment and `--set`, with what is the demo's own in place of theirs; and whether nobody chose the
+/// address of HTTP. No file is read: what is said there is said of a service.
+fn settings(arguments: &Arguments) -> Result<(Settings, bool), CliError> {
+    let Loaded { mut settings, origins } = arguments.set.load(None)?;
+    let chosen = |key: &str| origins.get(key).is_some_and(|set_by| *set_by != SetBy::Default);
+    let own = |key: &str| key.starts_with("source.") || ["store.url", "models.path"].contains(&key);
+    if let Some((key, _)) = origins.iter().find(|(key, set_by)| own(key) && **set_by == SetBy::Override) {
+        return Err(CliError::Failed(format!(
+            "--set {key}: the demo has bars, models and a store of its own (--dir says where); `vela run` takes yours"
+        )));
+    }
+    settings.models.path = arguments.dir.join("models");
+    settings.source = SourceSettings { kind: SourceKind::None, ..SourceSettings::default() };
+    settings.store.url = StoreUrl::Sqlite(arguments.dir.join(DATABASE));
+    if !chosen("log.path") {
+        settings.log.path = PathBuf::new();
+    }
+    if let Some(listen) = &arguments.listen {
+        settings.serve.listen.clone_from(listen);
+    }
+    let by_default = arguments.listen.is_none() && !chosen("serve.listen");
+    Ok((settings, by_default))
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
@@ -149,15 +176,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         return export(arguments, folder);
     }
     let stop = signals::stop_requests()?.receiver;
-    let (models_path, database) = prepare(&arguments.dir)?;
-    let mut settings = Settings::default();
-    settings.models.path = models_path;
-    settings.source.kind = SourceKind::None;
-    settings.store.url = StoreUrl::Sqlite(database.clone());
-    settings.log.path = PathBuf::new();
-    if let Some(listen) = &arguments.listen {
-        settings.serve.listen.clone_from(listen);
-    }
+    let (settings, listens_by_default) = settings(arguments)?;
+    prepare(&arguments.dir, &settings)?;
+    let database = arguments.dir.join(DATABASE);
     let _log = super::run::start_log(&settings)?;
     let models = super::runtime::open_models(&settings)?;
     models.preload_all();
@@ -173,16 +194,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let source = Simulated::new(market(arguments)?, pace);
     let overrides = Overrides {
         source: Some(Box::new(source)),
-        watermarks: Vec::new(),
         store: Some(Box::new(SqliteStore::open(&database)?)),
         models: Some(models),
         accept_future: true,
+        ..Overrides::default()
     };
     let begin = Instant::now();
     let engine = Arc::new(Engine::start_with(settings, overrides)?);
     let mut server = None;
     if !arguments.once {
-        server = super::run::start_server(&engine, arguments.listen.is_none())?;
+        server = super::run::start_server(&engine, listens_by_default)?;
         let mut screen = Screen::new(&engine, server.as_ref().map(Server::address));
         while !engine.wait_source(TICK) {
             if stop.try_recv().is_ok() {

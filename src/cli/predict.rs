@@ -42,10 +42,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     models.preload_some();
     let overrides = Overrides {
         source: Some(Box::new(OneSeries::new(source, series))),
-        watermarks: Vec::new(),
         store: Some(Box::new(Null)),
         models: Some(models),
-        accept_future: false,
+        ..Overrides::default()
     };
     let engine = Engine::start_with(settings, overrides)?;
     if !engine.wait_source(PATIENCE) {

@@ -111,10 +111,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let begin = Instant::now();
     let overrides = Overrides {
         source: Some(Box::new(source) as Box<dyn Source>),
-        watermarks: Vec::new(),
         store: Some(store),
         models: Some(models),
         accept_future: true,
+        ..Overrides::default()
     };
     let engine = Engine::start_with(settings, overrides)?;
     let bar = progress_bar(bars_total, arguments.json);

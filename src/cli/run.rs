@@ -160,8 +160,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let models = super::runtime::open_models(&settings)?;
     models.preload_some();
     let (store, watermarks) = open_store(&settings, &stop.receiver, &manager)?;
+    let series = handover::take_over_series();
     let overrides =
-        Overrides { models: Some(models), store: Some(store), watermarks, ..Overrides::default() };
+        Overrides { models: Some(models), store: Some(store), watermarks, series, ..Overrides::default() };
     let engine = Arc::new(Engine::start_with(settings, overrides)?);
     if let Some(waiting) = waiting {
         // Whoever asked for it is told again.

@@ -6,12 +6,13 @@ mod interval;
 mod view;
 
 use super::CliError;
-use ask::Server;
+use ask::{Look, Server};
+use crossbeam::channel::{Receiver, bounded};
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
-use view::{Sort, View};
+use std::time::Duration;
+use view::View;
 
 /// How often it looks.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -51,46 +52,46 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         let detail = "standard output is no terminal: `vela top --once` prints one look";
         return Err(CliError::Failed(detail.into()));
     }
+    let looks = looks(server)?;
     // Restores the terminal on a panic as well.
     let mut terminal = ratatui::try_init()?;
-    let ended = watch(&mut terminal, &server, &mut view);
+    let ended = watch(&mut terminal, &looks, &mut view);
     ratatui::restore();
     ended
 }
 
-/// Looks and draws until a key ends it. Looking is done here: a server that hangs delays keys by the time-out of a look.
-fn watch(terminal: &mut ratatui::DefaultTerminal, server: &Server, view: &mut View) -> Result<(), CliError> {
-    let mut next = Instant::now() + INTERVAL;
+/// Looks at an interval, on a thread of its own: a server that hangs delays no key. It ends with the receiver, or the process.
+fn looks(server: Server) -> std::io::Result<Receiver<Result<Look, String>>> {
+    let (sender, receiver) = bounded(1);
+    let work = move || {
+        loop {
+            std::thread::sleep(INTERVAL);
+            if sender.send(server.look()).is_err() {
+                return;
+            }
+        }
+    };
+    std::thread::Builder::new().name("vela-look".into()).spawn(work)?;
+    Ok(receiver)
+}
+
+/// Draws what was seen last until a key ends it.
+fn watch(
+    terminal: &mut ratatui::DefaultTerminal,
+    looks: &Receiver<Result<Look, String>>,
+    view: &mut View,
+) -> Result<(), CliError> {
     loop {
         terminal.draw(|frame| draw::frame(view, frame))?;
-        let now = Instant::now();
-        if now >= next {
-            next = now + INTERVAL;
-            view.take(server.look());
-            continue;
-        }
-        if event::poll(TICK.min(next - now))?
+        if event::poll(TICK)?
             && let Event::Key(key) = event::read()?
             && key.kind == KeyEventKind::Press
         {
             let control = key.modifiers.contains(KeyModifiers::CONTROL);
-            match key.code {
-                KeyCode::Char('c') if control => return Ok(()),
-                // While a filter is typed, letters belong to it.
-                code if view.typing => view.typed(code),
-                KeyCode::Char('q') | KeyCode::Esc => return Ok(()),
-                KeyCode::Char('/') => view.typing = true,
-                KeyCode::Char('m') => view.models = !view.models,
-                KeyCode::Char('n') => view.sort = Sort::Name,
-                KeyCode::Char('r') => view.sort = Sort::Rate,
-                KeyCode::Char('l') => view.sort = Sort::Latency,
-                KeyCode::Char('e') => view.sort = Sort::Errors,
-                KeyCode::Down | KeyCode::Char('j') => view.first = view.first.saturating_add(1),
-                KeyCode::Up | KeyCode::Char('k') => view.first = view.first.saturating_sub(1),
-                KeyCode::PageDown => view.first = view.first.saturating_add(20),
-                KeyCode::PageUp => view.first = view.first.saturating_sub(20),
-                _ => {}
+            if (control && key.code == KeyCode::Char('c')) || !view.pressed(key.code) {
+                return Ok(());
             }
         }
+        looks.try_iter().for_each(|look| view.take(look));
     }
 }

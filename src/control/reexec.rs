@@ -14,7 +14,7 @@ mod system;
 pub use budget::{Budget, Next};
 pub use generation::{Generation, Restart, generation};
 pub use image::replace;
-pub use inherited::{adopt, adopt_bytes, keep, keep_bytes};
+pub use inherited::{adopt, adopt_bytes, forget, keep, keep_bytes, keep_file};
 pub(super) use system::monotonic_us;
 
 /// Carries [`Generation`].

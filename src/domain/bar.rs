@@ -1,9 +1,10 @@
 //! A bar: what a market did over one timeframe.
 
 use super::Timestamp;
+use serde::{Deserialize, Serialize};
 
 /// One closed bar. Whether its numbers make sense is for `ingest` to say: this type holds what came.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Bar {
     /// Its OPEN time, UTC; it closes at `ts + timeframe`.
     pub ts: Timestamp,

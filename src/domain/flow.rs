@@ -13,6 +13,8 @@ pub enum Origin {
     CatchUp,
     /// It only warms the features up: its predictions are stored already, or not wanted.
     WarmUp,
+    /// It was told and is not there: it is taken back, as if it had never come.
+    Withdrawn,
     /// A caller asked about the newest bar.
     Asked,
     /// A caller asked about a bar that has not closed: answered, never stored.
@@ -23,7 +25,7 @@ impl Origin {
     /// The lane in which an item of this origin travels, where its series' live bars travel in `live`.
     pub fn lane(self, live: Lane) -> Lane {
         match self {
-            Self::Live => live,
+            Self::Live | Self::Withdrawn => live,
             Self::CatchUp | Self::WarmUp => Lane::Low,
             Self::Asked | Self::Provisional => Lane::High,
         }
@@ -110,6 +112,8 @@ pub enum Admission {
     Revision,
     /// It belongs between bars that were there before it.
     Late,
+    /// It was there, and is taken back.
+    Withdrawn,
 }
 
 /// What ingest lets through to the feature stage.

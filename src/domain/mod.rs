@@ -14,6 +14,7 @@ mod report;
 mod retry;
 mod series;
 mod severity;
+mod stored;
 mod time;
 mod timeframe;
 
@@ -28,5 +29,6 @@ pub use report::{AlertEvent, Process, SymbolPerformance};
 pub use retry::pause_ms;
 pub use series::{Lane, SeriesId, SeriesKey, SymbolError};
 pub use severity::Severity;
+pub use stored::{Said, Stored, Wanted};
 pub use time::{ParseTimestampError, Timestamp};
 pub use timeframe::{ParseTimeframeError, Timeframe};

@@ -43,6 +43,8 @@ reasons! {
     Revision = "revision",
     /// The bar is older than the bars of its series that can still be changed.
     Late = "late",
+    /// The bar was told by its source, which then did not have it: it is taken back.
+    Withdrawn = "withdrawn",
     /// No model has been promoted for this series (or for the horizon that was asked for).
     NoModel = "no_model",
     /// A feature that the model reads still depends on where the series' history begins.

@@ -1,6 +1,7 @@
 //! The length of a bar.
 
 use super::Timestamp;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
@@ -11,7 +12,7 @@ const MONDAY_OFFSET_S: i64 = 4 * DAY_S;
 /// How long a bar lasts: a whole number of seconds, written `30s`, `1m`, `4h`, `1d`, `1w`.
 ///
 /// Months are refused: they have no fixed length.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Timeframe {
     seconds: u32,
 }

@@ -4,9 +4,9 @@ use crate::config::Settings;
 use crate::domain::{Bar, Incoming, Origin, SeriesKey, Stamps};
 use crate::link::clock;
 use crate::predict::Catalogue;
-use crate::source::{History, Poll, Source, SourceBar, SourceError};
+use crate::source::{self, History, Poll, Source, SourceBar, SourceError, Taken};
 use crate::store::Watermark;
-use crate::topology::{Topology, TopologyError, feature_rules};
+use crate::topology::{Resumed, Topology, TopologyError, feature_rules};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, select_biased};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -40,9 +40,29 @@ pub fn history(settings: &Settings, catalogue: &Arc<Catalogue>) -> History {
     })
 }
 
+/// Opens the source that `settings` name, behind what is stored and what goes on where it was left.
+pub(super) fn open_source(
+    settings: &Settings,
+    catalogue: &Arc<Catalogue>,
+    watermarks: &[Watermark],
+    resumed: &[Resumed],
+) -> Result<Option<Box<dyn Source>>, SourceError> {
+    let taken: Taken = resumed.iter().map(|it| (Arc::clone(&it.series), it.recent().to_vec())).collect();
+    // All that was taken has come out; what is stored may lag behind, where bars were refused or only warmed up.
+    let newest = taken.iter().filter_map(|(series, bars)| Some((Arc::clone(series), bars.last()?.ts)));
+    let others = watermarks.iter().filter(|(series, _)| !taken.contains_key(series)).cloned();
+    let watermarks: Vec<_> = others.chain(newest).collect();
+    let history = history(settings, catalogue).resuming(taken.keys().cloned());
+    let source = source::open(settings, history, &behind(&watermarks, settings.ingest.revision_bars))?;
+    Ok(source.map(|source| match taken.is_empty() {
+        true => source,
+        false => Box::new(source::Resumed::new(source, taken)),
+    }))
+}
+
 /// From where the source's bars are answered: the newest that can change are once more, because a kill may have come
 /// between a change and the answers it led to. What is stored of them stays where it says the same.
-pub(super) fn behind(watermarks: &[Watermark], revision_bars: usize) -> Vec<Watermark> {
+fn behind(watermarks: &[Watermark], revision_bars: usize) -> Vec<Watermark> {
     let bars = i64::try_from(revision_bars).unwrap_or(i64::MAX);
     let back = |(series, ts): &Watermark| {
         let ms = series.timeframe.as_millis().saturating_mul(bars);

@@ -7,6 +7,7 @@ mod intake;
 mod live;
 mod promoting;
 mod reporter;
+mod resume;
 mod snapshot;
 mod stop;
 mod tuning;
@@ -14,12 +15,12 @@ mod watch;
 
 use crate::config::Settings;
 use crate::control::{Controller, Watchdog};
-use crate::domain::{Bar, Origin, Outcome, SeriesKey, SymbolError, Timeframe};
+use crate::domain::{Bar, Origin, Outcome, SeriesKey, Stored, SymbolError, Timeframe, Wanted};
 use crate::observe::ProcessProbe;
 use crate::persist::Subscription;
 use crate::predict::{Catalogue, Keeper, Models};
-use crate::source::{self, Source, SourceError};
-use crate::store::{self, Store, StoreError, Watermark};
+use crate::source::{Source, SourceError};
+use crate::store::{self, Archive, Store, StoreError, Watermark};
 use crate::topology::{self, Parts, Topology, TopologyError};
 use arc_swap::ArcSwap;
 pub use ask::Pending;
@@ -27,11 +28,13 @@ use crossbeam::channel::{RecvTimeoutError, Sender, bounded};
 use gate::Gate;
 use health::{Health, HealthThread};
 pub use intake::history;
-use intake::{Intake, SourceThread, behind};
+use intake::{Intake, SourceThread};
 use parking_lot::Mutex;
 pub use promoting::PromoteError;
 use reporter::Reporter;
+use resume::program;
 pub use snapshot::Readings;
+use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -83,6 +86,9 @@ pub struct Overrides {
     pub watermarks: Vec<Watermark>,
     /// The models.
     pub models: Option<Models>,
+    /// What is known of each series, as [`Engine::save_series`] wrote it in a process before this one: they go on there, and
+    /// no history is read for them. What is in doubt is not used.
+    pub series: Vec<File>,
     /// Take bars that close in the future: a replay's and a simulation's clock is their own.
     pub accept_future: bool,
 }
@@ -122,6 +128,8 @@ pub struct Engine {
     topology: Arc<Topology>,
     models: Arc<Models>,
     health: Arc<Health>,
+    /// Reads what is stored, where the store can be asked.
+    archive: Option<Box<dyn Archive>>,
     /// Ends with the engine's stop.
     health_thread: Mutex<Option<HealthThread>>,
     /// Ends with the engine's stop.
@@ -158,7 +166,7 @@ impl Engine {
     /// As [`Engine::start`].
     pub fn start_with(settings: Settings, overrides: Overrides) -> Result<Self, EngineError> {
         settings.check()?;
-        let Overrides { source, store, watermarks, models, accept_future } = overrides;
+        let Overrides { source, store, watermarks, models, series, accept_future } = overrides;
         let models = match models {
             Some(models) => models,
             None => {
@@ -175,14 +183,16 @@ impl Engine {
             Some(store) => (store, watermarks),
             None => store::open(&settings)?,
         };
-        let watermarks = behind(&watermarks, settings.ingest.revision_bars);
+        let archive = store.archive();
+        let resumed = topology::resumed(series, &program(), &settings);
         let source = match source {
             Some(source) => Some(source),
-            None => source::open(&settings, history(&settings, &models.catalogue()), &watermarks)?,
+            None => intake::open_source(&settings, &models.catalogue(), &watermarks, &resumed)?,
         };
         let (patience, give_up) = bounded(0);
         let parts = Parts { models: Arc::clone(&models), store, refuse_future: !accept_future, give_up };
         let topology = Arc::new(Topology::build(&settings, parts)?);
+        topology.resume(resumed, &settings)?;
         let intake = Arc::new(Intake {
             topology: Arc::clone(&topology),
             next_seq: AtomicU64::new(1),
@@ -214,6 +224,7 @@ impl Engine {
             topology,
             models,
             health,
+            archive,
             health_thread: Mutex::new(Some(health_thread)),
             keeper: Mutex::new(keeper),
             controller,
@@ -248,6 +259,19 @@ impl Engine {
         Ok(self.intake.take(series, bar, Origin::Live)?)
     }
 
+    /// [`Engine::ingest_series`] for a caller that must not wait: false while the ingest stage is full.
+    ///
+    /// # Errors
+    /// When the series is new and `series_max` is reached, or the engine was stopped.
+    pub fn try_ingest_series(&self, series: &Arc<SeriesKey>, bar: Bar) -> Result<bool, EngineError> {
+        let _inside = self.gate.enter().ok_or(EngineError::Stopped)?;
+        if !self.topology.takes_bars() {
+            return Ok(false);
+        }
+        self.intake.take(series, bar, Origin::Live)?;
+        Ok(true)
+    }
+
     /// Every outcome from now on, once it is stored. A subscriber that leaves `capacity` outcomes unread
     /// misses the next ones (counted), and slows nobody.
     pub fn subscribe(&self, capacity: usize) -> Subscription {
@@ -256,7 +280,21 @@ impl Engine {
 
     /// Calls `callback` with every outcome from now on, on the persist worker: it must return soon.
     pub fn subscribe_with(&self, callback: impl Fn(&Outcome) + Send + Sync + 'static) {
+        self.subscribe_batches(move |outcomes| outcomes.iter().for_each(&callback));
+    }
+
+    /// [`Engine::subscribe_with`] for whoever has something to do once for all outcomes that were stored together.
+    pub fn subscribe_batches(&self, callback: impl Fn(&[Outcome]) + Send + Sync + 'static) {
         self.topology.outlets().subscribe_with(Box::new(callback));
+    }
+
+    /// The newest rows of a series out of the store, read beside its writing; `None` where the store cannot be asked.
+    /// Rows that wait in the spool are not among them.
+    ///
+    /// # Errors
+    /// When they cannot be read now.
+    pub fn stored(&self, wanted: &Wanted) -> Option<Result<Vec<Stored>, StoreError>> {
+        self.archive.as_ref().map(|archive| archive.newest(wanted))
     }
 
     /// The settings in force.

@@ -114,7 +114,7 @@ impl<'a> SeriesRows<'a> {
                 return Ok(());
             }
             Ok(Admission::Next) => self.newest.push_back(bar),
-            Ok(Admission::Revision | Admission::Late) => {
+            Ok(Admission::Revision | Admission::Late | Admission::Withdrawn) => {
                 self.tally.changed += 1;
                 let at = self.newest.partition_point(|known| known.ts < bar.ts);
                 match self.newest.get_mut(at).filter(|known| known.ts == bar.ts) {

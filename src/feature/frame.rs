@@ -1,9 +1,10 @@
 //! One timeframe of a series: its own bars, or coarser ones made from them.
 
 use crate::domain::{Bar, Grid, Timeframe, Timestamp};
+use serde::{Deserialize, Serialize};
 
 /// A coarser bar that has not closed yet.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Building {
     bar: Bar,
     synthetic: bool,
@@ -12,7 +13,7 @@ struct Building {
 }
 
 /// Where one timeframe stands. The series' own comes first in a plan, coarser ones after it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Frame {
     timeframe: Timeframe,
     /// The open time of its newest bar.
@@ -33,6 +34,10 @@ pub(super) struct Closed {
 impl Frame {
     pub(super) fn new(timeframe: Timeframe) -> Self {
         Self { timeframe, newest: None, taken: 0, building: None }
+    }
+
+    pub(super) fn timeframe(&self) -> Timeframe {
+        self.timeframe
     }
 
     pub(super) fn newest(&self) -> Option<Timestamp> {

@@ -1,6 +1,7 @@
 //! From a list of names to the kernels behind them, and their state.
 
 mod batch;
+mod saved;
 
 use super::FeatureError;
 use super::frame::{Closed, Frame};
@@ -11,6 +12,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 pub use batch::Batch;
+pub(super) use saved::SavedState;
 
 const LEVELS: [Stability; 3] = [Stability::Defined, Stability::Digits4, Stability::Digits8];
 

@@ -1,8 +1,8 @@
 //! The newest bars of a series, and states to go back to when one of them changes after it closed.
 
-use super::plan::PlanState;
+use super::plan::{PlanState, SavedState};
 use super::rows::Rows;
-use crate::domain::Bar;
+use crate::domain::{Bar, Timestamp};
 
 /// Two snapshots and the bars since the older one. A snapshot is taken every `span` bars, so that at least the
 /// newest `span` bars can be changed; copying costs a bar only a `span`-th of a copy.
@@ -28,6 +28,23 @@ impl Retained {
         }
     }
 
+    /// The older snapshot, how many bars behind it the newer one stands, and the bars since: all the rest follows.
+    pub(super) fn save(&self) -> (SavedState<'_>, usize, &[Bar]) {
+        (self.older.save(), self.newer_at, &self.bars)
+    }
+
+    /// What was saved, and the state of the series behind it: `older` was saved first, and `bars` came since.
+    pub(super) fn restored(&self, older: PlanState, newer_at: usize, bars: Vec<Bar>) -> (Self, PlanState) {
+        let (mut live, mut newer) = (older.clone(), older.clone());
+        for (at, bar) in bars.iter().enumerate() {
+            live.update(bar);
+            if at + 1 == newer_at {
+                newer.clone_from(&live);
+            }
+        }
+        (Self { span: self.span, older, newer, newer_at, bars }, live)
+    }
+
     /// Notes a bar that `live` has just taken.
     pub(super) fn note(&mut self, bar: &Bar, live: &PlanState) {
         self.bars.push(*bar);
@@ -48,7 +65,7 @@ impl Retained {
     /// Returns how many bars are to be taken anew by [`Self::retake`], this one first; `None`, and nothing
     /// changed, where it lies before the bars that are retained.
     pub(super) fn rewind(&mut self, bar: &Bar, live: &mut PlanState, rows: &mut Rows) -> Option<usize> {
-        if self.older.newest_ts().is_some_and(|ts| bar.ts <= ts) {
+        if !self.reaches(bar.ts) {
             return None;
         }
         let at = self.bars.partition_point(|known| known.ts < bar.ts);
@@ -67,6 +84,33 @@ impl Retained {
         for bar in &self.bars[from..at] {
             live.update(bar);
             rows.push(live);
+        }
+        Some(self.bars.len() - at)
+    }
+
+    /// Whether the bar that opened at `ts` is, or would be, among those that can be changed.
+    pub(super) fn reaches(&self, ts: Timestamp) -> bool {
+        self.older.newest_ts().is_none_or(|older| ts > older)
+    }
+
+    /// Takes a bar out that is among those that can be changed, and brings `live` and `rows` back to where they stood
+    /// before it. Returns how many bars are to be taken anew by [`Self::retake`]; `None`, and nothing changed, where it
+    /// is not there.
+    pub(super) fn withdraw(&mut self, ts: Timestamp, live: &mut PlanState, rows: &mut Rows) -> Option<usize> {
+        let at = self.bars.binary_search_by_key(&ts, |known| known.ts).ok()?;
+        let before_newer = at < self.newer_at;
+        let from = if before_newer { 0 } else { self.newer_at };
+        rows.rewind(self.bars.len() - from);
+        self.bars.remove(at);
+        self.newer_at -= usize::from(before_newer);
+        live.clone_from(if before_newer { &self.older } else { &self.newer });
+        for bar in &self.bars[from..at] {
+            live.update(bar);
+            rows.push(live);
+        }
+        if before_newer && at == self.newer_at {
+            // It was the last before the newer snapshot, which no bar brings back.
+            self.newer.clone_from(live);
         }
         Some(self.bars.len() - at)
     }

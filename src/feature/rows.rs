@@ -7,14 +7,31 @@ pub(super) struct Rows {
     values: Box<[f64]>,
     width: usize,
     max: usize,
-    /// How many rows were pushed; the newest `max` of them are there.
+    /// How many rows were pushed and not taken back.
     count: u64,
+    /// The most there ever were: the newest `max` of those are there, or were overwritten by what was pushed anew.
+    most: u64,
 }
 
 impl Rows {
     /// Room for `max >= 1` rows of `width` columns.
     pub(super) fn new(width: usize, max: usize) -> Self {
-        Self { values: vec![f64::NAN; width * max].into(), width, max, count: 0 }
+        Self { values: vec![f64::NAN; width * max].into(), width, max, count: 0, most: 0 }
+    }
+
+    /// The rows as they lie in the ring, how many were pushed, and the most there ever were.
+    pub(super) fn save(&self) -> (&[f64], [u64; 2]) {
+        (&self.values, [self.count, self.most])
+    }
+
+    /// Takes up what was saved; false where the ring was another one.
+    pub(super) fn restore(&mut self, values: &[f64], counts: [u64; 2]) -> bool {
+        let same = values.len() == self.values.len();
+        if same {
+            self.values.copy_from_slice(values);
+            [self.count, self.most] = counts;
+        }
+        same
     }
 
     pub(super) fn count(&self) -> u64 {
@@ -25,6 +42,7 @@ impl Rows {
         let at = (self.count % self.max as u64) as usize * self.width;
         state.write(&mut self.values[at..at + self.width]);
         self.count += 1;
+        self.most = self.most.max(self.count);
     }
 
     /// Takes the newest `rows` back: they are about to be pushed anew.
@@ -33,7 +51,7 @@ impl Rows {
     }
 
     pub(super) fn clear(&mut self) {
-        self.count = 0;
+        (self.count, self.most) = (0, 0);
     }
 
     /// Writes the newest `window` rows of `columns` into `values`, the oldest first; the last of them is `provisional`
@@ -49,6 +67,8 @@ impl Rows {
         for (i, row) in values.chunks_exact_mut(columns.len().max(1)).enumerate() {
             let known = match self.count.checked_sub(committed.saturating_sub(i) as u64) {
                 _ if i >= committed => provisional,
+                // Rows were taken back for good, and newer ones had been written over this one.
+                Some(bar) if self.most - bar > self.max as u64 => None,
                 Some(bar) => {
                     let at = (bar % self.max as u64) as usize * self.width;
                     Some(&self.values[at..at + self.width])

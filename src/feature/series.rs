@@ -1,10 +1,24 @@
 //! What the feature stage knows of one series: the state of its kernels, and what they said of the newest bars.
 
-use super::plan::{Plan, PlanState, WarmUp};
+use super::plan::{Plan, PlanState, SavedState, WarmUp};
 use super::retained::Retained;
 use super::rows::Rows;
 use crate::domain::{Admission, Bar, FeatureVector, Stability, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::sync::Arc;
+
+/// All of [`SeriesFeatures`] that a process which replaces this one cannot know by itself.
+#[derive(Serialize, Deserialize)]
+pub(super) struct SavedFeatures<'s> {
+    /// Where newer bars can change: the state before them.
+    state: SavedState<'s>,
+    newer_at: usize,
+    bars: Cow<'s, [Bar]>,
+    rows: Cow<'s, [f64]>,
+    counts: [u64; 2],
+    newest: Option<Timestamp>,
+}
 
 /// The features of one series: its state, the newest rows, and what it takes to change one of the newest bars.
 ///
@@ -25,10 +39,32 @@ impl SeriesFeatures {
     pub fn new(plan: Plan, rows_max: usize, revision_bars: usize, stability: Stability) -> Self {
         let live = plan.state();
         let retained = (revision_bars > 0).then(|| Retained::new(revision_bars, &live));
-        // A bar that is answered anew looks back over `rows_max` bars from where it stands.
-        let rows = Rows::new(plan.len(), rows_max.max(1) + revision_bars);
+        // A bar that is answered anew looks back over `rows_max` bars from where it stands, others may have been withdrawn.
+        let rows = Rows::new(plan.len(), rows_max.max(1) + 2 * revision_bars);
         let provisional = vec![f64::NAN; plan.len()].into();
         Self { plan, live, rows, retained, provisional, newest: None, stability }
+    }
+
+    pub(super) fn save(&self) -> SavedFeatures<'_> {
+        let retained = self.retained.as_ref().map(Retained::save);
+        let (state, newer_at, bars) = retained.unwrap_or_else(|| (self.live.save(), 0, &[]));
+        let (rows, counts) = self.rows.save();
+        let newest = self.newest;
+        SavedFeatures { state, newer_at, bars: bars.into(), rows: rows.into(), counts, newest }
+    }
+
+    /// Goes on where a series of the same plan and rules stood; `None` where it was another one.
+    pub(super) fn restore(mut self, saved: SavedFeatures<'_>) -> Option<Self> {
+        let SavedFeatures { state, newer_at, bars, rows, counts, newest } = saved;
+        let state = self.plan.restore(state)?;
+        match &mut self.retained {
+            Some(retained) => {
+                (*retained, self.live) = retained.restored(state, newer_at, bars.into_owned());
+            }
+            None => self.live = state,
+        }
+        self.newest = newest;
+        self.rows.restore(&rows, counts).then_some(self)
     }
 
     /// The open time of the newest bar.
@@ -38,11 +74,14 @@ impl SeriesFeatures {
 
     /// Takes a bar in. False where it is a change that comes too late: nothing changed then.
     pub fn take(&mut self, bar: &Bar, admission: Admission) -> bool {
-        if admission == Admission::Next {
-            self.take_next(bar);
-            return true;
-        }
-        let anew = self.rewind(bar);
+        let anew = match admission {
+            Admission::Next => {
+                self.take_next(bar);
+                return true;
+            }
+            Admission::Revision | Admission::Late => self.rewind(bar),
+            Admission::Withdrawn => self.withdraw(bar.ts),
+        };
         (0..anew.unwrap_or(0)).rev().for_each(|behind| self.retake(behind));
         anew.is_some()
     }
@@ -63,6 +102,22 @@ impl SeriesFeatures {
     pub(super) fn rewind(&mut self, bar: &Bar) -> Option<usize> {
         let Self { live, rows, retained, .. } = self;
         retained.as_mut()?.rewind(bar, live, rows)
+    }
+
+    /// Whether the bar that opened at `ts` is, or would be, among those that can be changed.
+    pub(super) fn reaches(&self, ts: Timestamp) -> bool {
+        self.retained.as_ref().is_some_and(|retained| retained.reaches(ts))
+    }
+
+    /// Takes a bar out and goes back to before it. Returns how many bars are to be taken anew, those behind it; `None`,
+    /// and nothing changed, where it is not among those that can be changed.
+    pub(super) fn withdraw(&mut self, ts: Timestamp) -> Option<usize> {
+        let Self { live, rows, retained, .. } = self;
+        let anew = retained.as_mut()?.withdraw(ts, live, rows)?;
+        if self.newest == Some(ts) {
+            self.newest = self.live.newest_ts();
+        }
+        Some(anew)
     }
 
     /// Takes the bar anew that has `behind` newer ones: what is collected then is what a replay gives at this bar.

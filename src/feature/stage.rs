@@ -10,6 +10,7 @@ use crate::domain::{
 };
 use crate::link::{Stage, clock};
 use demands::{Demanded, SeriesState};
+pub use demands::{ResumedSeries, SavedSeries};
 use parking_lot::Mutex;
 use std::sync::Arc;
 
@@ -173,10 +174,27 @@ impl FeatureStage {
 
     fn bar(&self, key: &FeatureKey, bar: &Bar, admission: Admission, mut item: Item) {
         let mut state = key.state.lock();
-        if admission == Admission::Next {
-            state.take_next(bar);
-            item.place.of = state.outcomes_per_bar();
-            return self.predict(key, &state, &mut item);
+        match admission {
+            Admission::Next => {
+                item.revision = state.take_next(bar);
+                item.place.of = state.outcomes_per_bar();
+                return self.predict(key, &state, &mut item);
+            }
+            Admission::Withdrawn => {
+                let Some((bar, revision, anew)) = state.withdraw(bar.ts) else {
+                    item.place.of = 1;
+                    let refusal = Refusal::new(Reason::Withdrawn, "its source does not have it");
+                    return (key.refuse)(key.outcome(&item, 0, refusal));
+                };
+                (item.bar, item.revision) = (bar, revision);
+                item.place.of = 1 + anew as u32 * state.outcomes_per_bar();
+                let detail =
+                    "its source does not have it: it is taken back, and the bars behind it are answered anew";
+                (key.refuse)(key.outcome(&item, 0, Refusal::new(Reason::Withdrawn, detail)));
+                item.place.ordinal = 1;
+                return self.answer_anew(key, &mut state, item, anew);
+            }
+            Admission::Revision | Admission::Late => {}
         }
         let Some(anew) = state.rewind(bar) else {
             item.place.of = 1;
@@ -187,13 +205,18 @@ impl FeatureStage {
             }
             return;
         };
-        let origin = item.origin;
         item.place.of = anew as u32 * state.outcomes_per_bar();
+        self.answer_anew(key, &mut state, item, anew);
+    }
+
+    /// Answers the newest `anew` bars once more, the oldest first.
+    fn answer_anew(&self, key: &FeatureKey, state: &mut SeriesState, mut item: Item, anew: usize) {
+        let origin = item.origin;
         for behind in (0..anew).rev() {
             (item.bar, item.revision) = state.retake(behind);
             // The newest bar is what callers wait for: the others go after it.
             item.origin = if behind > 0 && origin == Origin::Live { Origin::CatchUp } else { origin };
-            self.predict(key, &state, &mut item);
+            self.predict(key, state, &mut item);
         }
     }
 

@@ -48,10 +48,21 @@ fn change(series: &mut SeriesFeatures, grid: &Grid, bars: &[Bar], at: usize) -> 
 /// What happens to a series next.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    Next { missing: usize },
-    Revise { back: usize },
-    Late { back: usize },
+    Next {
+        missing: usize,
+    },
+    Revise {
+        back: usize,
+    },
+    Late {
+        back: usize,
+    },
+    Withdraw {
+        back: usize,
+    },
     Peek,
+    /// The process replaces itself.
+    Replace,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -60,7 +71,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::Next { missing: 40 }),
         2 => (0..12_usize).prop_map(|back| Step::Revise { back }),
         2 => (1..12_usize).prop_map(|back| Step::Late { back }),
+        2 => (0..12_usize).prop_map(|back| Step::Withdraw { back }),
         1 => Just(Step::Peek),
+        1 => Just(Step::Replace),
     ];
     proptest::collection::vec(step, 1..70)
 }
@@ -80,6 +93,8 @@ proptest! {
         let mut random = Random(seed);
         // The bars as they should have come, and those that were skipped and may come late.
         let (mut bars, mut missing): (Vec<Bar>, Vec<Bar>) = (Vec::new(), Vec::new());
+        // Each bar that is withdrawn makes one less that can still be changed, until others come.
+        let mut withdrawn = 0;
         for step in steps {
             match step {
                 Step::Next { missing: skipped } => {
@@ -95,12 +110,12 @@ proptest! {
                     bar.close = bar.low + (bar.high - bar.low) * random.unit();
                     bar.volume += 1.0;
                     // Beyond what is promised the rows that a window looks back on may be gone.
-                    let taken = match back < revision_bars {
+                    let taken = match back + withdrawn < revision_bars {
                         true => change(&mut series, &grid, &changed, at)?,
                         false => series.take(&changed[at], Admission::Revision),
                     };
                     // At least the newest `revision_bars` can change; how many more is not promised.
-                    prop_assert!(taken || back >= revision_bars);
+                    prop_assert!(taken || back + withdrawn >= revision_bars);
                     if taken {
                         bars = changed;
                     }
@@ -111,14 +126,31 @@ proptest! {
                     let Some(found) = missing.iter().position(|bar| between.contains(&bar.ts)) else { continue };
                     let mut changed = bars.clone();
                     changed.insert(from + 1, missing[found]);
-                    let taken = match back <= revision_bars {
+                    let taken = match back + withdrawn <= revision_bars {
                         true => change(&mut series, &grid, &changed, from + 1)?,
                         false => series.take(&missing[found], Admission::Late),
                     };
-                    prop_assert!(taken || back > revision_bars);
+                    prop_assert!(taken || back + withdrawn > revision_bars);
                     if taken {
                         missing.remove(found);
                         bars = changed;
+                    }
+                }
+                Step::Replace => {
+                    let passed = postcard::to_stdvec(&series.save()).unwrap();
+                    let saved = postcard::from_bytes(&passed).unwrap();
+                    series = self::series(&grid, revision_bars).restore(saved).unwrap();
+                }
+                Step::Withdraw { back } => {
+                    let Some(at) = bars.len().checked_sub(back + 1) else { continue };
+                    if withdrawn == revision_bars {
+                        continue;
+                    }
+                    let taken = series.take(&bars[at], Admission::Withdrawn);
+                    prop_assert!(taken || back + withdrawn >= revision_bars);
+                    if taken {
+                        withdrawn += 1;
+                        missing.push(bars.remove(at));
                     }
                 }
                 Step::Peek => {
@@ -159,4 +191,45 @@ fn a_series_that_was_reset_is_as_new() {
     assert!(series.take(&changed, Admission::Revision));
     let as_it_should = [&bars[50..88], &[changed, bars[89]]].concat();
     assert_eq!(bits(&series.collect(&columns(), WINDOW, false).values), fresh(&grid, &as_it_should));
+}
+
+#[test]
+fn every_family_goes_on_to_the_bit_where_it_was_saved() {
+    let names: Vec<String> =
+        super::catalogue::FAMILIES.iter().map(super::catalogue::Family::example).collect();
+    let coarser = names.iter().map(|name| format!("{name}@15m"));
+    let names: Vec<String> = names.iter().cloned().chain(coarser).collect();
+    let plan = Plan::new(&names, Timeframe::MINUTE).unwrap();
+    let new = || SeriesFeatures::new(plan.clone(), WINDOW, 3, Stability::Defined);
+    let all: Vec<usize> = (0..names.len()).collect();
+    let bars: Vec<Bar> = Market::new(9, 10.0).take(2000).collect();
+    let (mut whole, mut passed_on) = (new(), new());
+    for (at, bar) in bars.iter().enumerate() {
+        if at % 97 == 0 {
+            let passed = postcard::to_stdvec(&passed_on.save()).unwrap();
+            passed_on = new().restore(postcard::from_bytes(&passed).unwrap()).unwrap();
+        }
+        assert!(whole.take(bar, Admission::Next) && passed_on.take(bar, Admission::Next));
+        let [expected, found] = [&whole, &passed_on].map(|series| series.collect(&all, WINDOW, false).values);
+        assert_eq!(bits(&found), bits(&expected), "bar {at}");
+    }
+}
+
+#[test]
+fn what_was_saved_of_other_features_is_refused() {
+    let grid = Grid::from(Timeframe::MINUTE);
+    let mut saved = series(&grid, 3);
+    Market::new(4, 10.0).take(50).for_each(|bar| assert!(saved.take(&bar, Admission::Next)));
+    let passed = postcard::to_stdvec(&saved.save()).unwrap();
+    let other = |names: &[&str], timeframe: &str, window| {
+        let plan = Plan::new(names, timeframe.parse::<Timeframe>().unwrap()).unwrap();
+        let series = SeriesFeatures::new(plan, window, 3, Stability::Defined);
+        series.restore(postcard::from_bytes(&passed).unwrap()).is_some()
+    };
+    assert!(other(&NAMES, "1m", WINDOW));
+    assert!(!other(&NAMES[1..], "1m", WINDOW));
+    assert!(!other(&NAMES, "1m", WINDOW + 1));
+    assert!(!other(&NAMES, "30s", WINDOW), "its own bars were others");
+    let longer = NAMES.map(|name| if name == "sma_7" { "sma_8" } else { name });
+    assert!(!other(&longer, "1m", WINDOW), "its window is another");
 }

@@ -4,10 +4,12 @@
 
 mod order;
 mod rank;
+mod saved;
 mod stage;
 mod validate;
 
 pub use order::Order;
 pub use rank::{Ranking, RankingOptions, Standing};
+pub use saved::SavedOrder;
 pub use stage::{IngestKey, IngestStage};
 pub use validate::{Limits, hold_open_and_close, validate};

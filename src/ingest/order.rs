@@ -1,6 +1,6 @@
 //! Whether a bar is the next of its series: a pure state machine.
 
-use crate::domain::{Admission, Bar, Reason, Refusal};
+use crate::domain::{Admission, Bar, Reason, Refusal, Timestamp};
 use std::collections::VecDeque;
 
 /// How many of the newest bars are remembered at least, to tell a duplicate from a revision or a late bar.
@@ -23,9 +23,25 @@ impl Order {
         Self { recent: VecDeque::with_capacity(remembered + 1), remembered, revision_bars }
     }
 
+    /// The newest bars that were admitted, the oldest first.
+    pub(super) fn recent(&self) -> impl Iterator<Item = &Bar> {
+        self.recent.iter()
+    }
+
+    /// Goes on behind bars that were admitted before.
+    pub(super) fn resume(&mut self, recent: &[Bar]) {
+        self.recent.extend(&recent[recent.len().saturating_sub(self.remembered)..]);
+    }
+
     /// The newest bar that was admitted.
     pub fn newest(&self) -> Option<&Bar> {
         self.recent.back()
+    }
+
+    /// Takes the bar that opened at `ts` back, as if it had never come; whether it is one of those that are remembered.
+    pub fn withdraw(&mut self, ts: Timestamp) -> bool {
+        let found = self.recent.binary_search_by_key(&ts, |known| known.ts);
+        found.is_ok_and(|at| self.recent.remove(at).is_some())
     }
 
     /// Admits a bar that is newer than all before, or one that changes the newest `revision_bars`; anything else
@@ -81,7 +97,6 @@ impl Order {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Timestamp;
 
     fn bar(minute: i64, close: f64) -> Bar {
         Bar { ts: Timestamp::from_secs(minute * 60), open: 1.0, high: 9.0, low: 1.0, close, volume: 1.0 }

@@ -3,6 +3,7 @@
 use crate::domain::{Lane, SeriesKey};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -44,7 +45,7 @@ impl Standing {
 }
 
 /// The rolling traded value of one series.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct RollingValue {
     window: Box<[f64]>,
     next: usize,
@@ -53,6 +54,14 @@ pub(super) struct RollingValue {
 impl RollingValue {
     pub(super) fn new(window_bars: usize) -> Self {
         Self { window: vec![0.0; window_bars.max(1)].into(), next: 0 }
+    }
+
+    /// Goes on where `saved` stood, if it was over as many bars; returns the window's sum.
+    pub(super) fn resume(&mut self, saved: Self) -> f64 {
+        if saved.window.len() == self.window.len() && saved.next < self.window.len() {
+            *self = saved;
+        }
+        self.window.iter().sum()
     }
 
     /// Takes one bar's traded value in and returns the window's sum.

@@ -31,16 +31,16 @@ pub struct IngestKey {
     series: Arc<SeriesKey>,
     standing: Arc<Standing>,
     /// The open time of the newest bar, in ms; `i64::MIN` before the first.
-    newest_ms: AtomicI64,
+    pub(super) newest_ms: AtomicI64,
     /// Never contended: the mailbox lets one worker in at a time.
-    state: Mutex<SeriesState>,
+    pub(super) state: Mutex<SeriesState>,
     admit: Box<dyn Fn(Admitted) + Send + Sync>,
     refuse: Box<dyn Fn(Outcome) + Send + Sync>,
 }
 
-struct SeriesState {
-    order: Order,
-    value: RollingValue,
+pub(super) struct SeriesState {
+    pub(super) order: Order,
+    pub(super) value: RollingValue,
     /// How many live bars were admitted: the next one's `series_seq` is one more.
     admitted: u64,
 }
@@ -70,6 +70,12 @@ impl IngestStage {
         IngestKey { series, standing, newest_ms, state: Mutex::new(state), admit, refuse }
     }
 
+    /// Notes what the series traded over the window.
+    pub(super) fn note_value(&self, key: &IngestKey, value: f64) {
+        let seconds = self.ranking.window_bars() as f64 * f64::from(key.series.timeframe.as_secs());
+        self.ranking.note(&key.standing, value / seconds);
+    }
+
     fn admit(
         &self,
         key: &IngestKey,
@@ -90,8 +96,7 @@ impl IngestStage {
         let admission = state.order.admit(bar)?;
         if admission == Admission::Next {
             let value = state.value.push(bar.quote_volume());
-            let seconds = self.ranking.window_bars() as f64 * f64::from(key.series.timeframe.as_secs());
-            self.ranking.note(&key.standing, value / seconds);
+            self.note_value(key, value);
             key.newest_ms.store(bar.ts.as_millis(), Ordering::Relaxed);
         }
         if origin == Origin::WarmUp {
@@ -103,6 +108,18 @@ impl IngestStage {
 }
 
 impl IngestStage {
+    /// Takes a bar back that its source does not have.
+    fn withdraw(&self, key: &IngestKey, ts: Timestamp, seq: u64) -> Result<(Admission, Place), Refusal> {
+        let mut state = key.state.lock();
+        if !state.order.withdraw(ts) {
+            return Err(Refusal::new(Reason::Withdrawn, "its source does not have it; it was not taken"));
+        }
+        let newest = state.order.newest().map_or(i64::MIN, |newest| newest.ts.as_millis());
+        key.newest_ms.store(newest, Ordering::Relaxed);
+        state.admitted += 1;
+        Ok((Admission::Withdrawn, Place { seq, series_seq: state.admitted, ..Place::default() }))
+    }
+
     /// Whether a bar that has not closed is one that may come next.
     fn check_provisional(&self, key: &IngestKey, bar: &Bar) -> Result<(), Refusal> {
         validate(bar, key.series.timeframe, Limits { now: None, clock_skew_ms_max: 0 })?;
@@ -183,14 +200,16 @@ impl Stage for IngestStage {
             match item {
                 Incoming::Bar { bar, origin, seq, stamps } => {
                     let mut bar = *bar;
-                    let verdict = self.admit(key, &mut bar, *origin, *seq);
+                    let (verdict, origin) = match origin {
+                        Origin::Withdrawn => (self.withdraw(key, bar.ts, *seq), Origin::Live),
+                        origin => (self.admit(key, &mut bar, *origin, *seq), *origin),
+                    };
                     let stamps = Stamps { ingested_ns: clock::now_ns(), ..*stamps };
                     match verdict {
                         Ok((admission, place)) => {
-                            let origin = *origin;
                             (key.admit)(Admitted::Bar { bar, admission, origin, place, stamps });
                         }
-                        Err(refusal) => key.refuse(bar.ts, *origin, *seq, stamps, refusal),
+                        Err(refusal) => key.refuse(bar.ts, origin, *seq, stamps, refusal),
                     }
                 }
                 Incoming::Ask { ask, stamps } => {

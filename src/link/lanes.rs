@@ -1,8 +1,9 @@
 //! Ready keys, in one bounded channel a lane, taken by priority and never starving.
 //!
-//! A token channel beside the lanes counts what is in them, so that a worker parks on one channel (one
+//! A token channel beside the lanes counts what is in them, so that a worker waits for one channel (one
 //! wake-up) and chooses the lane when it wakes.
 
+use super::parking::Parking;
 use crate::domain::Lane;
 use crossbeam::channel::{Receiver, Sender, TryRecvError, bounded};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -34,6 +35,8 @@ pub(super) enum Wake {
 pub(super) struct Lanes<K> {
     lanes: [(Sender<K>, Receiver<K>); 3],
     wakes: (Sender<Wake>, Receiver<Wake>),
+    /// Where workers sleep while there is no token.
+    parking: Parking,
     workers_max: usize,
     takings: AtomicUsize,
 }
@@ -45,6 +48,7 @@ impl<K> Lanes<K> {
             lanes: Lane::ALL.map(|_| bounded(keys_max)),
             // Room for a token for every announcement, and a nudge or a stop for every worker.
             wakes: bounded(keys_max + 2 * workers_max),
+            parking: Parking::default(),
             workers_max,
             takings: AtomicUsize::new(0),
         }
@@ -57,6 +61,7 @@ impl<K> Lanes<K> {
         debug_assert!(sent.is_ok());
         let woken = self.wakes.0.send(Wake::Ready);
         debug_assert!(woken.is_ok());
+        self.parking.call();
     }
 
     /// Wakes `count` parked workers to look around; one caller at a time. Where as much waits as there can be
@@ -66,6 +71,7 @@ impl<K> Lanes<K> {
         for _ in 0..count {
             if self.wakes.0.len() < self.workers_max {
                 let _ = self.wakes.0.try_send(Wake::Nudge);
+                self.parking.call();
             }
         }
     }
@@ -74,12 +80,17 @@ impl<K> Lanes<K> {
     pub(super) fn stop(&self, count: usize) {
         for _ in 0..count {
             let _ = self.wakes.0.send(Wake::Stop);
+            self.parking.call();
         }
     }
 
     /// Parks until there is something to do.
     pub(super) fn wait(&self) -> Wake {
-        self.wakes.1.recv().unwrap_or(Wake::Stop)
+        self.parking.wait(|| match self.wakes.1.try_recv() {
+            Ok(wake) => Some(wake),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Disconnected) => Some(Wake::Stop),
+        })
     }
 
     /// Whether nothing is announced.
@@ -122,6 +133,33 @@ mod tests {
             taken[lanes.take() as usize] += 1;
         }
         assert_eq!(taken, [120, 30, 10]);
+    }
+
+    #[test]
+    fn every_announcement_finds_a_worker_awake_or_asleep() {
+        let (workers, announcements) = (4, 20_000);
+        let lanes = Lanes::new(announcements, workers);
+        let taken = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..workers {
+                scope.spawn(|| {
+                    while lanes.wait() == Wake::Ready {
+                        lanes.take();
+                        taken.fetch_add(1, Ordering::SeqCst);
+                    }
+                });
+            }
+            for n in 1..=announcements {
+                lanes.announce(n, Lane::ALL[n % 3]);
+                // Sometimes all are done and go to sleep, sometimes it is one of many.
+                while n % 7 == 0 && taken.load(Ordering::SeqCst) < n {
+                    std::thread::yield_now();
+                }
+            }
+            lanes.stop(workers);
+        });
+        assert_eq!(taken.into_inner(), announcements);
+        assert!(lanes.is_empty());
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub mod clock;
 mod lanes;
 mod mailbox;
 mod meter;
+mod parking;
+pub mod slice;
 mod stage;
 mod sync;
 mod workers;

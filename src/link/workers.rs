@@ -5,6 +5,7 @@
 
 use super::carry;
 use super::lanes::Wake;
+use super::slice;
 use super::stage::{Link, Stage};
 use crossbeam::sync::WaitGroup;
 use parking_lot::Mutex;
@@ -89,6 +90,10 @@ fn take_one(counter: &AtomicUsize) -> bool {
 
 /// One worker.
 fn work<S: Stage>(link: &Arc<Link<S>>, excess: &AtomicUsize) {
+    // What may take long is not carried on, and need not be prompt.
+    if link.stage().may_be_carried() {
+        slice::shorten();
+    }
     while !take_one(excess) {
         match link.lanes().wait() {
             Wake::Ready => carry::run(link.lanes().take(), || link.lanes().is_empty()),

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-type Callback = Box<dyn Fn(&Outcome) + Send + Sync>;
+type Callback = Box<dyn Fn(&[Outcome]) + Send + Sync>;
 
 enum Outlet {
     Channel { sender: Sender<Outcome>, missed: Arc<AtomicU64> },
@@ -57,7 +57,8 @@ impl Outlets {
         Subscription { receiver, missed }
     }
 
-    /// Subscribes with a callback, called on the persist worker: it must return soon and not block.
+    /// Subscribes with a callback, called on the persist worker with what was stored together: it must return soon and not
+    /// block.
     pub fn subscribe_with(&self, callback: Callback) {
         self.add(Outlet::Callback(callback));
     }
@@ -84,7 +85,7 @@ impl Outlets {
                 }
                 Outlet::Callback(callback) => {
                     // Whatever a subscriber does, the outcomes are stored and counted once.
-                    let call = AssertUnwindSafe(|| outcomes.iter().for_each(callback));
+                    let call = AssertUnwindSafe(|| callback(outcomes));
                     if catch_unwind(call).is_err() {
                         tracing::error!("a subscriber's callback panicked; it missed the rest of a batch");
                     }

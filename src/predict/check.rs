@@ -3,13 +3,15 @@
 
 use super::golden::{self, GoldenReport};
 use super::manifest::Manifest;
+use super::pool::{PoolLimits, in_time};
 use super::probe::probe;
 use super::runtime::Runtime;
-use super::session::{Artefact, Described, ModelError, Row, RunLimits, Session, describe};
-use super::signature::{Element, MEDIANS, Port, Shape};
+use super::session::{Artefact, Described, Row, Session, describe};
+use super::signature::{Element, MEDIANS, Port, Shape, shown};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Rows of the runs that are timed.
@@ -18,6 +20,8 @@ const TIMED_ROWS: [usize; 3] = [1, 8, 32];
 const TIMED_RUNS: usize = 50;
 /// How long timing one number of rows may take.
 const TIMING_MAX: Duration = Duration::from_millis(500);
+/// The most features that are written out by number for a graph that names none.
+const WIDTH_MAX: i64 = 10_000;
 
 /// What a version was found to be.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -59,10 +63,10 @@ pub struct CheckReport {
     pub resident_kib: Option<i64>,
 }
 
-/// Tries the version in `folder` as it would be tried before it serves; nothing is promoted.
-pub fn check(runtime: &'static Runtime, folder: &Path, batch_max: usize, limits: RunLimits) -> CheckReport {
+/// Tries the version in `folder` as it would be tried before it serves, within the same limits; nothing is promoted.
+pub fn check(runtime: &'static Runtime, folder: &Path, limits: PoolLimits) -> CheckReport {
     let mut report = CheckReport::default();
-    let tried = try_version(runtime, folder, (batch_max, limits), &mut report);
+    let tried = try_version(runtime, folder, limits, &mut report);
     report.passed = tried.is_ok();
     report.error = tried.err();
     report
@@ -71,22 +75,27 @@ pub fn check(runtime: &'static Runtime, folder: &Path, batch_max: usize, limits:
 fn try_version(
     runtime: &'static Runtime,
     folder: &Path,
-    (batch_max, limits): (usize, RunLimits),
+    PoolLimits { batch_max, run: limits, load_deadline, .. }: PoolLimits,
     report: &mut CheckReport,
 ) -> Result<(), String> {
     let manifest = Manifest::read(&folder.join(super::registry::MANIFEST_FILE)).map_err(|e| e.to_string())?;
+    let manifest = Arc::new(manifest);
     let before_kib = resident_kib();
     let artefact = Artefact::read(&folder.join(super::registry::MODEL_FILE)).map_err(|e| e.to_string())?;
+    let artefact = Arc::new(artefact);
     report.file_bytes = artefact.size();
     report.sha256 = artefact.sha256().iter().map(|byte| format!("{byte:02x}")).collect();
-    if let Ok(described) = describe(runtime, &artefact, limits.memory_bytes) {
+    let graph = Arc::clone(&artefact);
+    let described = in_time(load_deadline, move || describe(runtime, &graph, limits.memory_bytes))?;
+    if let Ok(described) = described {
         report.inputs = described.inputs.iter().map(text).collect();
         report.outputs = described.outputs.iter().map(text).collect();
         report.metadata = described.metadata;
     }
     let begin = Instant::now();
-    let mut session =
-        Session::load(runtime, &artefact, &manifest, limits).map_err(|error| error.to_string())?;
+    let known = Arc::clone(&manifest);
+    let loaded = in_time(load_deadline, move || Session::load(runtime, &artefact, &known, limits))?;
+    let mut session = loaded.map_err(|error| error.to_string())?;
     report.load_ms = begin.elapsed().as_secs_f64() * 1e3;
     report.kept_bytes = session.kept_bytes();
     report.values = session.names().iter().map(ToString::to_string).collect();
@@ -110,7 +119,7 @@ fn try_version(
 }
 
 fn text(port: &Port) -> String {
-    format!("{}: {}", port.name, port.shape)
+    format!("{}: {}", shown(&port.name), port.shape)
 }
 
 /// The fastest run of `rows` rows, in µs.
@@ -153,12 +162,15 @@ pub struct Inspection {
 /// Looks at the graph in the file at `path`; it is loaded, not run.
 ///
 /// # Errors
-/// When it cannot be read or loaded.
-pub fn inspect(runtime: &'static Runtime, path: &Path, limits: RunLimits) -> Result<Inspection, ModelError> {
-    let artefact = Artefact::read(path)?;
-    let Described { inputs, outputs, metadata } = describe(runtime, &artefact, limits.memory_bytes)?;
+/// When it cannot be read or loaded, or not in time.
+pub fn inspect(runtime: &'static Runtime, path: &Path, limits: PoolLimits) -> Result<Inspection, String> {
+    let artefact = Artefact::read(path).map_err(|error| error.to_string())?;
+    let file_bytes = artefact.size();
+    let described =
+        in_time(limits.load_deadline, move || describe(runtime, &artefact, limits.run.memory_bytes))?;
+    let Described { inputs, outputs, metadata } = described.map_err(|error| error.to_string())?;
     Ok(Inspection {
-        file_bytes: artefact.size(),
+        file_bytes,
         inputs: inputs.iter().map(text).collect(),
         outputs: outputs.iter().map(text).collect(),
         metadata,
@@ -185,6 +197,7 @@ fn first_manifest(inputs: &[Port], outputs: &[Port]) -> String {
     };
     let features: Vec<String> = match (columns, usize::try_from(width)) {
         (true, _) => inputs.iter().map(|port| format!("    {:?},\n", port.name)).collect(),
+        (false, Ok(_)) if width > WIDTH_MAX => vec![format!("    \"feature_0\", # of {width}\n")],
         (false, Ok(width)) => (0..width).map(|at| format!("    \"feature_{at}\",\n")).collect(),
         (false, Err(_)) => vec!["    \"feature_0\", # the graph declares no width\n".to_owned()],
     };

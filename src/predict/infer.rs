@@ -12,7 +12,7 @@ use super::version::{Content, Standing, Version};
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -158,7 +158,7 @@ impl Inference {
         let model = self.model(name)?;
         let mut first = None;
         for version in versions(&model, version)? {
-            match self.with(&model, version, |described, _| Arc::clone(described)) {
+            match self.with(&model, version, None, |described, _| Arc::clone(described)) {
                 Ok(described) => return Ok(described),
                 Err(error) => drop(first.get_or_insert(error)),
             }
@@ -167,12 +167,19 @@ impl Inference {
     }
 
     /// Runs `inputs` by version `version` of a model, or by the one that answers for bars, and where that fails by the
-    /// one promoted before it.
+    /// one promoted before it. A session that is busy is waited for until `timeout` is over, where there is one.
     ///
     /// # Errors
     /// Why there is no answer; that of the newest version asked.
-    pub fn run(&self, name: &str, version: Option<u32>, inputs: &[Tensor]) -> Result<Inferred, InferError> {
+    pub fn run(
+        &self,
+        name: &str,
+        version: Option<u32>,
+        inputs: &[Tensor],
+        timeout: Option<Duration>,
+    ) -> Result<Inferred, InferError> {
         let begin = Instant::now();
+        let until = timeout.and_then(|timeout| begin.checked_add(timeout));
         self.loaded(name)?;
         let model = self.model(name)?;
         let mut first = None;
@@ -193,7 +200,7 @@ impl Inference {
                 }
                 Ok(Inferred { version: version.number, outputs, rows, queue_ns, run_ns })
             };
-            match self.with(&model, version, run).and_then(|result| result) {
+            match self.with(&model, version, until, run).and_then(|result| result) {
                 Ok(inferred) => return Ok(inferred),
                 // No other version is asked what this one cannot be: the tensors are at fault.
                 Err(error @ InferError::Tensors(_)) => return Err(first.unwrap_or(error)),
@@ -214,6 +221,7 @@ impl Inference {
         &self,
         model: &CatalogueModel,
         version: &Version,
+        until: Option<Instant>,
         work: impl FnOnce(&Arc<Described>, &mut Loaded) -> T,
     ) -> Result<T, InferError> {
         let unavailable = |failure: &super::version::Failure| InferError::Unavailable(failure.to_string());
@@ -226,12 +234,14 @@ impl Inference {
         }
         let place = self.place(content);
         let own = Content { slot: Arc::clone(&place.slot), ..content.clone() };
-        let given = self.pool.with(&own, Loading::Here, |loaded| {
+        let given = self.pool.with(&own, until.map_or(Loading::Here, Loading::Until), |loaded| {
             let described = place.described.get_or_init(|| Arc::new(self.describe_session(loaded)));
             work(described, loaded)
         });
         let given = given.map_err(|failure| unavailable(&failure))?;
-        given.ok_or_else(|| InferError::Unavailable("its session went away".to_owned()))
+        given.ok_or_else(|| {
+            InferError::Unavailable("no session was free before the request's `timeout` was over".to_owned())
+        })
     }
 
     /// Where `content` is run.

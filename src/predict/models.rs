@@ -55,13 +55,7 @@ impl Models {
         let folder = settings.models.path.clone();
         let catalogue = Catalogue::read(&folder, &slots, usable).map_err(OpenError::Folder)?;
         let runtime = Runtime::open(&settings.runtime, progress)?;
-        let limits = PoolLimits {
-            sessions_max: settings.model_pool_size,
-            batch_max: settings.batch_size_max,
-            run: run_limits(settings),
-            load_deadline: Duration::from_millis(settings.predict.load_deadline_ms),
-        };
-        let pool = Arc::new(Pool::new(runtime, slots, limits));
+        let pool = Arc::new(Pool::new(runtime, slots, pool_limits(settings)));
         let catalogue = ArcSwap::from_pointee(catalogue);
         Ok(Self { catalogue, pool, alerts: Arc::default(), folder, usable })
     }
@@ -92,8 +86,7 @@ impl Models {
         if !is_model_name(model) || !folder.is_dir() {
             return None;
         }
-        let PoolLimits { batch_max, run, .. } = self.pool.limits();
-        let mut report = check::check(self.pool.runtime(), &folder, batch_max, run);
+        let mut report = check::check(self.pool.runtime(), &folder, self.pool.limits());
         if report.passed
             && let Ok(manifest) = Manifest::read(&folder.join(MANIFEST_FILE))
             && let Err(error) = (self.usable)(&manifest.features, manifest.timeframe)
@@ -254,11 +247,17 @@ impl Models {
     }
 }
 
-/// What a run may cost, as it is configured.
-pub(crate) fn run_limits(settings: &Settings) -> RunLimits {
-    RunLimits {
+/// What sessions and their runs may cost, as it is configured.
+pub(crate) fn pool_limits(settings: &Settings) -> PoolLimits {
+    let run = RunLimits {
         deadline: Duration::from_millis(settings.predict.deadline_ms),
         memory_bytes: settings.predict.run_memory_max_mb << 20,
+    };
+    PoolLimits {
+        sessions_max: settings.model_pool_size,
+        batch_max: settings.batch_size_max,
+        run,
+        load_deadline: Duration::from_millis(settings.predict.load_deadline_ms),
     }
 }
 

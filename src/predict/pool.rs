@@ -4,6 +4,7 @@
 mod creation;
 mod slot;
 
+pub(super) use creation::in_time;
 pub use slot::{Slot, Slots};
 
 use super::probe::{Batching, probe};
@@ -50,6 +51,8 @@ pub struct PoolLimits {
 pub enum Loading {
     /// The caller's thread.
     Here,
+    /// The caller's thread, which waits until then at most where all sessions are busy.
+    Until(Instant),
     /// Not the caller's: it has other work.
     Elsewhere,
 }
@@ -154,7 +157,8 @@ impl Pool {
         &self.slots
     }
 
-    /// Gives `work` a session of `content`; `None` where it would have to be loaded and `loading` forbids it.
+    /// Gives `work` a session of `content`; `None` where it would have to be loaded and `loading` forbids it, or where none
+    /// was free by the time that `loading` names.
     ///
     /// # Errors
     /// Why it cannot be loaded.
@@ -179,7 +183,7 @@ impl Pool {
         if loading == Loading::Elsewhere && (ready == 0 || more) {
             return Ok(None);
         }
-        let (seat, mut session) = self.seat(slot, more);
+        let Some((seat, mut session)) = self.seat(slot, more, loading) else { return Ok(None) };
         if session.is_none() {
             if loading == Loading::Elsewhere {
                 // It made room for another just now.
@@ -200,15 +204,21 @@ impl Pool {
         &self,
         slot: &'a Slot,
         more: bool,
-    ) -> (&'a Seat, parking_lot::MutexGuard<'a, Option<Box<Loaded>>>) {
+        loading: Loading,
+    ) -> Option<(&'a Seat, parking_lot::MutexGuard<'a, Option<Box<Loaded>>>)> {
         let empty = |seat: &'a Seat| {
             let session = seat.session.try_lock().filter(|session| session.is_none())?;
             Some((seat, session))
         };
-        match slot.seats.iter().find_map(empty).filter(|_| more) {
-            Some(found) => found,
-            None => (&slot.seats[0], slot.seats[0].session.lock()),
+        if let Some(found) = slot.seats.iter().find_map(empty).filter(|_| more) {
+            return Some(found);
         }
+        let first = &slot.seats[0];
+        let session = match loading {
+            Loading::Until(deadline) => first.session.try_lock_until(deadline)?,
+            Loading::Here | Loading::Elsewhere => first.session.lock(),
+        };
+        Some((first, session))
     }
 
     /// Loads a session of `content`, on another thread, for as long as that may take.

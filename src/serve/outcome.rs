@@ -39,6 +39,7 @@ fn origin_word(origin: Origin) -> &'static str {
         Origin::Live => "live",
         Origin::CatchUp => "catch_up",
         Origin::WarmUp => "warm_up",
+        Origin::Withdrawn => "withdrawn",
         Origin::Asked => "asked",
         Origin::Provisional => "provisional",
     }

@@ -18,6 +18,7 @@ const FILES: &[(&str, &str, &str)] = &[
     ("series.js", "text/javascript; charset=utf-8", include_str!("page/series.js")),
     ("stream.js", "text/javascript; charset=utf-8", include_str!("page/stream.js")),
     ("tables.js", "text/javascript; charset=utf-8", include_str!("page/tables.js")),
+    ("verdict.js", "text/javascript; charset=utf-8", include_str!("page/verdict.js")),
     ("words.js", "text/javascript; charset=utf-8", include_str!("page/words.js")),
 ];
 /// Nothing from elsewhere, and nobody may frame it.

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
+use tungstenite::Utf8Bytes;
 
 /// What has a numbering of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -58,17 +59,17 @@ pub struct Event {
     pub outcome: Outcome,
     /// When it was stored, on the clock of its stamps.
     pub stored_ns: u64,
-    json: OnceLock<String>,
+    json: OnceLock<Utf8Bytes>,
 }
 
 impl Event {
-    /// It as JSON, made once however many read it.
-    pub fn json(&self) -> &str {
+    /// It as JSON, made once however many read it and kept once however many are sent it.
+    pub fn json(&self) -> &Utf8Bytes {
         self.json.get_or_init(|| {
             let place = Some((&*self.key_text, self.seq));
             let json = OutcomeJson { outcome: &self.outcome, stored_ns: self.stored_ns, place };
             // Every key of it is text, and an outcome's numbers are finite where they were stored.
-            serde_json::to_string(&json).unwrap_or_default()
+            serde_json::to_string(&json).unwrap_or_default().into()
         })
     }
 }

@@ -64,6 +64,7 @@ routes! {
     Get "/api/metrics", Token, api::metrics::json;
     Get "/api/health", Token, api::health::report;
     Get "/api/decisions", Token, api::decisions::list;
+    Post "/api/bars", Token, api::bars::post;
     Get "/api/predict", Token, api::predict::get;
     Post "/api/predict", Token, api::predict::post;
     Post "/api/predict/batch", Token, api::predict::batch;

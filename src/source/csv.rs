@@ -1,7 +1,7 @@
 //! CSV bars: which columns a file's header has, and the bar of a line.
 //!
 //! ```text
-//! ts,open,high,low,close,volume               in any order, further columns are ignored
+//! ts,open,high,low,close,volume               in any order; see `columns.rs`
 //! 2024-06-01T12:34:00Z,1.0,2.5,0.5,2.0,1200   ts is the bar's OPEN time, RFC 3339
 //! ```
 //!
@@ -9,13 +9,11 @@
 //! All times of a file are of one kind.
 
 use super::SourceError;
+use super::columns::{COLUMNS, locate};
 use super::lines::Lines;
 use super::times::Times;
 use crate::domain::{Bar, Timestamp};
 use std::path::{Path, PathBuf};
-
-/// The columns that a file must have.
-pub const COLUMNS: [&str; 6] = ["ts", "open", "high", "low", "close", "volume"];
 
 /// The cells of one line: trimmed, with quotes around a cell taken off.
 struct Cells<'a>(Option<&'a str>);
@@ -53,17 +51,10 @@ impl Columns {
     pub fn of_header(header: &[u8]) -> Result<Self, String> {
         let header = header.strip_prefix(b"\xef\xbb\xbf").unwrap_or(header);
         let text = std::str::from_utf8(header).map_err(|_| "the header is not UTF-8".to_owned())?;
-        let expected = || format!("expected the header {}", COLUMNS.join(","));
-        let mut meanings = Vec::new();
-        for cell in Cells(Some(text)) {
-            let meaning = COLUMNS.iter().position(|name| cell.eq_ignore_ascii_case(name));
-            if meaning.is_some() && meanings.contains(&meaning) {
-                return Err(format!("column `{cell}` is there twice; {}", expected()));
-            }
-            meanings.push(meaning);
-        }
-        if let Some(missing) = (0..COLUMNS.len()).find(|column| !meanings.contains(&Some(*column))) {
-            return Err(format!("column `{}` is missing in `{text}`; {}", COLUMNS[missing], expected()));
+        let names: Vec<_> = Cells(Some(text)).collect();
+        let mut meanings = vec![None; names.len()];
+        for (meaning, at) in locate(&names)?.into_iter().enumerate() {
+            meanings[at] = Some(meaning);
         }
         Ok(Self { meanings, times: Times::default() })
     }

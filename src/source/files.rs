@@ -104,7 +104,8 @@ pub fn series_of(path: &Path) -> Result<SeriesKey, SourceError> {
 pub fn bar_files(paths: &[PathBuf]) -> Result<Vec<BarFile>, SourceError> {
     let mut found = Vec::new();
     for path in paths {
-        if path.is_dir() {
+        // Asked first: what a wrong path lacks is not the right ending.
+        if std::fs::metadata(path).map_err(|error| unreadable(path, error))?.is_dir() {
             found.extend(files_of(path)?);
         } else {
             found.push(path.clone());

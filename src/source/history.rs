@@ -2,7 +2,11 @@
 
 use crate::config::{CatchUp, SourceSettings};
 use crate::domain::{Origin, SeriesKey, Timestamp};
+use std::collections::HashSet;
 use std::sync::Arc;
+
+/// More than any pause brings.
+const RESUMED_BARS_MAX: usize = 10_000_000;
 
 /// How many bars the models of a series take until they may predict. See [`History::with_needs`].
 type Needs = Arc<dyn Fn(&SeriesKey) -> usize + Send + Sync>;
@@ -21,13 +25,15 @@ pub struct History {
     pub(super) only: Option<SeriesKey>,
     /// What a series' models need at least.
     pub(super) needs: Option<Needs>,
+    /// Series that go on where they were left: every bar behind is wanted, whatever is caught up on otherwise.
+    pub(super) resumed: Option<Arc<HashSet<Arc<SeriesKey>>>>,
 }
 
 impl History {
     /// What the settings say.
     pub fn of(settings: &SourceSettings) -> Self {
         let SourceSettings { history_bars, catch_up, catch_up_bars_max, .. } = *settings;
-        Self { history_bars, catch_up, catch_up_bars_max, only: None, needs: None }
+        Self { history_bars, catch_up, catch_up_bars_max, only: None, needs: None, resumed: None }
     }
 
     /// The same for one series only; a source that can leaves others unread.
@@ -42,12 +48,29 @@ impl History {
         Self { needs: Some(Arc::new(needs)), ..self }
     }
 
+    /// The same, where those series go on where they were left.
+    #[must_use]
+    pub fn resuming(self, series: impl IntoIterator<Item = Arc<SeriesKey>>) -> Self {
+        Self { resumed: Some(Arc::new(series.into_iter().collect())), ..self }
+    }
+
     /// The rule for one series.
     pub(super) fn of_series(&self, series: &SeriesKey) -> Self {
+        if self.resumed.as_ref().is_some_and(|resumed| resumed.contains(series)) {
+            let (history_bars, catch_up_bars_max) = (1, RESUMED_BARS_MAX);
+            return Self {
+                history_bars,
+                catch_up: CatchUp::All,
+                catch_up_bars_max,
+                only: None,
+                needs: None,
+                resumed: None,
+            };
+        }
         let needed = self.needs.as_ref().map_or(0, |needs| needs(series));
         // 0 is all there is.
         let history_bars = if self.history_bars == 0 { 0 } else { self.history_bars.max(needed) };
-        Self { history_bars, needs: None, only: None, ..*self }
+        Self { history_bars, needs: None, only: None, resumed: None, ..*self }
     }
 }
 
@@ -111,7 +134,8 @@ mod tests {
             (Some(3), Not, 0, 100, "wwwwww"),
             (None, Not, 4, 100, "..wwww"),
         ] {
-            let history = History { history_bars, catch_up, catch_up_bars_max, only: None, needs: None };
+            let history =
+                History { history_bars, catch_up, catch_up_bars_max, only: None, needs: None, resumed: None };
             let mut given = Given::default();
             let mut seen: Vec<char> = (1..=6)
                 .rev()
@@ -132,8 +156,15 @@ mod tests {
     fn what_models_need_is_read_whatever_is_configured() {
         let series = |symbol: &str| SeriesKey::new(symbol, crate::domain::Timeframe::MINUTE).unwrap();
         let history = |history_bars| {
-            History { history_bars, catch_up: CatchUp::All, catch_up_bars_max: 9, only: None, needs: None }
-                .with_needs(|series| if &*series.symbol == "BTC" { 500 } else { 0 })
+            History {
+                history_bars,
+                catch_up: CatchUp::All,
+                catch_up_bars_max: 9,
+                only: None,
+                needs: None,
+                resumed: None,
+            }
+            .with_needs(|series| if &*series.symbol == "BTC" { 500 } else { 0 })
         };
         for (history_bars, symbol, expected) in
             [(100, "BTC", 500), (100, "ETH", 100), (1000, "BTC", 1000), (0, "BTC", 0)]

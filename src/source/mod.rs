@@ -1,5 +1,6 @@
 //! Where bars come from.
 
+mod columns;
 pub mod csv;
 mod files;
 mod follow;
@@ -10,6 +11,7 @@ mod merge;
 mod parquet;
 mod postgres;
 mod replay;
+mod resumed;
 mod simulated;
 mod single;
 mod sqlite;
@@ -21,6 +23,7 @@ pub use follow::Follow;
 pub use history::History;
 pub use postgres::{PostgresSource, watch};
 pub use replay::Replay;
+pub use resumed::{Resumed, Taken};
 pub use simulated::{Pace, Simulated};
 pub use single::OneSeries;
 pub use sqlite::SqliteSource;

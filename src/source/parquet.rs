@@ -6,7 +6,8 @@
 //! ```
 
 use super::SourceError;
-use super::csv::{COLUMNS, unreadable};
+use super::columns::{COLUMNS, locate};
+use super::csv::unreadable;
 use crate::domain::{Bar, Timestamp};
 use parquet::basic::{ConvertedType, LogicalType, TimeUnit, Type as Physical};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
@@ -102,16 +103,10 @@ fn is_number(column: &ColumnDescriptor) -> bool {
 /// Where `file` has each of [`COLUMNS`], and the unit of its times.
 fn columns_of(file: &SerializedFileReader<File>) -> Result<([usize; COLUMNS.len()], Unit), String> {
     let schema = file.metadata().file_metadata().schema_descr();
-    let mut at = [0; COLUMNS.len()];
-    let expected = || format!("expected {}", COLUMNS.join(", "));
-    for (name, at) in COLUMNS.iter().zip(&mut at) {
-        let named = |i: &usize| schema.column(*i).path().string().eq_ignore_ascii_case(name);
-        let mut found = (0..schema.num_columns()).filter(named);
-        *at = found.next().ok_or_else(|| format!("column `{name}` is missing; {}", expected()))?;
-        if found.next().is_some() {
-            return Err(format!("column `{name}` is there twice; {}", expected()));
-        }
-        let column = schema.column(*at);
+    let names: Vec<_> = (0..schema.num_columns()).map(|i| schema.column(i).path().string()).collect();
+    let at = locate(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
+    for (name, at) in COLUMNS.iter().zip(at) {
+        let column = schema.column(at);
         if column.max_rep_level() > 0 || (*name != "ts" && !is_number(&column)) {
             let found = column.physical_type();
             return Err(format!("column `{name}` is no plain number ({found}): write it as DOUBLE"));

@@ -64,7 +64,11 @@ impl Times {
         match text.parse::<i64>() {
             Ok(value) => self.read_integer(value),
             Err(_) => {
-                let ts = text.parse().map_err(|error| TimeProblem::Unreadable(format!("{error}")))?;
+                let ts = text.parse().map_err(|error| {
+                    TimeProblem::Unreadable(format!(
+                        "{error}, or a whole number of seconds or finer since 1970"
+                    ))
+                })?;
                 self.agreed(Unit::Text, ts)
             }
         }

@@ -20,7 +20,7 @@ pub use sqlite::SqliteStore;
 pub use tee::Tee;
 
 use crate::config::{Settings, StoreUrl};
-use crate::domain::{AlertEvent, Outcome, SeriesKey, SymbolPerformance, Timestamp};
+use crate::domain::{AlertEvent, Outcome, SeriesKey, Stored, SymbolPerformance, Timestamp, Wanted};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,6 +53,15 @@ pub struct StoreReading {
 /// Reads how a store is, while another thread writes into it.
 pub type Gauge = Box<dyn Fn() -> StoreReading + Send + Sync>;
 
+/// Reads what is stored, on a connection of its own, while another thread writes.
+pub trait Archive: Send + Sync {
+    /// The newest rows that are wanted, the newest bar first.
+    ///
+    /// # Errors
+    /// When they cannot be read; retryable where the store is away or busy.
+    fn newest(&self, wanted: &Wanted) -> Result<Vec<Stored>, StoreError>;
+}
+
 /// A sink of outcomes. Called by one thread at a time.
 pub trait Store: Send {
     /// Writes a batch, whole or not at all, together with the watermarks that become true with it.
@@ -64,6 +73,11 @@ pub trait Store: Send {
 
     /// What there is to know of it beside what `write` says.
     fn gauge(&self) -> Option<Gauge> {
+        None
+    }
+
+    /// Reads what it holds; `None` where nobody can ask.
+    fn archive(&self) -> Option<Box<dyn Archive>> {
         None
     }
 

@@ -7,15 +7,8 @@ use std::sync::Arc;
 
 /// One row of either table.
 ///
-/// Under which revision a prediction is stored, and whether at all:
-/// - of a bar that just closed: 0, unless there is one of this bar, model and version;
-/// - of a bar that changed (`revision` above 0): its own number. Where an earlier run used that for something else (after
-///   a start the numbers begin anew), it and the highest that was used together: the highest revision is the last word.
-///   Where the same was said under this number or a higher one, nothing: so writing again changes nothing;
-/// - of a bar that is caught up with (`unless_answered`): 0. Where the same version said something else, and never this,
-///   the next number: a kill came between a change of its bars and its new answer. Nothing where another version answered.
-///
-/// The same is what differs by no more than rounding, 1e-9 of the value.
+/// Under which revision a prediction is stored, and whether at all, is [`Numbers`]' to say. What is there stays: a row
+/// that is written twice is there once.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Row {
     pub series: Arc<SeriesKey>,
@@ -25,10 +18,10 @@ pub(super) struct Row {
     /// The model that answered; for an error empty where it concerns none.
     pub model: Arc<str>,
     pub created_at: Timestamp,
-    /// Only where nothing, or something else, was said of this bar before: by this model for a prediction; where
-    /// nothing was said in predictions for an error.
-    ///
-    /// So after a restart a newly promoted version does not predict old bars a second time.
+    /// It may have been answered in an earlier run. A prediction is stored under 0 where this model said nothing of this
+    /// bar; under `revision` where the last word before that is of the same version and was another, by more than
+    /// rounding, 1e-9 of the value: its bars have changed since. Else not: a newly promoted version does not predict old
+    /// bars a second time. An error is stored where no prediction is.
     pub unless_answered: bool,
     pub said: Said,
 }
@@ -52,10 +45,36 @@ pub(super) enum Said {
     },
 }
 
+/// The revisions that a run gives, all of them above those of the runs before it: so the highest revision of a bar is the
+/// last word, whichever run it is of and in whatever order rows are written.
+///
+/// - of a bar that just closed: 0;
+/// - of a bar that is caught up with and was answered otherwise before (a change came while nobody watched, or a kill
+///   before its answer): one above the highest there was when the store was opened;
+/// - of a bar that changed: as much above that as it was answered anew in this run.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Numbers {
+    /// The first that this run may give; 0 in a store that nothing was written into before.
+    again: u32,
+}
+
+impl Numbers {
+    /// Of a store whose `highest` revision this is; `None` where it has no rows.
+    pub(super) fn after(highest: Option<i64>) -> Self {
+        let again = highest.map_or(0, |highest| highest.saturating_add(1));
+        Self { again: u32::try_from(again).unwrap_or(u32::MAX) }
+    }
+}
+
 impl Row {
     /// What is stored of `outcome` at `created_at`; its latency ends at `now_ns` on the clock of [`Stamps`], or where
     /// the predict stage ended.
-    pub(super) fn of(outcome: &Outcome, created_at: Timestamp, now_ns: Option<u64>) -> Option<Self> {
+    pub(super) fn of(
+        outcome: &Outcome,
+        numbers: Numbers,
+        created_at: Timestamp,
+        now_ns: Option<u64>,
+    ) -> Option<Self> {
         let no_model = || Arc::from("");
         let (model, said) = match &outcome.result {
             Ok(prediction) if prediction.value.is_finite() => {
@@ -74,15 +93,21 @@ impl Row {
                 (refusal.model.clone().unwrap_or_else(no_model), said)
             }
         };
+        // What is answered anew because a bar changed in this run was not answered so in an earlier one.
+        let unless_answered = outcome.origin == Origin::CatchUp && outcome.revision == 0;
+        let revision = match outcome.revision {
+            0 if unless_answered && matches!(said, Said::Prediction { .. }) => numbers.again,
+            0 => 0,
+            anew => numbers.again.saturating_add(anew),
+        };
         Some(Self {
             series: Arc::clone(&outcome.series),
             horizon: outcome.horizon,
             ts: outcome.ts,
-            revision: outcome.revision,
+            revision,
             model,
             created_at,
-            // It may have been answered in an earlier run. What is answered anew because a bar changed never was.
-            unless_answered: outcome.origin == Origin::CatchUp && outcome.revision == 0,
+            unless_answered,
             said,
         })
     }

@@ -1,6 +1,6 @@
 //! Several stores as one.
 
-use super::{Gauge, Store, StoreError, StoreReading, Watermark};
+use super::{Archive, Gauge, Store, StoreError, StoreReading, Watermark};
 use crate::domain::{AlertEvent, Outcome, SymbolPerformance};
 
 /// Writes to every store in turn. When one fails the batch has failed: writing it again changes nothing in the
@@ -22,6 +22,11 @@ impl Store for Tee {
             spool_bytes_max: a.spool_bytes_max.max(b.spool_bytes_max),
         };
         Some(Box::new(move || gauges.iter().map(|gauge| gauge()).fold(StoreReading::default(), worst)))
+    }
+
+    /// The first one's that can be asked: all hold the same.
+    fn archive(&self) -> Option<Box<dyn Archive>> {
+        self.0.iter().find_map(|store| store.archive())
     }
 
     fn report(&mut self, performance: &[SymbolPerformance], alerts: &[AlertEvent]) -> Result<(), StoreError> {

@@ -370,6 +370,17 @@ fn the_demo_runs_once_as_json_and_live_until_ctrl_c() {
     assert!(shown.contains("bars in, ") && shown.contains("stored in vela-demo/vela.db"), "{shown}");
     assert!(Table::watch(&home.path("vela-demo/vela.db")).counts().0 > 100);
 
+    // Keys can be set, but what is the demo's own.
+    home.finish(&["demo", "--once", "--set", "store.url=none"]).refused(1, &["store.url", "vela run"]);
+    assert!(Table::watch(&home.path("vela-demo/vela.db")).counts().0 > 100, "a refusal makes nothing anew");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let listen = format!("serve.listen={address}");
+    home.finish(&["demo", "--set", &listen]).refused(1, &["serve.listen", &address, "--set"]);
+    let mut demo = home.vela(&["demo"]);
+    let ended = Service::start(&home, demo.env("VELA_SERVE__LISTEN", &address)).ended();
+    ended.refused(1, &["serve.listen", &address]);
+
     home.finish(&["demo", "--export", "exported", "--minutes", "20"]).done();
     assert_eq!(std::fs::read_dir(home.path("exported")).unwrap().count(), 6);
     home.write("file", "");

@@ -172,8 +172,8 @@ impl Variant {
             source: Some(Box::new(Replay::open(bars, None, None).unwrap())),
             store: Some(Box::new(store)),
             models: Some(models),
-            watermarks: Vec::new(),
             accept_future: true,
+            ..Overrides::default()
         };
         let engine = Arc::new(Engine::start_with(settings, overrides).unwrap());
         let (running, ended) = bounded(0);

@@ -1,7 +1,7 @@
 //! Health and alerts: every rule is broken for real, in a running engine, and seen mended again.
 
 use crate::models_load::put_hanging;
-use crate::service_support::{Fed, MODELS, eventually, market};
+use crate::service_support::{Fed, HEADER, MODELS, eventually, line, market};
 use crate::support::cluster::Cluster;
 use crate::support::serving::{self, Folder};
 use crossbeam::channel::{Receiver, Sender, bounded};
@@ -368,7 +368,7 @@ fn feeds_that_all_fall_silent_degrade_until_a_bar_comes() {
 }
 
 #[test]
-fn a_source_that_never_brings_a_bar_is_silent() {
+fn a_source_that_never_brought_a_bar_is_silent_until_its_first_one() {
     let folder = tempfile::tempdir().unwrap();
     let models = Folder::new();
     models.version("m", 1, crate::support::onnx::linear(1, 0.0, 1.0), "");
@@ -381,6 +381,19 @@ fn a_source_that_never_brings_a_bar_is_silent() {
         settings.source.path = folder.path().to_owned();
     });
     breaks(&engine, "silence", "bars");
+    // The feed comes at last.
+    let path = folder.path().join("A_1s.csv");
+    let mut text = HEADER.to_owned();
+    let mut at = 1_700_000_000;
+    eventually("silence is cleared", || {
+        at += 1;
+        let ts = vela::domain::Timestamp::from_secs(at);
+        text += &line(&Bar { ts, open: 1.0, high: 1.0, low: 1.0, close: 1.0, volume: 1.0 });
+        std::fs::write(&path, &text).unwrap();
+        engine.active_alerts().is_empty().then_some(())
+    });
+    mends(&engine, "silence", "bars");
+    assert!(engine.bars() > 0);
     engine.stop().unwrap();
 }
 

@@ -2,8 +2,10 @@
 //! the end every prediction is there once. The faults are preloaded into the program as it is shipped
 //! (`support/faults.c`): it has no hook for them.
 
+mod history;
 mod limits;
 mod outside;
+mod resume;
 
 pub use limits::SEEN;
 
@@ -20,16 +22,17 @@ const MINUTES_BEFORE: usize = 100;
 /// Between two bars: 100 bars a second.
 const BAR_EVERY: Duration = Duration::from_millis(10);
 
-/// The faults as a library, made once.
+/// The faults as a library, made once: beside where it stays, so that another run of the tests never sees half of it.
 fn faults() -> &'static Path {
     static LIBRARY: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
     LIBRARY.get_or_init(|| {
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/suite/support/faults.c");
-        let library =
-            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("faults-{}.so", std::process::id()));
+        let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join("faults.so");
+        let fresh = library.with_extension(std::process::id().to_string());
         let arguments = ["-shared", "-fPIC", "-O1", "-pthread", "-o"];
-        let built = Command::new("gcc").args(arguments).arg(&library).args([source, "-ldl"]).status();
+        let built = Command::new("gcc").args(arguments).arg(&fresh).args([source, "-ldl"]).status();
         assert!(built.expect("gcc is needed").success());
+        std::fs::rename(&fresh, &library).unwrap();
         library
     })
 }
@@ -46,7 +49,7 @@ fn home(more: &str) -> Home {
 }
 
 /// `vela run`, with faults.
-fn faulty(home: &Home, faults_of: &[(&str, OsString)]) -> Command {
+pub fn faulty(home: &Home, faults_of: &[(&str, OsString)]) -> Command {
     let mut command = home.vela(&["run", "--config", "vela.toml"]);
     command.env("LD_PRELOAD", faults());
     for (name, value) in faults_of {

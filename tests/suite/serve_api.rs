@@ -2,10 +2,9 @@
 
 use crate::serve_support::{Reply, SOON, Served, own_models, settings};
 use crate::service_support::eventually;
+use crate::support::promtool::promtool;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::io::Write as _;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 use vela::domain::Timeframe;
 use vela::serve::{DOCUMENT, ROUTES};
@@ -43,6 +42,12 @@ fn example(method: &str, path: &str) -> (String, Option<Value>) {
         ("GET", "/api/predict") => (format!("{target}?symbol=BTCUSD&timeframe=1m&horizon=5"), None),
         ("POST", "/api/predict") => (target, Some(question)),
         ("POST", "/api/predict/batch") => (target, Some(json!({"requests": [question]}))),
+        ("POST", "/api/bars") => {
+            let mut bar = json!({"open": 1.0, "high": 1.0, "low": 1.0, "close": 1.0, "volume": 0.0});
+            (bar["symbol"], bar["timeframe"]) = (json!("A"), json!("1m"));
+            bar["ts"] = json!("2024-06-01T12:34:00Z");
+            (target, Some(json!({"bars": [bar]})))
+        }
         ("POST", "/api/models/{name}/promote") => (target, Some(json!({"version": 1, "unchecked": true}))),
         ("POST", "/api/models/{name}/rollback") => (target, Some(json!({"reason": "a test"}))),
         ("POST", path) if path.ends_with("/infer") => {
@@ -249,24 +254,6 @@ fn versions_are_promoted_and_rolled_back() {
     assert_eq!(promote("demo-1m-h1", json!({"version": 2, "reason": "two\nlines"})).status, 400);
 }
 
-/// promtool, where Debian's package `prometheus` is installed.
-fn promtool(arguments: &[&str], input: &[u8]) -> Option<String> {
-    let mut command = Command::new("promtool");
-    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let Ok(mut child) = command.spawn() else {
-        // Past the test runner, which shows nothing of a test that passes.
-        let mut error = std::io::stderr();
-        writeln!(error, "\nSKIPPED: promtool is not installed (apt-get install prometheus)").unwrap();
-        return None;
-    };
-    child.stdin.take().unwrap().write_all(input).unwrap();
-    let output = child.wait_with_output().unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said).into_owned();
-    assert!(output.status.success(), "{said}");
-    Some(said)
-}
-
 /// The value of a line of the exposition.
 fn sample(text: &str, name: &str) -> f64 {
     let line = text.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')));
@@ -340,4 +327,25 @@ fn what_the_controller_decided_is_told_with_what_it_saw() {
     assert!(
         served.get("/api/metrics").json()["controller"]["decisions"].as_u64() >= Some(decisions.len() as u64)
     );
+}
+
+/// Every request with a body, as the fuzz target `requests` asks it.
+#[test]
+fn the_fuzzer_sends_every_request_that_has_a_body() {
+    let source = include_str!("../../fuzz/fuzz_targets/requests.rs");
+    let asked: Vec<(&str, Vec<&str>)> = source
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("(\"")?.strip_suffix("\"),")?.split_once("\", \""))
+        .map(|(method, path)| (method, path.split('/').collect()))
+        .collect();
+    assert!(asked.len() > 10, "the table was not found: {asked:?}");
+    for route in ROUTES.iter().filter(|route| !route.method.is_safe()) {
+        let pattern: Vec<&str> = route.pattern.split('/').collect();
+        let fits = |path: &[&str]| {
+            path.len() == pattern.len()
+                && path.iter().zip(&pattern).all(|(one, two)| one == two || two.starts_with('{'))
+        };
+        let fuzzed = asked.iter().any(|(method, path)| *method == route.method.name() && fits(path));
+        assert!(fuzzed, "{} {} is sent by no fuzz target", route.method.name(), route.pattern);
+    }
 }

@@ -131,7 +131,8 @@ fn a_client_that_comes_back_goes_on_where_it_was() {
 #[test]
 fn a_client_that_does_not_read_slows_nobody_and_gets_the_newest() {
     let mut settings = settings();
-    settings.serve.stream_heartbeat_s = 1;
+    // Who reads nothing for three of them is cut off, and a machine that is busy takes its time.
+    settings.serve.stream_heartbeat_s = 10;
     let served = Served::with(settings);
     let mut slow = Socket::open(&served);
     slow.subscribe(json!({"refusals": true}));
@@ -239,6 +240,15 @@ fn server_sent_events_say_the_same_and_resume() {
     }
     let foreign = served.ask("GET", "/api/stream", "Origin: http://evil.com\r\n", b"");
     assert_eq!(foreign.status, 403);
+    // Of a WebSocket as well: a browser lets any page open one.
+    let upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                   Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n";
+    for (origin, status) in
+        [("http://evil.com", 403), ("null", 403), (&*format!("http://{}", served.address()), 101)]
+    {
+        let headers = format!("{upgrade}Origin: {origin}\r\n");
+        assert_eq!(served.ask("GET", "/api/stream", &headers, b"").status, status, "{origin}");
+    }
     let old = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 8\r\n";
     assert_eq!(served.ask("GET", "/api/stream", old, b"").status, 426);
     let keyless = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n";
@@ -269,4 +279,39 @@ fn streams_have_a_bound_of_their_own_and_hearts_beat() {
     });
     served.server.stop();
     assert!(matches!(first.0.read(), Err(_) | Ok(Message::Close(_) | Message::Ping(_) | Message::Text(_))));
+}
+
+#[test]
+fn what_a_client_of_the_stream_says_has_bounds() {
+    let mut settings = settings();
+    // Messages are counted from one heartbeat to the next.
+    settings.serve.stream_heartbeat_s = 3600;
+    let served = Served::with(settings);
+    let ends = |socket: &mut Socket| loop {
+        match socket.0.read() {
+            Err(tungstenite::Error::Io(error)) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                panic!("it goes on")
+            }
+            Err(_) | Ok(Message::Close(_)) => return,
+            Ok(_) => {}
+        }
+    };
+    // What it says may be lost to a connection that ended meanwhile.
+    let mut long = Socket::open(&served);
+    let _ = long.0.send(Message::text(" ".repeat(257 * 1024)));
+    ends(&mut long);
+    let mut many = Socket::open(&served);
+    for _ in 0..2000 {
+        if many.0.write(Message::text("{\"type\":\"ping\"}")).is_err() {
+            break;
+        }
+    }
+    let _ = many.0.flush();
+    ends(&mut many);
+    // A list that is too long is refused, and the client stays.
+    let mut wide = Socket::open(&served);
+    wide.say(&json!({"type": "subscribe", "horizons": vec![1; 10_001]}));
+    let said = wide.hear();
+    assert!(said["type"] == "error" && said["detail"].as_str().unwrap().contains("10000"), "{said}");
+    wide.subscribe(json!({}));
 }

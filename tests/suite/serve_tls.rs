@@ -1,6 +1,7 @@
 //! docs/nginx.conf, as it stands but for its ports and paths, before a server with a token.
 
 use crate::serve_support::{SOON, Served, settings};
+use crate::service_support::eventually;
 use crate::support::python::skipped;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::pki_types::ServerName;
@@ -102,10 +103,11 @@ impl Proxy {
     }
 }
 
-#[test]
-fn the_nginx_example_serves_everything_by_tls() {
+/// A server with a token, and nginx before it; nothing where there is no nginx.
+fn proxied() -> Option<(Served, Proxy)> {
     if Command::new("nginx").arg("-v").output().is_err() {
-        return skipped("docs/nginx.conf was not run: nginx is not installed (apt-get install nginx-light)");
+        skipped("docs/nginx.conf was not run: nginx is not installed (apt-get install nginx-light)");
+        return None;
     }
     let token = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(token.path(), TOKEN).unwrap();
@@ -114,6 +116,60 @@ fn the_nginx_example_serves_everything_by_tls() {
     settings.serve.hosts = NAME.to_owned();
     let served = Served::with(settings);
     let proxy = Proxy::before(&served);
+    Some((served, proxy))
+}
+
+#[test]
+fn the_nginx_example_bounds_what_an_address_asks_for() {
+    let Some((_served, proxy)) = proxied() else { return };
+    // 200 at once and 100 a second: 500 that come together are too many, however slow the machine is.
+    let one = format!("GET /livez HTTP/1.1\r\nHost: {NAME}\r\n\r\n");
+    let last = format!("GET /livez HTTP/1.1\r\nHost: {NAME}\r\nConnection: close\r\n\r\n");
+    let deadline = Instant::now() + SOON;
+    loop {
+        let mut stream = proxy.connect();
+        stream.write_all((one.repeat(499) + &last).as_bytes()).unwrap();
+        let mut said = Vec::new();
+        let _ = stream.read_to_end(&mut said);
+        let said = String::from_utf8_lossy(&said);
+        let count = |status: &str| said.matches(&format!("HTTP/1.1 {status} ")).count();
+        assert_eq!(count("200") + count("429"), 500, "each is answered: {said:.300}");
+        if count("429") > 0 {
+            assert!(count("200") > 0, "what is allowed is served");
+            break;
+        }
+        assert!(Instant::now() < deadline, "no request was too many");
+    }
+    let allowed = || proxy.ask("GET /livez", "", "").starts_with("HTTP/1.1 200");
+    eventually("what was too much is forgotten", || allowed().then_some(()));
+}
+
+#[test]
+fn the_nginx_example_bounds_the_connections_of_an_address() {
+    let Some((_served, proxy)) = proxied() else { return };
+    let stream = || {
+        let mut stream = proxy.connect();
+        let head =
+            format!("GET /api/stream HTTP/1.1\r\nHost: {NAME}\r\nAuthorization: Bearer {TOKEN}\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut start = [0; 12];
+        stream.read_exact(&mut start).unwrap();
+        (stream, String::from_utf8_lossy(&start).into_owned())
+    };
+    let mut held: Vec<_> = (0..100).map(|_| stream()).collect();
+    assert!(
+        held.iter().all(|(_, start)| start == "HTTP/1.1 200"),
+        "{:?}",
+        held.iter().map(|held| &held.1).collect::<Vec<_>>()
+    );
+    assert_eq!(stream().1, "HTTP/1.1 503", "one more than limit_conn allows");
+    held.truncate(50);
+    eventually("the places come back", || (stream().1 == "HTTP/1.1 200").then_some(()));
+}
+
+#[test]
+fn the_nginx_example_serves_everything_by_tls() {
+    let Some((served, proxy)) = proxied() else { return };
     let bearer = format!("Authorization: Bearer {TOKEN}\r\n");
 
     let redirected = {

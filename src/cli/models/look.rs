@@ -3,8 +3,10 @@
 use super::super::{CliError, report::short_us};
 use crate::config::Settings;
 use crate::predict::check::{self, CheckReport};
-use crate::predict::{Catalogue, Registry, Runtime, Slots, run_limits};
+use crate::predict::signature::shown;
+use crate::predict::{Catalogue, Registry, Runtime, Slots, pool_limits};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::Path;
 
@@ -69,33 +71,41 @@ fn versions_in(folder: &Path) -> Vec<u32> {
 }
 
 pub(super) fn inspect(settings: &Settings, file: &Path, as_json: bool) -> Result<(), CliError> {
-    let found = check::inspect(runtime(settings)?, file, run_limits(settings));
-    let found = found.map_err(|error| CliError::Failed(error.to_string()))?;
+    let found = check::inspect(runtime(settings)?, file, pool_limits(settings));
+    let found = found.map_err(CliError::Failed)?;
     if as_json {
         return json(&found);
     }
     let mut out = std::io::stdout().lock();
     writeln!(out, "# {}: {} bytes", file.display(), found.file_bytes)?;
-    found.inputs.iter().try_for_each(|port| writeln!(out, "# input  {port}"))?;
-    found.outputs.iter().try_for_each(|port| writeln!(out, "# output {port}"))?;
-    found.metadata.iter().try_for_each(|(name, value)| writeln!(out, "# {}", told(name, value)))?;
+    lines(&mut out, "# input  ", &found.inputs)?;
+    lines(&mut out, "# output ", &found.outputs)?;
+    lines(&mut out, "# ", told(&found.metadata))?;
     writeln!(out, "\n{}", found.manifest.trim_end())?;
     Ok(())
 }
 
-/// One thing that the exporter wrote, on one line: nobody knows what it is.
-fn told(name: &str, value: &str) -> String {
-    const CHARS_MAX: usize = 100;
-    let mut short: String = value.chars().take(CHARS_MAX).collect();
-    if short.len() < value.len() {
-        short.push('…');
-    }
-    format!("{:<9} {}", name.escape_debug().to_string(), short.escape_debug())
+/// Writes what a graph tells of itself, as far as a person reads on: the rest is in `--json`.
+fn lines<T: AsRef<str>>(
+    out: &mut impl std::io::Write,
+    head: &str,
+    all: impl IntoIterator<Item = T, IntoIter: ExactSizeIterator>,
+) -> std::io::Result<()> {
+    const LINES_MAX: usize = 40;
+    let all = all.into_iter();
+    let more = all.len().saturating_sub(LINES_MAX);
+    all.take(LINES_MAX).try_for_each(|line| writeln!(out, "{head}{}", line.as_ref()))?;
+    if more > 0 { writeln!(out, "{head}… and {more} more") } else { Ok(()) }
+}
+
+/// What the exporter wrote, each on one line: nobody knows what it is.
+fn told(metadata: &BTreeMap<String, String>) -> impl ExactSizeIterator<Item = String> {
+    metadata.iter().map(|(name, value)| format!("{:<9} {}", shown(name), shown(value)))
 }
 
 /// Tries the version in `folder`.
 pub(super) fn check_folder(settings: &Settings, folder: &Path) -> Result<CheckReport, CliError> {
-    let mut report = check::check(runtime(settings)?, folder, settings.batch_size_max, run_limits(settings));
+    let mut report = check::check(runtime(settings)?, folder, pool_limits(settings));
     if report.passed
         && let Ok(manifest) = crate::predict::Manifest::read(&folder.join("model.toml"))
         && let Err(error) = crate::feature::check(&manifest.features, manifest.timeframe)
@@ -153,9 +163,9 @@ pub(super) fn check(settings: &Settings, model: &str, as_json: bool) -> Result<(
 fn print(name: &str, version: u32, report: &CheckReport) -> Result<(), CliError> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{name} version {version}: {}", if report.passed { "may serve" } else { "FAILS" })?;
-    report.inputs.iter().try_for_each(|port| writeln!(out, "  input     {port}"))?;
-    report.outputs.iter().try_for_each(|port| writeln!(out, "  output    {port}"))?;
-    report.metadata.iter().try_for_each(|(name, value)| writeln!(out, "  {}", told(name, value)))?;
+    lines(&mut out, "  input     ", &report.inputs)?;
+    lines(&mut out, "  output    ", &report.outputs)?;
+    lines(&mut out, "  ", told(&report.metadata))?;
     if !report.passed {
         return Ok(());
     }

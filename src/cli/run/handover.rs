@@ -1,4 +1,5 @@
-//! What `vela run` hands to the process that replaces it: the settings in force, and which state of the file they know.
+//! What `vela run` hands to the process that replaces it: the settings in force, and which state of the file they know;
+//! and what is known of each series.
 
 use super::super::reload::{Reload, Stamp};
 use crate::config::Settings;
@@ -6,9 +7,15 @@ use crate::control::reexec;
 use crate::engine::Engine;
 use serde::{Deserialize, Serialize};
 use std::error::Error;
+use std::fs::File;
+use std::time::Instant;
 
-/// The name that it has among what is handed over.
+/// The name that the settings have among what is handed over.
 const KEPT: &str = "settings";
+/// The names of what is known of the series begin so.
+const SERIES: &str = "series";
+/// Into how many files it is written at most, each by a thread.
+const FILES_MAX: usize = 8;
 
 #[derive(Serialize, Deserialize)]
 struct Written {
@@ -49,5 +56,32 @@ pub(super) fn hand_over(engine: &Engine, reload: &Reload) {
         .and_then(|bytes| reexec::keep_bytes(KEPT, &bytes));
     if let Err(error) = kept {
         tracing::error!(%error, "the settings are not handed over: the file is read");
+    }
+}
+
+/// The names of the files of what is known of the series.
+fn names() -> impl Iterator<Item = String> {
+    (0..FILES_MAX).map(|number| format!("{SERIES}-{number}"))
+}
+
+/// What was known of each series to the process before this one.
+pub(super) fn take_over_series() -> Vec<File> {
+    names().map_while(|name| reexec::adopt(&name)).map(File::from).collect()
+}
+
+/// Has the process that replaces this one go on with what is known of each series, where `engine` left nothing behind.
+pub(super) fn hand_over_series(engine: &Engine) {
+    let begin = Instant::now();
+    let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get().min(FILES_MAX));
+    let files = names().take(threads).map(|name| reexec::keep_file(&name)).collect::<Result<Vec<_>, _>>();
+    match files.and_then(|files| engine.save_series(&files)) {
+        Ok(series) => {
+            let took_ms = begin.elapsed().as_millis() as u64;
+            tracing::info!(series, took_ms, "what is known of the series goes over");
+        }
+        Err(error) => {
+            names().for_each(|name| reexec::forget(&name));
+            tracing::warn!(%error, "what is known of the series does not go over: their history is read again");
+        }
     }
 }

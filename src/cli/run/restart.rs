@@ -2,7 +2,7 @@
 
 use super::super::CliError;
 use super::super::signals::StopRequests;
-use super::say;
+use super::{handover, say};
 use crate::config::Settings;
 use crate::control::Cause;
 use crate::control::reexec::{self, Budget, Next, Restart, generation};
@@ -98,6 +98,9 @@ pub(super) fn replace(
         );
         tracing::error!("{message}");
         return Err(CliError::GaveUp(message));
+    }
+    if drained.is_some() {
+        handover::hand_over_series(engine);
     }
     // What is logged from here on would be lost.
     drop(log.take());

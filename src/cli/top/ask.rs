@@ -47,6 +47,17 @@ pub(super) struct System {
     pub(super) memory_limit_mb: u64,
     pub(super) cpu_usage_percent: f64,
     pub(super) cores: usize,
+    pub(super) generation: u32,
+    pub(super) last_restart: Option<LastRestart>,
+}
+
+/// When the process last replaced itself by a fresh copy, and why.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct LastRestart {
+    pub(super) cause: String,
+    pub(super) detail: String,
+    pub(super) at: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -98,6 +109,7 @@ pub(super) struct Health {
 pub(super) struct Reason {
     pub(super) code: String,
     pub(super) subject: String,
+    pub(super) severity: String,
     pub(super) detail: String,
 }
 
@@ -157,8 +169,9 @@ impl Server {
         if let Some(token) = &self.token {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
-        let mut answer = request.call().map_err(|error| {
-            format!("{url}: {error}; is vela running there, and is serve.listen that address?")
+        let mut answer = request.call().map_err(|error| match error {
+            ureq::Error::Timeout(_) => format!("{url}: no answer within {} s", TIMEOUT.as_secs()),
+            error => format!("{url}: {error}; is vela running there, and is serve.listen that address?"),
         })?;
         match answer.status().as_u16() {
             // Health answers 503 with its report where something is wrong.

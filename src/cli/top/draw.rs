@@ -21,7 +21,8 @@ pub(super) fn frame(view: &View, frame: &mut ratatui::Frame<'_>) {
 /// The same as lines of text, as many as there is something to show.
 pub(super) fn text(view: &View, width: u16) -> String {
     let rows = u16::try_from(view.rows().len()).unwrap_or(u16::MAX).min(400);
-    let height = FIXED + 3 + troubles(view).len() as u16 + rows;
+    let lines = headline(view, width, true).len() + troubles(view).len();
+    let height = u16::try_from(lines).unwrap_or(u16::MAX) + stages_height(view) + COURSE + FRAME + rows + 1;
     let area = Rect::new(0, 0, width, height);
     let mut buffer = Buffer::empty(area);
     everything(view, area, &mut buffer);
@@ -34,26 +35,51 @@ pub(super) fn text(view: &View, width: u16) -> String {
     text
 }
 
-/// Lines of headline, stages, course and keys.
-const FIXED: u16 = 2 + 7 + 6 + 1;
+/// Lines of a table beside its rows: its frame, and its names.
+const FRAME: u16 = 3;
+/// Lines of the latency's course.
+const COURSE: u16 = 6;
+/// Lines of a table that are worth their frame.
+const TABLE_MIN: u16 = FRAME + 2;
+/// Lines of a terminal that has room for what is used as well.
+const ROOMY: u16 = 20;
+/// Lines of what hurts, where there are more.
+const TROUBLES_MAX: usize = 8;
 
+fn stages_height(view: &View) -> u16 {
+    FRAME + view.now.metrics.stage_order.len() as u16
+}
+
+/// Where there is no room for all: what hurts goes before the stages, these before the table, that before the course.
 fn everything(view: &View, area: Rect, buffer: &mut Buffer) {
+    let head_lines = headline(view, area.width, area.height >= ROOMY);
     let troubles = troubles(view);
-    let [head, stages, course, trouble, table, keys] = Layout::vertical([
-        Constraint::Length(2),
-        Constraint::Length(7),
-        Constraint::Length(6),
+    let lines = (head_lines.len() + troubles.len() + 1) as u16;
+    let room = area.height.saturating_sub(lines);
+    let stages_height = stages_height(view).min(room);
+    let room = room - stages_height;
+    let course_height = if room >= TABLE_MIN + COURSE { COURSE } else { 0 };
+    let [head, trouble, stages, course, table, keys] = Layout::vertical([
+        Constraint::Length(head_lines.len() as u16),
         Constraint::Length(troubles.len() as u16),
-        Constraint::Min(3),
+        Constraint::Length(stages_height),
+        Constraint::Length(course_height),
+        Constraint::Fill(1),
         Constraint::Length(1),
     ])
     .areas(area);
-    Paragraph::new(headline(view)).render(head, buffer);
-    stage_table(view).render(stages, buffer);
-    course_of(view, course, buffer);
+    Paragraph::new(head_lines).render(head, buffer);
     Paragraph::new(troubles).render(trouble, buffer);
-    rows_of(view, table, buffer);
-    Paragraph::new(help(view)).render(keys, buffer);
+    if stages.height > FRAME {
+        stage_table(view, stages.width).render(stages, buffer);
+    }
+    if course.height == COURSE {
+        course_of(view, course, buffer);
+    }
+    if table.height > FRAME {
+        rows_of(view, table, buffer);
+    }
+    Paragraph::new(help(view, keys.width)).render(keys, buffer);
 }
 
 fn us(value: Option<f64>) -> String {
@@ -70,7 +96,25 @@ fn uptime(seconds: f64) -> String {
     }
 }
 
-fn headline(view: &View) -> Vec<Line<'static>> {
+/// Puts parts beside each other, on as many lines as they need; a part is never cut in two.
+fn flow(parts: impl IntoIterator<Item = Span<'static>>, width: u16) -> Vec<Line<'static>> {
+    let mut lines: Vec<Line<'static>> = vec![Line::default()];
+    for part in parts {
+        let line = &lines[lines.len() - 1];
+        if line.width() > 0 && line.width() + 2 + part.width() > usize::from(width) {
+            lines.push(Line::default());
+        }
+        let last = lines.len() - 1;
+        if lines[last].width() > 0 {
+            lines[last].push_span("  ");
+        }
+        lines[last].push_span(part);
+    }
+    lines
+}
+
+/// What it is and how it is; where there is room, what it uses as well.
+fn headline(view: &View, width: u16, roomy: bool) -> Vec<Line<'static>> {
     let metrics = &view.now.metrics;
     let status = match &*view.now.health.status {
         _ if view.problem.is_some() => Span::styled("away", BAD),
@@ -80,34 +124,40 @@ fn headline(view: &View) -> Vec<Line<'static>> {
         other => Span::styled(other.to_owned(), BAD),
     };
     let system = &metrics.system;
-    let first = Line::from(vec![
-        Span::raw("vela ").bold(),
-        Span::raw(format!("{} at {}  ", metrics.version, view.server)),
+    let mut parts = vec![
+        Span::raw(format!("vela {}", metrics.version)).bold(),
+        Span::raw(format!("at {}", view.server)),
         status,
-        Span::raw(format!(
-            "  up {}  memory {:.0} of {} MiB  CPU {:.0} % of {} cores  sessions {} of {}  cache hits {:.0} %",
-            uptime(metrics.performance.uptime_s),
-            system.memory_usage_mb,
-            system.memory_limit_mb,
-            system.cpu_usage_percent,
-            system.cores,
-            metrics.model_pool.loaded,
-            metrics.model_pool.max_size,
-            metrics.feature_cache.hit_rate_percent,
-        )),
-    ]);
+        Span::raw(format!("up {}", uptime(metrics.performance.uptime_s))),
+    ];
+    let used = [
+        Span::raw(format!("memory {:.0} of {} MiB", system.memory_usage_mb, system.memory_limit_mb)),
+        Span::raw(format!("CPU {:.0} % of {} cores", system.cpu_usage_percent, system.cores)),
+        Span::raw(format!("sessions {} of {}", metrics.model_pool.loaded, metrics.model_pool.max_size)),
+        Span::raw(format!("cache hits {:.0} %", metrics.feature_cache.hit_rate_percent)),
+    ];
+    parts.extend(used.into_iter().filter(|_| roomy));
+    if let Some(last) = &system.last_restart {
+        let times =
+            if system.generation == 1 { "once".into() } else { format!("{} times", system.generation) };
+        // The clock of an RFC 3339 time.
+        let clock = last.at.get(11..19).unwrap_or(&last.at);
+        parts.push(Span::styled(format!("replaced itself {times}, at {clock} out of {}", last.cause), WARN));
+        parts.push(Span::raw(last.detail.clone()));
+    }
+    let mut lines = flow(parts, width);
     let without: u64 = metrics.reasons.values().sum();
-    let second = Line::raw(format!(
-        "bars {}/s  predictions {}/s  arrived → stored p50 {}  p99 {}  late {}  without a prediction {}  alerts {}",
-        grouped(view.per_s(|m| m.performance.total_bars) as u64),
-        grouped(view.per_s(|m| m.performance.total_predictions) as u64),
-        us(view.latency_us(0.5)),
-        us(view.latency_us(0.99)),
-        grouped(metrics.performance.late_predictions),
-        grouped(without),
-        grouped(metrics.alerts.values().sum()),
-    ));
-    vec![first, second]
+    let parts = [
+        format!("bars {}/s", grouped(view.per_s(|m| m.performance.total_bars) as u64)),
+        format!("predictions {}/s", grouped(view.per_s(|m| m.performance.total_predictions) as u64)),
+        format!("arrived → stored p50 {}", us(view.latency_us(0.5))),
+        format!("p99 {}", us(view.latency_us(0.99))),
+        format!("late {}", grouped(metrics.performance.late_predictions)),
+        format!("without a prediction {}", grouped(without)),
+        format!("alerts {}", grouped(metrics.alerts.values().sum())),
+    ];
+    lines.extend(flow(parts.map(Span::raw), width));
+    lines
 }
 
 /// Where it hurts, a line each.
@@ -116,40 +166,59 @@ fn troubles(view: &View) -> Vec<Line<'static>> {
     if let Some(problem) = &view.problem {
         lines.push(Line::styled(problem.clone(), BAD));
     }
-    for reason in &view.now.health.reasons {
-        lines.push(Line::styled(format!("{} {}: {}", reason.code, reason.subject, reason.detail), WARN));
-    }
     let unsaved = view.now.metrics.performance.unsaved;
     if unsaved > 0 {
         lines.push(Line::styled(format!("{unsaved} outcomes are not stored"), BAD));
     }
+    for reason in &view.now.health.reasons {
+        let style = if reason.severity == "error" { BAD } else { WARN };
+        lines.push(Line::styled(format!("{} {}: {}", reason.code, reason.subject, reason.detail), style));
+    }
+    if lines.len() > TROUBLES_MAX {
+        let more = lines.split_off(TROUBLES_MAX - 1).len();
+        lines.push(Line::styled(format!("and {more} more: /api/health has them all"), WARN));
+    }
     lines
 }
 
-fn stage_table(view: &View) -> Table<'static> {
+fn stage_table(view: &View, width: u16) -> Table<'static> {
     let budget_us = view.now.metrics.performance.budget_ms as f64 * 1e3;
+    // (name, columns, whether it is shown on a narrow terminal as well)
+    let columns = [
+        ("stage", 10, true),
+        ("handled", 11, true),
+        ("waiting", 16, true),
+        ("workers", 9, false),
+        ("wait p50", 9, false),
+        ("wait p99", 9, true),
+        ("work p50", 9, false),
+        ("work p99", 9, true),
+        ("panics", 7, false),
+    ];
+    let all: u16 = columns.iter().map(|(_, columns, _)| columns + 1).sum();
+    let shown = |at: usize| columns[at].2 || width > all;
     let row = |stage: StageRow| {
         let [wait50, wait99, work50, work99] = stage.quantiles_us;
         let full = stage.items_max > 0 && stage.depth * 10 >= stage.items_max * 9;
         let slow = wait99.is_some_and(|wait| wait > budget_us);
         let style = |bad: bool| if bad { BAD } else { Style::new() };
-        TableRow::new([
+        let waiting = format!("{} of {}", grouped(stage.depth as u64), grouped(stage.items_max as u64));
+        let cells = [
             Cell::from(stage.name),
             Cell::from(format!("{}/s", grouped(stage.per_s as u64))),
-            Cell::from(format!("{} of {}", stage.depth, grouped(stage.items_max as u64))).style(style(full)),
+            Cell::from(waiting).style(style(full)),
             Cell::from(format!("{} of {}", stage.workers, stage.workers_max)),
             Cell::from(us(wait50)),
             Cell::from(us(wait99)).style(style(slow)),
             Cell::from(us(work50)),
             Cell::from(us(work99)),
             Cell::from(stage.panics.to_string()).style(style(stage.panics > 0)),
-        ])
+        ];
+        TableRow::new(cells.into_iter().enumerate().filter(|(at, _)| shown(*at)).map(|(_, cell)| cell))
     };
-    let names =
-        ["stage", "handled", "waiting", "workers", "wait p50", "wait p99", "work p50", "work p99", "panics"];
-    let widths = [10, 12, 14, 9, 10, 10, 10, 10, 7].map(Constraint::Length);
-    Table::new(view.stages().into_iter().map(row), widths)
-        .header(TableRow::new(names).style(Style::new().dim()))
+    let kept = || columns.iter().enumerate().filter(|(at, _)| shown(*at)).map(|(_, column)| column);
+    Table::new(view.stages().into_iter().map(row), kept().map(|(_, columns, _)| Constraint::Length(*columns)))
+        .header(TableRow::new(kept().map(|(name, ..)| *name)).style(Style::new().dim()))
         .block(Block::bordered().title("pipeline, last interval"))
 }
 
@@ -189,6 +258,7 @@ fn rows_of(view: &View, area: Rect, buffer: &mut Buffer) {
         "mean latency".into(),
         mark("longest", Sort::Latency),
     ];
+    let plural = if count == 1 { "" } else { "s" };
     let filter = if view.filter.is_empty() { String::new() } else { format!(" with `{}`", view.filter) };
     let widths = [
         Constraint::Fill(1),
@@ -200,16 +270,23 @@ fn rows_of(view: &View, area: Rect, buffer: &mut Buffer) {
     ];
     let table = Table::new(rows.into_iter().skip(first).map(row), widths)
         .header(TableRow::new(names).style(Style::new().dim()))
-        .block(Block::bordered().title(format!("{count} {what}s{filter}")));
+        .block(Block::bordered().title(format!("{count} {what}{plural}{filter}")));
     table.render(area, buffer);
 }
 
-fn help(view: &View) -> Line<'static> {
+/// The keys, as many as there is room for.
+fn help(view: &View, width: u16) -> Line<'static> {
     if view.typing {
         return Line::raw(format!("filter: {}▏ (Enter keeps it, Esc clears it)", view.filter));
     }
-    Line::raw("q quit  / filter  m models or symbols  order: n name, r rate, e without, l longest  ↑↓ scroll")
-        .dim()
+    let keys = [
+        "q quit",
+        "/ filter",
+        "m models or symbols",
+        "order: n name, r rate, e without, l longest",
+        "↑↓ PgUp PgDn Home End",
+    ];
+    flow(keys.map(Span::raw), width).swap_remove(0).dim()
 }
 
 #[cfg(test)]
@@ -281,9 +358,35 @@ mod tests {
         assert_eq!(names(&view), ["ETHUSD", "BTCUSD"]);
         "btc".chars().for_each(|letter| view.typed(KeyCode::Char(letter)));
         assert_eq!(names(&view), ["BTCUSD"]);
+        view.now.metrics.system.generation = 2;
+        view.now.metrics.system.last_restart = serde_json::from_value(serde_json::json!(
+            {"cause": "memory", "detail": "300 MiB", "at": "2026-01-05T12:13:14.500Z", "pause_ms": 80}
+        ))
+        .unwrap();
+        let screen = drawn(&view, 130, 40);
+        assert!(screen.contains("replaced itself 2 times, at 12:13:14 out of memory  300 MiB"), "{screen}");
         view.take(Err("nobody answers".into()));
         let screen = drawn(&view, 130, 40);
         assert!(screen.contains("away") && screen.contains("nobody answers"), "{screen}");
+    }
+
+    #[test]
+    fn keys_do_what_the_last_line_says() {
+        let mut view = View::new("x");
+        view.take_after(look(5, "healthy"), 1.0);
+        let keys = |view: &mut View, keys: &str| keys.chars().all(|key| view.pressed(KeyCode::Char(key)));
+        assert!(keys(&mut view, "l") && view.sort == Sort::Latency);
+        assert!(keys(&mut view, "jjjjj") && view.first == 1, "the last row stays in sight");
+        assert!(view.pressed(KeyCode::Up) && view.first == 0);
+        assert!(
+            view.pressed(KeyCode::End) && view.first == 1 && view.pressed(KeyCode::Home) && view.first == 0
+        );
+        assert!(keys(&mut view, "/q") && view.filter == "q" && view.rows().is_empty());
+        assert!(view.pressed(KeyCode::Backspace) && keys(&mut view, "btc") && view.pressed(KeyCode::Enter));
+        assert_eq!((view.typing, view.rows().len()), (false, 1));
+        assert!(view.pressed(KeyCode::Esc) && view.filter.is_empty(), "the first Esc ends the filter");
+        assert!(keys(&mut view, "m") && view.models);
+        assert!(!view.pressed(KeyCode::Esc) && !keys(&mut view, "q"));
     }
 
     #[test]
@@ -293,6 +396,15 @@ mod tests {
         for (width, height) in [(1, 1), (20, 5), (60, 24), (300, 90)] {
             drawn(&view, width, height);
         }
+        let screen = drawn(&view, 60, 16);
+        assert!(
+            screen.contains("store_away") && screen.contains("wait p99"),
+            "what matters most stays\n{screen}"
+        );
+        assert!(!screen.contains("logarithmic"), "{screen}");
+        view.now.health.reasons = vec![view.now.health.reasons[0].clone(); 30];
+        let screen = drawn(&view, 100, 40);
+        assert!(screen.contains("and 23 more") && screen.contains("BTCUSD"), "{screen}");
         assert!(text(&view, 120).lines().count() > 15);
     }
 }

@@ -104,6 +104,40 @@ impl View {
         self.course_us.push_back(self.latency_us(0.99).unwrap_or(0.0) as u64);
     }
 
+    /// A key; whether it goes on.
+    pub(super) fn pressed(&mut self, key: KeyCode) -> bool {
+        if self.typing {
+            // While a filter is typed, letters belong to it.
+            self.typed(key);
+            return true;
+        }
+        match key {
+            KeyCode::Char('q') => return false,
+            KeyCode::Esc if self.filter.is_empty() => return false,
+            KeyCode::Esc => self.typed(KeyCode::Esc),
+            KeyCode::Char('/') => self.typing = true,
+            KeyCode::Char('m') => (self.models, self.first) = (!self.models, 0),
+            KeyCode::Char('n') => self.sort = Sort::Name,
+            KeyCode::Char('r') => self.sort = Sort::Rate,
+            KeyCode::Char('l') => self.sort = Sort::Latency,
+            KeyCode::Char('e') => self.sort = Sort::Errors,
+            KeyCode::Down | KeyCode::Char('j') => self.scroll(1),
+            KeyCode::Up | KeyCode::Char('k') => self.scroll(-1),
+            KeyCode::PageDown | KeyCode::Char(' ') => self.scroll(20),
+            KeyCode::PageUp => self.scroll(-20),
+            KeyCode::Home | KeyCode::Char('g') => self.first = 0,
+            KeyCode::End | KeyCode::Char('G') => self.scroll(isize::MAX),
+            _ => {}
+        }
+        true
+    }
+
+    /// Scrolls by so many rows; the last one stays in sight.
+    fn scroll(&mut self, by: isize) {
+        let last = self.rows().len().saturating_sub(1);
+        self.first = self.first.saturating_add_signed(by).min(last);
+    }
+
     /// A key of the filter.
     pub(super) fn typed(&mut self, key: KeyCode) {
         match key {

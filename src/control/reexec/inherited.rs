@@ -62,6 +62,21 @@ pub fn keep_bytes(name: &str, bytes: &[u8]) -> io::Result<()> {
     keep(name, &file)
 }
 
+/// Has the process that replaces this one be handed a file in memory under `name`; the file.
+///
+/// # Errors
+/// When there are no more descriptors.
+pub fn keep_file(name: &str) -> io::Result<File> {
+    let file = system::memory_file()?;
+    keep(name, &file)?;
+    Ok(file)
+}
+
+/// Has the process that replaces this one be handed nothing under `name`.
+pub fn forget(name: &str) {
+    KEPT.lock().remove(name);
+}
+
 /// The bytes that this process was handed under `name`; only once.
 pub fn adopt_bytes(name: &str) -> Option<Vec<u8>> {
     let mut file = File::from(adopt(name)?);

@@ -2,9 +2,10 @@
 
 use super::memory::Memory;
 use super::{Slot, Step, Values};
+use serde::{Deserialize, Serialize};
 
 /// A mean that is a plain one over its first `n` inputs and recursive afterwards: how TA-Lib seeds.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Seeded {
     n: usize,
     count: usize,
@@ -35,7 +36,7 @@ impl Seeded {
 }
 
 /// One exponential average: `e += (x - e) * 2 / (n + 1)`, seeded with the mean of the first `n` inputs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Ema {
     k: f64,
     mean: Seeded,
@@ -68,7 +69,7 @@ impl Step for Ema {
 
 /// Two averages, each seeded by itself: the slow one, and the fast one's distance from it, that `ema_x_FAST_SLOW` reads.
 /// Defined from bar slow - 1.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Crossing {
     fast: Ema,
     slow: Ema,
@@ -96,7 +97,7 @@ impl Step for Crossing {
 /// line = fast average - slow average, signal = average of the line, histogram = line - signal.
 /// Both averages are seeded at bar slow - 1, the fast one with the mean of the `fast` closes up to there, so
 /// that the line is not `ema_fast - ema_slow` in the first bars. Source: TA-Lib `MACD`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Macd {
     fast: Ema,
     slow: Ema,

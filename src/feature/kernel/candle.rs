@@ -3,6 +3,7 @@
 use super::memory::Memory;
 use super::{Slot, Step, UNDEFINED, Values, ratio};
 use crate::domain::Bar;
+use serde::{Deserialize, Serialize};
 use std::f64::consts::PI;
 
 const DAY_S: i64 = 86_400;
@@ -12,7 +13,7 @@ const EPOCH_WEEKDAY: i64 = 3;
 /// `hl_range = (high - low) / close`; `body_ratio = (close - open) / (high - low)`, -1 to 1;
 /// `upper_wick = (high - max(open, close)) / (high - low)` and
 /// `lower_wick = (min(open, close) - low) / (high - low)`, 0 to 1. The last three are 0 when high equals low.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Shape;
 
 impl Step for Shape {
@@ -37,7 +38,7 @@ pub fn close_place(bar: &Bar) -> f64 {
 }
 
 /// `clv`, and `range = (high - low) / open`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Place;
 
 impl Step for Place {
@@ -48,7 +49,7 @@ impl Step for Place {
 }
 
 /// `gap = ln(open / previous close)`; defined from bar 1.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Opening {
     previous: Option<f64>,
 }
@@ -66,7 +67,7 @@ impl Step for Opening {
 
 /// `hour_sin`, `hour_cos`: sine and cosine of `2 pi * hour / 24`, where the hour of the bar's open time in UTC
 /// includes its minutes as a fraction (and not its seconds).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Hour;
 
 impl Step for Hour {
@@ -79,7 +80,7 @@ impl Step for Hour {
 }
 
 /// `dow_sin`, `dow_cos`: sine and cosine of `2 pi * weekday / 7` of the bar's open time in UTC, Monday = 0.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Weekday;
 
 impl Step for Weekday {

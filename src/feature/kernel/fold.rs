@@ -7,10 +7,11 @@
 
 use super::window::{Fold, Sum};
 use super::{larger, not_negative, smaller};
+use serde::{Deserialize, Serialize};
 use std::array::from_fn;
 
 /// Sums of `W` quantities. Exactly 0 when every item is 0.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Sums<const W: usize> {
     sums: Sum<W>,
 }
@@ -38,7 +39,7 @@ impl<const W: usize> Fold<W> for Sums<W> {
 }
 
 /// The mean alone: items are `[x]`, results `[sum(x - origin)]`, the first of what [`Moments`] gives, bit for bit.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct First {
     origin: f64,
     sum: Sum<1>,
@@ -75,7 +76,7 @@ impl Fold<1> for First {
 }
 
 /// First and second moment: items are `[x, _]`, results `[sum(x - origin), sum((x - origin)^2)]`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Moments {
     origin: f64,
     sums: Sum<2>,
@@ -129,7 +130,7 @@ impl Fold<2> for Moments {
 }
 
 /// Highest high and lowest low: items are `[high, low]`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Extremes {
     high: f64,
     low: f64,
@@ -157,7 +158,7 @@ impl Fold<2> for Extremes {
 }
 
 /// First to fourth moment: items are `[x, _, _, _]`, results the sums of the powers 1 to 4 of `x - origin`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Powers {
     origin: f64,
     sums: Sum<4>,
@@ -213,7 +214,7 @@ impl Fold<4> for Powers {
 
 /// Moments of pairs: items are `[x, y, _, _, _]`, results the sums of dx, dy, dx^2, dx dy and dy^2, where dx and dy
 /// are the distances from the origin.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Pairs {
     origin: [f64; 2],
     sums: Sum<5>,
@@ -272,7 +273,7 @@ impl Fold<5> for Pairs {
 }
 
 /// Highest high and lowest low, and when they were, the latest in a draw: items are `[high, when, low, when]`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Peaks([f64; 4]);
 
 impl Fold<4> for Peaks {

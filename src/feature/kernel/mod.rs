@@ -5,6 +5,7 @@
 //! numbers over a memory that keeps nothing: so that both answers come from the same arithmetic, and a snapshot is a
 //! copy of plain data.
 
+mod array;
 pub mod average;
 mod candle;
 mod fold;
@@ -22,6 +23,7 @@ pub use memory::{Commit, Layout, Memory, Peek};
 pub use read::{Column, Read, finite};
 
 use crate::domain::{Bar, Timestamp};
+use serde::{Deserialize, Serialize};
 
 /// A bar in its place: what kernels see of one step of a series.
 #[derive(Clone, Copy, Debug)]
@@ -198,7 +200,7 @@ fn take_run<K: Step>(kernel: &mut K, slots: &[Slot<'_>], memory: &mut [f64], fou
 macro_rules! kernels {
     ($($name:ident($kernel:ty),)+) => {
         /// A kernel's state, all but its windows' memory.
-        #[derive(Clone, Copy, Debug)]
+        #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
         pub enum Kernel {
             $(
                 #[doc = concat!("See [`Spec::", stringify!($name), "`].")]

@@ -8,9 +8,10 @@ use super::fold::{Moments, Pairs, Powers, Sums};
 use super::memory::{Layout, Memory};
 use super::window::Window;
 use super::{NOISE, Slot, Step, UNDEFINED, Values, not_negative, ratio};
+use serde::{Deserialize, Serialize};
 
 /// Turns closes into log returns.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Returns {
     previous: Option<f64>,
 }
@@ -26,7 +27,7 @@ impl Returns {
 
 /// The deviation of the last `n` log returns, per bar, not annualised: `rv_N`, of the SAMPLE (n - 1), and `rv_pop_N`,
 /// of the population. Defined from bar n.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Volatility {
     returns: Returns,
     window: Window<Moments, 2>,
@@ -59,7 +60,7 @@ fn squares(window: &mut Window<Moments, 2>, x: f64, memory: &mut impl Memory) ->
 
 /// `rv_ratio_FAST_SLOW`, 0 to sqrt(slow / fast): the population deviation of the last `fast` log returns over that of
 /// the last `slow`; NaN when the latter is nothing. Defined from bar slow.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct VolatilityRatio {
     returns: Returns,
     fast: Window<Moments, 2>,
@@ -90,7 +91,7 @@ impl Step for VolatilityRatio {
 /// `skew_N` and `kurt_N` of the last `n` log returns: `m3 / m2^1.5` and, in EXCESS of the normal distribution's 3,
 /// `m4 / m2^2 - 3`, where m are central moments of the population. NaN when the returns are all the same.
 /// Defined from bar n.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct ReturnShape {
     returns: Returns,
     window: Window<Powers, 4>,
@@ -123,7 +124,7 @@ impl Step for ReturnShape {
 
 /// `ac1_N`, -1 to 1: Pearson's correlation of a log return with the one before, over `n` such pairs; NaN when either
 /// side is all the same. Defined from bar n + 1.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Autocorrelation {
     returns: Returns,
     previous: Option<f64>,
@@ -150,7 +151,7 @@ impl Step for Autocorrelation {
 
 /// `corr_rv_N`, -1 to 1: Pearson's correlation of the log return with the change of `ln(1 + volume)`, over `n` bars;
 /// NaN when either is all the same. Depends on the unit of the volume. Defined from bar n.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct VolumeCorrelation {
     returns: Returns,
     volume: Option<f64>,
@@ -180,7 +181,7 @@ impl Step for VolumeCorrelation {
 /// `parkinson_N = sqrt(mean(ln(high / low)^2) / (4 ln 2))` and
 /// `gk_N = sqrt(mean(ln(high / low)^2 / 2 - (2 ln 2 - 1) ln(close / open)^2))`: volatility per bar from its range.
 /// Defined from bar n - 1. Sources: M. Parkinson, 1980; M. Garman and M. Klass, 1980.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct RangeVolatility {
     squares: Window<Sums<2>, 2>,
 }

@@ -5,10 +5,11 @@ use super::memory::{Layout, Memory};
 use super::window::{Ring, Strip, Window};
 use super::{NOISE, Slot, Step, UNDEFINED, Values, ratio, same_price};
 use crate::domain::Bar;
+use serde::{Deserialize, Serialize};
 
 /// The close over the close `n` bars before: a bare ratio, that `ret_N`, `logret_N` and `roc_N` read.
 /// Defined from bar n.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Lag {
     closes: Ring,
 }
@@ -33,7 +34,7 @@ impl Step for Lag {
 
 /// The mean of the last `n` closes, price units: `sma_N`. Defined from bar n - 1. The first value of [`Deviation`], bit for
 /// bit, for less: a plan that has that one reads it there.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Mean {
     closes: Window<First, 1>,
 }
@@ -57,7 +58,7 @@ impl Step for Mean {
 /// Mean, population deviation, and the close's distance from the mean, all in price units: what `sma_N`, the
 /// Bollinger bands and `zscore_N` read. The deviation is `sqrt(sum((x - mean)^2) / n)`, 0 exactly for a flat
 /// window. Defined from bar n - 1.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Deviation {
     closes: Window<Moments, 2>,
 }
@@ -82,7 +83,7 @@ impl Step for Deviation {
 
 /// `willr_N`, -100 to 0: `-100 * (highest - close) / (highest - lowest)`; `willr_unit_N`, 0 to 1, without the -100.
 /// Both 0 when the range is empty. Defined from bar n - 1. Source: TA-Lib `WILLR`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct WilliamsR {
     range: Window<Extremes, 2>,
 }
@@ -110,7 +111,7 @@ impl Step for WilliamsR {
 /// `stoch_k` and `stoch_d`, 0 to 100: raw = `100 * (close - lowest) / (highest - lowest)` over `n` bars, 0 when
 /// the range is empty; k = mean of the last `smooth` raw values; d = mean of the last `signal` k.
 /// Both defined from bar n + smooth + signal - 3. Source: TA-Lib `STOCH` with simple averages.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Stochastic {
     range: Window<Extremes, 2>,
     raw: Recent,
@@ -118,7 +119,7 @@ pub struct Stochastic {
 }
 
 /// The mean of the last `n` values. A few are added up anew each time; of many that would not be O(1).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 enum Recent {
     Few(Strip),
     Many(Window<Sums<1>, 1>),
@@ -174,7 +175,7 @@ impl Step for Stochastic {
 ///
 /// O(n) a bar: the mean absolute deviation has no constant-time update, because every distance changes with
 /// the mean.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Cci {
     typical: Strip,
 }

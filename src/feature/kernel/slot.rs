@@ -2,6 +2,7 @@
 
 use super::memory::{Layout, Memory};
 use super::{Slot, Step, Values};
+use serde::{Deserialize, Serialize};
 use std::f64::consts::TAU;
 
 const DAY_MS: i64 = 86_400_000;
@@ -11,7 +12,7 @@ const EPOCH_WEEKDAY_MS: i64 = 3 * DAY_MS;
 
 /// `tod_sin`, `tod_cos`, `week_sin`, `week_cos`: sine and cosine of `2 pi x`, where x is the bar's CLOSE time as a share of
 /// its day, or of its week from Monday 0:00, in UTC.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Phase;
 
 impl Step for Phase {
@@ -29,7 +30,7 @@ impl Step for Phase {
 /// `q_gap_N` and `q_synth_N`, 0 to 1: of the last `n` slots, this bar's included, the share that is empty and the share
 /// that holds a bar which was filled in. A slot is where a bar is expected; those before the series' first bar are not
 /// empty, nobody knows. Defined from bar 0.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Completeness {
     at: usize,
     n: usize,

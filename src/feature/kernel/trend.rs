@@ -4,10 +4,11 @@ use super::fold::{Extremes, Pairs, Peaks, Sums};
 use super::memory::{Layout, Memory};
 use super::window::{Ring, Window};
 use super::{Slot, Step, UNDEFINED, Values, ratio, same_price};
+use serde::{Deserialize, Serialize};
 
 /// `donch_N`, 0 to 1: `(close - lowest) / (highest - lowest)` over `n` bars; NaN when the range is empty.
 /// Defined from bar n - 1.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Channel {
     range: Window<Extremes, 2>,
 }
@@ -30,7 +31,7 @@ impl Step for Channel {
 }
 
 /// `dd_N`, -1 to 0: the close over the highest of `n` closes, less 1. Defined from bar n - 1.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Drawdown {
     closes: Window<Extremes, 2>,
 }
@@ -55,7 +56,7 @@ impl Step for Drawdown {
 
 /// `er_N`, 0 to 1: how far the close came in `n` bars over the way it went, `|c[t] - c[t-n]| / sum |c[t] - c[t-1]|`;
 /// NaN when it did not move. Defined from bar n. Source: P. Kaufman's efficiency ratio.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Efficiency {
     previous: Option<f64>,
     closes: Ring,
@@ -85,7 +86,7 @@ impl Step for Efficiency {
 
 /// `aroonosc_N`, -1 to 1: `(bars since the lowest low - bars since the highest high) / n` over n + 1 bars; of several
 /// the latest counts. Defined from bar n. Source: TA-Lib `AROONOSC`, over 100.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Aroon {
     n: usize,
     /// The bar's number, and so its time.
@@ -115,7 +116,7 @@ impl Step for Aroon {
 /// The straight line through `n` closes, by least squares: `linreg_slope_N`, its rise a bar over the newest close, and
 /// `linreg_r2_N`, 0 to 1, the share of the closes' variance that it explains; NaN when they are all the same.
 /// Defined from bar n - 1. Source: TA-Lib `LINEARREG_SLOPE` over the close, the square of `CORREL`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Regression {
     now: f64,
     pairs: Window<Pairs, 5>,

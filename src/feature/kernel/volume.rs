@@ -7,10 +7,11 @@ use super::rolling::typical_price;
 use super::window::{Sum, Window};
 use super::{Slot, Step, UNDEFINED, Values, only_if, ratio, same_price};
 use crate::domain::Bar;
+use serde::{Deserialize, Serialize};
 
 /// `obv`, volume units: the volume of the first bar, then plus the volume of every bar that closed higher,
 /// minus that of every bar that closed lower. Depends on the whole history. Source: TA-Lib `OBV`.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Obv {
     previous: Option<f64>,
     sum: Sum<1>,
@@ -36,7 +37,7 @@ fn signed_volume(bar: &Bar, previous: f64) -> f64 {
 /// `mfi_N`, 0 to 100: `100 * up / (up + down)`, the sums of `tp * volume` over those of the last `n` bars whose
 /// typical price rose, or fell, by more than rounding noise; 0 when no money flowed. Defined from bar n.
 /// Source: TA-Lib `MFI` 0.8.1.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Mfi {
     previous: Option<f64>,
     flows: Window<Sums<2>, 2>,
@@ -67,7 +68,7 @@ impl Step for Mfi {
 /// `vwap_N`, price units: `sum(tp * volume) / sum(volume)` over `n` bars; NaN when nothing was traded. And the close's
 /// distance from it, that `vwap_dist_N` reads: there the plain mean of tp stands in when nothing was traded.
 /// Defined from bar n - 1.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Vwap {
     traded: Window<Sums<3>, 3>,
 }
@@ -96,7 +97,7 @@ impl Step for Vwap {
 
 /// `vol_ratio_N`, 0 to n: the volume over its mean of `n` bars, this one included; NaN when nothing was traded. And
 /// that mean, that `rvol_N` reads too. Defined from bar n - 1.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct VolumeRatio {
     volumes: Window<Sums<1>, 1>,
 }
@@ -120,7 +121,7 @@ impl Step for VolumeRatio {
 
 /// `vol_z_N`: `ln(1 + volume)` less its mean of `n` bars, over their population deviation; NaN when all are the same.
 /// Depends on the unit of the volume. Defined from bar n - 1.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct LogVolume {
     volumes: Window<Moments, 2>,
 }
@@ -146,7 +147,7 @@ impl Step for LogVolume {
 
 /// `cmf_N`, -1 to 1: `sum(clv * volume) / sum(volume)` over `n` bars, where clv is the close's place in its bar;
 /// NaN when nothing was traded. Defined from bar n - 1. Source: M. Chaikin's money flow.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct MoneyFlow {
     flows: Window<Sums<2>, 2>,
 }
@@ -172,7 +173,7 @@ impl Step for MoneyFlow {
 
 /// `obv_win_N`, -1 to 1: `obv` over a window: the volume of the bars that closed higher less that of those that closed
 /// lower, over all of it, of `n` bars; NaN when nothing was traded. Defined from bar n.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Balance {
     previous: Option<f64>,
     volumes: Window<Sums<2>, 2>,

@@ -5,10 +5,11 @@ use super::average::Seeded;
 use super::memory::Memory;
 use super::{Slot, Step, UNDEFINED, Values, larger, only_if};
 use crate::domain::Bar;
+use serde::{Deserialize, Serialize};
 
 /// Wilder's smoothing: the plain mean of the first `n` inputs, then `(mean * (n - 1) + x) / n`; times `1 / n` in fact,
 /// because each value waits for the one before, and a product takes a third of a quotient's time.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Smooth {
     n_before: f64,
     share: f64,
@@ -43,7 +44,7 @@ fn true_range(bar: &Bar, previous_close: f64) -> f64 {
 /// `rsi_N`, 0 to 100: `100 * gain / (gain + loss)` of the smoothed moves of the close; `rsi_unit_N = rsi / 50 - 1`; and
 /// `cmo_N = (gain - loss) / (gain + loss)`, -1 to 1. When nothing moved RSI and CMO are 0: in all other cases the last
 /// two are the same number. Defined from bar n. Source: TA-Lib `RSI`, `CMO` (over 100).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Rsi {
     previous: Option<f64>,
     gain: Smooth,
@@ -74,7 +75,7 @@ impl Step for Rsi {
 
 /// `atr_N`, price units: the smoothed true range, from bar 1 on; `atr_rel_N = atr / close`, and `natr_N`, that in percent.
 /// Defined from bar n. Source: TA-Lib `ATR`, `NATR`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Atr {
     previous: Option<f64>,
     range: Smooth,
@@ -108,7 +109,7 @@ impl Step for Atr {
 /// A bar that went up and down by the same amount moved in neither direction. TA-Lib lets the last bit decide whether
 /// it did, and so do these; `adx_unit_N` and `di_diff_N` allow for the prices' rounding (`noise`), because the same
 /// market in other units would be another one without it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Directional {
     n: usize,
     /// 1 / n

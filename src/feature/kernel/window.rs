@@ -16,15 +16,19 @@
 //! outlier of 1e300 or a NaN, and a sum of zeros is exactly 0. (Known as two-stack aggregation; for minima and
 //! maxima as the algorithm of van Herk, 1992, and Gil and Werman, 1993.)
 
+use super::array;
 use super::memory::{Layout, Memory};
+use serde::{Deserialize, Serialize};
 use std::array::from_fn;
 use std::ops::Range;
 
 /// `W` sums with their rounding errors carried along, exact to about twice the precision of `f64`. Side by side, so that
 /// the processor adds two at once. Source: A. Neumaier, 1974; the error of one addition by D. Knuth's TwoSum.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Sum<const W: usize> {
+    #[serde(with = "array")]
     high: [f64; W],
+    #[serde(with = "array")]
     low: [f64; W],
 }
 
@@ -68,7 +72,7 @@ pub trait Fold<const W: usize>: Copy {
 }
 
 /// The last `n` items, folded.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Window<F, const W: usize> {
     at: usize,
     n: usize,
@@ -159,7 +163,7 @@ impl<F: Fold<W>, const W: usize> Window<F, W> {
 }
 
 /// The last `n` numbers themselves.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Ring {
     at: usize,
     n: usize,
@@ -191,7 +195,7 @@ impl Ring {
 }
 
 /// The last `n` numbers side by side: each is kept twice, `n` apart, so that a window never wraps around.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Strip {
     at: usize,
     n: usize,

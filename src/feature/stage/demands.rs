@@ -7,15 +7,21 @@
 //! feature that starts so knows as many bars as are kept, as after a start with that much history; where it
 //! takes more to settle, its rows are refused until then, and a version that reads other features answers.
 
+mod saved;
+
 use super::super::plan::{Plan, WarmUp};
 use super::super::series::SeriesFeatures;
 use super::{FeatureKey, FeatureRules};
 use crate::domain::{Bar, Demand, FeatureSet, FeatureVector, Grid, Reason, Refusal, Timeframe, Timestamp};
+pub use saved::{ResumedSeries, SavedSeries};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// How many bars a series keeps at least for features that are asked for later; 48 bytes each.
 const BARS_KEPT: usize = 512;
+
+/// How many bars that were withdrawn are remembered.
+const WITHDRAWN_KEPT: usize = 64;
 
 /// One set of features over so many bars, and where it is found.
 pub(super) struct Reading {
@@ -57,6 +63,8 @@ pub(super) struct SeriesState {
     parts: Vec<Part>,
     /// The newest bars, as they stand by now.
     bars: VecDeque<Known>,
+    /// Bars that were withdrawn, and their next revision: should one come all the same, it is another answer.
+    withdrawn: VecDeque<(Timestamp, u32)>,
 }
 
 /// A bar that was taken.
@@ -96,6 +104,7 @@ impl SeriesState {
             demands: Box::default(),
             parts: Vec::new(),
             bars: VecDeque::new(),
+            withdrawn: VecDeque::new(),
         };
         state.demand(demands);
         if state.parts.is_empty() {
@@ -146,28 +155,57 @@ impl SeriesState {
         self.demands = demanded.collect();
     }
 
-    /// Takes in a bar that is newer than all before.
-    pub(super) fn take_next(&mut self, bar: &Bar) {
+    /// Takes in a bar that is newer than all before; its revision, which is 0 where it never was withdrawn.
+    pub(super) fn take_next(&mut self, bar: &Bar) -> u32 {
         self.parts.iter_mut().for_each(|part| part.features.take_next(bar));
         if self.bars.len() >= BARS_KEPT.max(self.rules.revision_bars) {
             self.bars.pop_front();
         }
-        self.bars.push_back(Known { bar: *bar, revision: 0 });
+        let revision = self.first_revision(bar.ts);
+        self.bars.push_back(Known { bar: *bar, revision });
+        revision
+    }
+
+    /// The revision of a bar that is not there.
+    fn first_revision(&self, ts: Timestamp) -> u32 {
+        self.withdrawn.iter().rev().find(|(known, _)| *known == ts).map_or(0, |(_, next)| *next)
+    }
+
+    /// Takes a bar out. Gives it, its revision, and how many bars are to be taken anew, those behind it; where it is older
+    /// than what can be changed, the series begins anew from the bars that are kept, and none is answered anew. `None`
+    /// where it is not there.
+    pub(super) fn withdraw(&mut self, ts: Timestamp) -> Option<(Bar, u32, usize)> {
+        let at = self.bars.binary_search_by_key(&ts, |known| known.bar.ts).ok()?;
+        let Known { bar, revision } = self.bars.remove(at)?;
+        if self.withdrawn.len() == WITHDRAWN_KEPT {
+            self.withdrawn.pop_front();
+        }
+        self.withdrawn.push_back((ts, revision + 1));
+        if !self.parts.iter().all(|part| part.features.reaches(ts)) {
+            for part in &mut self.parts {
+                part.features.reset();
+                self.bars.iter().for_each(|known| part.features.take_next(&known.bar));
+            }
+            return Some((bar, revision, 0));
+        }
+        self.bars.range_mut(at..).for_each(|known| known.revision += 1);
+        let anew = self.parts.iter_mut().map(|part| part.features.withdraw(ts)).last().flatten();
+        Some((bar, revision, anew.unwrap_or(0)))
     }
 
     /// Goes back to before a changed or late bar. Returns how many bars are to be taken anew, it and those behind it;
     /// `None`, and nothing changed, where it comes too late.
     pub(super) fn rewind(&mut self, bar: &Bar) -> Option<usize> {
-        let (first, later) = self.parts.split_at_mut(1);
-        let anew = first[0].features.rewind(bar)?;
-        for part in later {
-            part.features.rewind(bar);
+        if !self.parts.iter().all(|part| part.features.reaches(bar.ts)) {
+            return None;
         }
+        let anew = self.parts.iter_mut().map(|part| part.features.rewind(bar)).last().flatten()?;
+        let revision = self.first_revision(bar.ts);
         let at = self.bars.partition_point(|known| known.bar.ts < bar.ts);
         self.bars.range_mut(at..).for_each(|known| known.revision += 1);
         match self.bars.get_mut(at).filter(|known| known.bar.ts == bar.ts) {
             Some(known) => known.bar = *bar,
-            None => self.bars.insert(at, Known { bar: *bar, revision: 0 }),
+            None => self.bars.insert(at, Known { bar: *bar, revision }),
         }
         Some(anew)
     }

@@ -117,6 +117,17 @@ impl Creators {
     }
 }
 
+/// What `create` gives, within `deadline`, for whoever has no pool: one that hangs keeps its thread.
+///
+/// # Errors
+/// Why it was not waited for.
+pub(in crate::predict) fn in_time<T: Send + 'static>(
+    deadline: Duration,
+    create: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, String> {
+    Creators::default().run((0, false), deadline, create)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

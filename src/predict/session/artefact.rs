@@ -5,12 +5,17 @@ use crate::predict::graph::{self, GraphFacts};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
 /// The largest model file that is read, in bytes; protobuf itself ends at 2 GiB.
 const FILE_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
 /// The most weights beside it that are read, in bytes.
 const WEIGHTS_BYTES_MAX: u64 = 16 * 1024 * 1024 * 1024;
+
+/// The most operators that a graph may have: the largest language models have a tenth of them, and nothing bounds the
+/// memory that the library takes for more.
+const OPERATORS_MAX: usize = 250_000;
 
 /// The content of a model's file, and its hash. Two with the same hash predict the same.
 pub struct Artefact {
@@ -38,7 +43,8 @@ impl Artefact {
         let unread = |source| ModelError::Read { path: path.to_owned(), source };
         let wrong = |detail: String| ModelError::File { path: path.to_owned(), detail };
         let mut bytes = Vec::new();
-        let file = File::open(path).map_err(unread)?;
+        // A pipe would keep who opens it until somebody writes.
+        let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(unread)?;
         if !file.metadata().map_err(unread)?.is_file() {
             return Err(wrong("is not a file".to_owned()));
         }
@@ -52,6 +58,11 @@ impl Artefact {
         let mut hasher = Sha256::new();
         hasher.update(&bytes);
         let GraphFacts { locations, operators } = graph::look(&bytes);
+        if operators > OPERATORS_MAX {
+            return Err(wrong(format!(
+                "has {operators} operators once its functions are put in their places, at most {OPERATORS_MAX} are taken"
+            )));
+        }
         let (mut weights_folder, mut weights_bytes) = (None, 0);
         if !locations.is_empty() {
             let folder = path.parent().unwrap_or(Path::new(".")).canonicalize().map_err(unread)?;
@@ -148,6 +159,7 @@ fn hash_file(path: &Path, hasher: &mut Sha256) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::process::Command;
 
     #[test]
     fn weights_are_taken_from_the_models_folder_only() {
@@ -177,10 +189,19 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let empty = root.path().join("model.onnx");
         fs::write(&empty, b"").unwrap();
+        let pipe = root.path().join("pipe.onnx");
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        // A graph of empty nodes, two bytes each.
+        let bomb = root.path().join("bomb.onnx");
+        let nodes = [1 << 3 | 2, 0].repeat(OPERATORS_MAX + 1);
+        let len = [nodes.len() as u8 | 0x80, (nodes.len() >> 7) as u8 | 0x80, (nodes.len() >> 14) as u8];
+        fs::write(&bomb, [&[7 << 3 | 2][..], &len, &nodes].concat()).unwrap();
         for (path, expected) in [
             (empty.as_path(), "empty"),
             (root.path(), "not a file"),
             (Path::new("/no/model.onnx"), "/no/model.onnx"),
+            (pipe.as_path(), "not a file"),
+            (bomb.as_path(), "operators"),
         ] {
             let error = Artefact::read(path).err().unwrap().to_string();
             assert!(error.contains(expected), "{error}");

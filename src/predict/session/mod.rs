@@ -12,9 +12,11 @@ pub(super) use open::{Described, describe};
 pub use tensors::{Tensor, TensorData};
 
 use super::manifest::Manifest;
+use super::reuse::reused;
 use super::runtime::{Runtime, memory};
 use super::signature::{
-    InputPlan, OutputPlan, Port, SignatureError, Source, check_declared, plan_inputs, plan_outputs,
+    InputPlan, OutputPlan, Port, SignatureError, Source, check_declared, check_names, plan_inputs,
+    plan_outputs,
 };
 use crate::domain::ValueNames;
 use ort::session::SessionInputValue;
@@ -150,6 +152,8 @@ pub struct Session {
     memory_bytes_max: usize,
     kept_bytes: usize,
     staging: Vec<Staging>,
+    /// Where several inputs are put together for a run; empty between two.
+    inputs: Vec<SessionInputValue<'static>>,
     plan: OutputPlan,
     row_len: usize,
     batch_max: usize,
@@ -174,6 +178,8 @@ impl Session {
             |detail: &str| ModelError::Refused { path: artefact.path().to_owned(), detail: brief(detail) };
         let (inner, kept_bytes) = open::open(runtime, artefact, limits.memory_bytes)?;
         let (inputs, outputs) = open::ports(&inner);
+        check_names(&inputs)?;
+        check_names(&outputs)?;
         let InputPlan { feeds, batch_max } = plan_inputs(manifest, &inputs)?;
         check_declared(&outputs)?;
         let watch = Watch::new(limits.deadline).map_err(|e| refused(e.message()))?;
@@ -188,6 +194,7 @@ impl Session {
             memory_bytes_max: limits.memory_bytes,
             kept_bytes,
             staging: feeds.into_iter().map(|feed| Staging::new(feed, manifest.features.len())).collect(),
+            inputs: Vec::new(),
             plan: nothing,
             row_len: manifest.row_len(),
             batch_max,
@@ -246,7 +253,7 @@ impl Session {
         read: impl FnOnce(&ort::session::SessionOutputs<'_>, &OutputPlan, usize) -> Result<T, RunError>,
     ) -> Result<T, RunError> {
         let model = |e: ort::Error| RunError::Model(brief(e.message()));
-        let Self { inner, staging, watch, plan, memory_bytes_max, .. } = self;
+        let Self { inner, staging, inputs, watch, plan, memory_bytes_max, .. } = self;
         let limit_bytes = *memory_bytes_max;
         let (result, spent) = match staging.as_slice() {
             [one] => {
@@ -255,10 +262,16 @@ impl Session {
                 memory::within(limit_bytes, || inner.run_with_options([value], watch.options()))
             }
             all => {
-                let values = all.iter().map(|staging| staging.value(rows)).collect::<ort::Result<Vec<_>>>();
-                let values: Vec<SessionInputValue<'_>> = values.map_err(model)?;
+                let mut values: Vec<SessionInputValue<'_>> = reused(std::mem::take(inputs));
+                for staging in all {
+                    values.push(staging.value(rows).map_err(model)?);
+                }
                 watch.begin().map_err(model)?;
-                memory::within(limit_bytes, || inner.run_with_options(values.as_slice(), watch.options()))
+                let done = memory::within(limit_bytes, || {
+                    inner.run_with_options(values.as_slice(), watch.options())
+                });
+                *inputs = reused(values);
+                done
             }
         };
         match (result, watch.over()) {

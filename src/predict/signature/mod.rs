@@ -115,9 +115,42 @@ pub struct Port {
 #[error("{0}")]
 pub struct SignatureError(pub String);
 
+/// A name or a text of a graph as it may be shown: nobody knows what is in it, and how much.
+pub fn shown(text: &str) -> String {
+    const CHARS_MAX: usize = 100;
+    let mut short: String = text.chars().take(CHARS_MAX).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    short.escape_debug().to_string()
+}
+
+/// Some of many, as a list that a person can read.
+fn listed(all: impl ExactSizeIterator<Item = String>) -> String {
+    const SHOWN_MAX: usize = 12;
+    let more = all.len().saturating_sub(SHOWN_MAX);
+    let list = all.take(SHOWN_MAX).collect::<Vec<_>>().join(", ");
+    if more > 0 { format!("{list} and {more} more") } else { list }
+}
+
 fn names(ports: &[Port]) -> String {
-    let names: Vec<String> = ports.iter().map(|port| format!("`{}`", port.name)).collect();
-    names.join(", ")
+    listed(ports.iter().map(|port| format!("`{}`", port.name)))
+}
+
+/// Refuses names that nobody can write into a manifest or read in a log.
+///
+/// # Errors
+/// Which name, as far as it can be shown.
+pub fn check_names(ports: &[Port]) -> Result<(), SignatureError> {
+    const BYTES_MAX: usize = 1024;
+    let odd = |name: &str| name.len() > BYTES_MAX || name.chars().any(char::is_control);
+    match ports.iter().find(|port| odd(&port.name)) {
+        None => Ok(()),
+        Some(Port { name, .. }) => Err(SignatureError(format!(
+            "an input or output is called \"{}\": names have at most {BYTES_MAX} bytes and no control characters",
+            shown(name)
+        ))),
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Reading: which outputs hold values of a row, what they are called, and which one is the prediction.
 
-use super::{Element, Port, Shape, SignatureError, VALUES_MAX, names};
+use super::{Element, Port, Shape, SignatureError, VALUES_MAX, listed, names};
 use crate::domain::ValueNames;
 use crate::predict::manifest::{Kind, Manifest};
 use std::sync::Arc;
@@ -51,6 +51,15 @@ pub fn check_declared(outputs: &[Port]) -> Result<(), SignatureError> {
         return Err(SignatureError("the graph has no output".to_owned()));
     }
     for port in outputs {
+        if let Shape::Other(kind) = &port.shape
+            && kind.starts_with("Option")
+        {
+            // The binding panics over one that holds nothing.
+            return Err(SignatureError(format!(
+                "output `{}`, {kind}: it may hold nothing; export without it",
+                port.name
+            )));
+        }
         if let Shape::Tensor(_, dims) = &port.shape {
             let known = || dims.iter().skip(1).filter(|dim| **dim >= 0);
             let columns = known().try_fold(1_i64, |n, dim| n.checked_mul(*dim));
@@ -219,9 +228,7 @@ fn choose(
     let float = &all[..floats];
     let single = |index: usize| Ok((index, column(manifest, &all[index])?));
     let ambiguous = || {
-        let listed: Vec<String> =
-            all.iter().map(|c| format!("`{}` ({} a row)", c.port.name, c.columns)).collect();
-        let listed = listed.join(", ");
+        let listed = listed(all.iter().map(|c| format!("`{}` ({} a row)", c.port.name, c.columns)));
         SignatureError(format!(
             "several outputs could be the prediction: {listed}; write [output] value = \"…\" (and column)"
         ))

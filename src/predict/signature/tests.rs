@@ -188,3 +188,18 @@ fn what_is_declared_empty_or_huge_never_runs() {
     }
     assert!(check_declared(&[]).is_err());
 }
+
+#[test]
+fn what_may_hold_nothing_or_has_a_name_that_cannot_be_shown_is_refused() {
+    let optional = Port { name: "y".to_owned(), shape: Shape::Other("Option<Tensor<f32>(N, 2)>".to_owned()) };
+    let error = check_declared(&[optional]).unwrap_err().to_string();
+    assert!(error.contains("may hold nothing"), "{error}");
+    assert!(check_names(&[f32s("model/dense_1/BiasAdd:0", &[1])]).is_ok());
+    for name in ["x\u{1b}[31m", "a\nb", &"y".repeat(2000)] {
+        let error = check_names(&[f32s(name, &[1])]).unwrap_err().to_string();
+        assert!(error.len() < 300 && !error.contains(char::is_control), "{error}");
+    }
+    // Of thousands of inputs some are listed.
+    let many: Vec<Port> = (0..4000).map(|n| f32s(&format!("c{n}"), &[-1, 1])).collect();
+    assert!(names(&many).ends_with("`c11` and 3988 more"), "{}", names(&many));
+}

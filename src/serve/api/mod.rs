@@ -1,5 +1,6 @@
 //! The REST interface: one file for each thing that can be asked about.
 
+pub mod bars;
 pub mod config;
 pub mod decisions;
 pub mod health;

@@ -123,7 +123,7 @@ impl Checked {
             Err(refusal) => {
                 let mut detail = refusal.to_string();
                 if refusal.reason == Reason::NoBar {
-                    detail.push_str("; bars come through the source, or the library");
+                    detail.push_str("; bars come through the source, /api/bars, or the library");
                 }
                 Err(Problem::new(status_of(refusal.reason), refusal.reason.code(), detail))
             }

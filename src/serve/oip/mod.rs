@@ -2,6 +2,7 @@
 //! and the repository, as far as `tritonclient` and `perf_analyzer` need them.
 
 mod answer;
+mod coding;
 mod numbers;
 mod request;
 mod stats;
@@ -205,19 +206,15 @@ pub fn infer(
 ) -> Answered {
     let begin = Instant::now();
     let (name, version) = named(captures)?;
-    let encoding = request.text_header("content-encoding").unwrap_or("identity");
-    if !encoding.eq_ignore_ascii_case("identity") {
-        let detail = format!("the content encoding `{encoding}` is not taken: send it as it is");
-        return Err(Problem::new(415, "encoding", detail));
-    }
+    let body = coding::body(request, || service.engine.settings().serve.body_bytes_max)?;
     let length = request.header(LENGTH_HEADER);
     let read = match request::is_raw(length) {
-        true => request::read_raw(request.body, &described(service, captures)?.inputs),
-        false => read_request(request.body, length),
+        true => request::read_raw(&body, &described(service, captures)?.inputs),
+        false => read_request(&body, length),
     };
     let read = read.map_err(Problem::bad)?;
     let input_ns = begin.elapsed().as_nanos() as u64;
-    let inferred = service.inference.run(name, version, &read.inputs).map_err(|error| {
+    let inferred = service.inference.run(name, version, &read.inputs, read.timeout).map_err(|error| {
         if matches!(error, InferError::Failed(_) | InferError::Deadline(_))
             && let Ok(model) = service.inference.model(name)
         {
@@ -236,6 +233,13 @@ pub fn infer(
             response.header("Inference-Header-Content-Length", &length.to_string());
         }
         None => response.content_type = Cow::Borrowed(JSON),
+    }
+    if let Some(coding) = coding::accepted(request, response.body.len())
+        && let Ok(small) = coding.compress(&response.body)
+    {
+        response.body = small;
+        response.header("Content-Encoding", coding.name());
+        response.header("Vary", "Accept-Encoding");
     }
     let (output_ns, all_ns) = (at.elapsed().as_nanos() as u64, begin.elapsed().as_nanos() as u64);
     service.stats.answered(name, &inferred, Parts { input_ns, output_ns, all_ns });

@@ -7,6 +7,7 @@ use half::f16;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
+use std::time::Duration;
 
 /// The length of the JSON before binary tensors.
 pub const LENGTH_HEADER: &str = "inference-header-content-length";
@@ -22,6 +23,8 @@ pub struct InferRequest {
     pub outputs: Option<Vec<(String, bool)>>,
     /// Whether outputs come in binary where nothing else is said.
     pub binary: bool,
+    /// How long the caller has it wait for a session at most.
+    pub timeout: Option<Duration>,
 }
 
 #[derive(Deserialize)]
@@ -79,12 +82,9 @@ pub fn read(body: &[u8], length: Option<&[u8]>) -> Result<InferRequest, String> 
     if let Some(name) = parameters.keys().find(|name| name.starts_with("triton_")) {
         return Err(format!("the parameter `{name}` is reserved: parameters must not begin with triton_"));
     }
-    for name in ["priority", "timeout"] {
-        let number = |value: &Value| value.as_u64().or_else(|| value.as_str()?.parse().ok());
-        if parameters.get(name).is_some_and(|value| number(value).is_none()) {
-            return Err(format!("the parameter `{name}` must be a whole number"));
-        }
-    }
+    whole(&parameters, "priority")?;
+    // In microseconds; 0 is none.
+    let timeout = whole(&parameters, "timeout")?.filter(|us| *us > 0).map(Duration::from_micros);
     let binary = truth(&parameters, "binary_data_output")?.unwrap_or(false);
     let mut inputs = Vec::with_capacity(json.inputs.len());
     for input in json.inputs {
@@ -107,7 +107,7 @@ pub fn read(body: &[u8], length: Option<&[u8]>) -> Result<InferRequest, String> 
             Some(wanted)
         }
     };
-    Ok(InferRequest { id: json.id.map(Cow::into_owned), inputs, outputs, binary })
+    Ok(InferRequest { id: json.id.map(Cow::into_owned), inputs, outputs, binary, timeout })
 }
 
 /// Whether a body is one row of a model's only input as it lies in memory, and no JSON at all: the header is 0 then.
@@ -134,7 +134,14 @@ pub fn read_raw(body: &[u8], inputs: &[Port]) -> Result<InferRequest, String> {
         return Err(format!("raw bytes are one row, of {values} values: {} came", data.len()));
     }
     let inputs = vec![Tensor { name: name.clone(), shape, data }];
-    Ok(InferRequest { id: None, inputs, outputs: None, binary: true })
+    Ok(InferRequest { id: None, inputs, outputs: None, binary: true, timeout: None })
+}
+
+/// A whole number, which some clients write as text.
+fn whole(parameters: &Map<String, Value>, name: &str) -> Result<Option<u64>, String> {
+    let Some(value) = parameters.get(name) else { return Ok(None) };
+    let number = value.as_u64().or_else(|| value.as_str()?.parse().ok());
+    number.map(Some).ok_or_else(|| format!("the parameter `{name}` must be a whole number"))
 }
 
 fn truth(parameters: &Map<String, Value>, name: &str) -> Result<Option<bool>, String> {
@@ -233,7 +240,9 @@ mod tests {
             read(text.as_bytes(), None)
         };
         assert!(with(r#"{"binary_data_output":true}"#).unwrap().binary);
-        assert!(with(r#"{"priority":1,"timeout":"500"}"#).is_ok());
+        let timed = with(r#"{"priority":1,"timeout":"500"}"#).unwrap();
+        assert_eq!(timed.timeout, Some(Duration::from_micros(500)));
+        assert_eq!(with(r#"{"timeout":0}"#).unwrap().timeout, None);
         assert!(with(r#"{"priority":"high"}"#).is_err());
         assert!(with(r#"{"triton_x":1}"#).unwrap_err().contains("reserved"));
         assert!(with(r#"{"binary_data_output":1}"#).is_err());

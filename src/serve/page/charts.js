@@ -17,6 +17,9 @@ function begin(canvas) {
   return { pen, width, height };
 }
 
+// More points of a course are seen as a line.
+const DOTS_MAX = 40;
+
 let cached = { theme: null, colours: {} };
 
 // The page's colours, read again only when the theme changes.
@@ -49,7 +52,17 @@ function line(pen, points, colour, width = 1.6) {
   pen.stroke();
 }
 
-// `history`: {at, p50, p99} in ms and µs, the oldest first; durations on a logarithmic scale.
+function dots(pen, points, colour) {
+  pen.fillStyle = colour;
+  for (const [x, y] of points) {
+    pen.beginPath();
+    pen.arc(x, y, 2.2, 0, 7);
+    pen.fill();
+  }
+}
+
+// `history`: {at, p50, p99} in ms and µs, the oldest first; durations on a logarithmic scale. Whether the
+// budget is in the picture.
 export function latencyOverTime(canvas, history, span_s, budget_us) {
   const sheet = begin(canvas);
   if (!sheet) return;
@@ -77,9 +90,37 @@ export function latencyOverTime(canvas, history, span_s, budget_us) {
   for (let minute = 1; minute * 60 < span_s; minute++) {
     pen.fillText(`−${minute} min`, x(end - minute * 60000) - 16, height - 3);
   }
-  if (budget_us > low && budget_us < high) line(pen, [[left, y(budget_us)], [width, y(budget_us)]], ink.bad, 1);
-  line(pen, history.map((point) => [x(point.at), y(point.p99)]), ink.second);
-  line(pen, history.map((point) => [x(point.at), y(point.p50)]), ink.accent);
+  const within = budget_us > low && budget_us < high;
+  if (within) line(pen, [[left, y(budget_us)], [width, y(budget_us)]], ink.bad, 1);
+  // Where bars close once a minute most looks see none: what is known is joined, and seen where it stands alone.
+  for (const [name, colour] of [["p99", ink.second], ["p50", ink.accent]]) {
+    const known = history.filter((point) => point[name] > 0).map((point) => [x(point.at), y(point[name])]);
+    line(pen, known, colour);
+    if (known.length <= DOTS_MAX) dots(pen, known, colour);
+  }
+  return within;
+}
+
+// A stage's rate, look by look, filled down to zero: how busy it is against its own last minutes.
+export function course(canvas, rates, most) {
+  const sheet = begin(canvas);
+  if (!sheet) return;
+  const { pen, width, height } = sheet;
+  const ink = colours();
+  const high = Math.max(1, ...rates.filter(Number.isFinite));
+  const x = (i) => width - ((rates.length - 1 - i) / (most - 1)) * width;
+  const y = (value) => height - 1 - (value / high) * (height - 3);
+  const points = rates.flatMap((value, i) => (Number.isFinite(value) ? [[x(i), y(value)]] : []));
+  if (points.length < 2) return;
+  pen.fillStyle = ink.bar;
+  pen.globalAlpha = 0.35;
+  pen.beginPath();
+  pen.moveTo(points[0][0], height);
+  for (const [at, tall] of points) pen.lineTo(at, tall);
+  pen.lineTo(points[points.length - 1][0], height);
+  pen.fill();
+  pen.globalAlpha = 1;
+  line(pen, points, ink.accent, 1.3);
 }
 
 // Bars a bucket, from the first to the last that holds anything.

@@ -6,6 +6,7 @@ import { Pipeline } from "./pipeline.js";
 import { SeriesGrid } from "./series.js";
 import { Stream } from "./stream.js";
 import { Table } from "./tables.js";
+import { Verdict } from "./verdict.js";
 import { ago, byId, clock, duration, figure, make, percent, put, short } from "./words.js";
 
 const SPAN_S = 300;
@@ -16,12 +17,14 @@ const snapshots = new Snapshots(70);
 const history = [];
 const pipeline = new Pipeline();
 const grid = new SeriesGrid();
+const verdict = new Verdict();
 let feed = [];
 let feedChanged = false;
 let decisions = [];
 let decided = -1;
 let stream = null;
 let streamState = "connecting";
+let answered = null;
 
 const count = { number: true, show: (value) => short(value) };
 const ms = { number: true, show: (value) => duration(value * 1000) };
@@ -29,14 +32,16 @@ const symbols = new Table(byId("symbols"), "Symbols", [
   { name: "symbol", of: (row) => row.name },
   { name: "predictions", of: (row) => row.predictions_count, ...count },
   { name: "without", of: (row) => row.errors_count, ...count },
-  { name: "mean latency", of: (row) => row.avg_latency_ms, ...ms },
+  { name: "mean", of: (row) => row.avg_latency_ms, ...ms },
   { name: "longest", of: (row) => row.max_latency_ms, ...ms },
 ]);
 const models = new Table(byId("models"), "Models", [
   { name: "model", of: (row) => row.name },
+  { name: "version", of: (row) => row.version ?? -1, number: true, show: (value) => (value < 0 ? "–" : String(value)) },
+  { name: "stands", of: (row) => (row.failure ? `${row.standing}, newest fails` : (row.standing ?? "withdrawn")) },
   { name: "predictions", of: (row) => row.predictions_count, ...count },
   { name: "without", of: (row) => row.errors_count, ...count },
-  { name: "mean latency", of: (row) => row.avg_latency_ms, ...ms },
+  { name: "mean", of: (row) => row.avg_latency_ms, ...ms },
   { name: "longest", of: (row) => row.max_latency_ms, ...ms },
 ]);
 
@@ -93,7 +98,7 @@ function drawList(name, entries, draw, none) {
   const stamp = JSON.stringify(entries);
   if (lists[name] === stamp) return;
   lists[name] = stamp;
-  byId(name).replaceChildren(...(entries.length ? entries.map(draw) : [make("li", { text: none })]));
+  byId(name).replaceChildren(...(entries.length ? entries.map(draw) : [make("li", { class: "none", text: none })]));
 }
 
 // What the controller saw, as a person reads it.
@@ -109,10 +114,15 @@ function decision({ at, subject, what, from, to, why, seen }) {
 
 function drawController(controller, decisions) {
   if (!controller) return;
-  put(byId("decisions-note"), controller.enabled ? `${short(controller.decisions)} changes so far` : "off");
-  drawList("decisions", decisions.slice(0, LOG_ROWS), decision, "nothing was changed yet");
+  put(byId("decisions-note"), controller.enabled ? `${short(controller.decisions)} ${controller.decisions === 1 ? "change" : "changes"} so far` : "off");
+  drawList("decisions", decisions.slice(0, LOG_ROWS), decision, "nothing had to be changed yet");
   const limits = Object.entries(controller.batch_rows ?? {}).slice(0, LOG_ROWS);
-  drawList("batches", limits, ([model, rows]) => make("li", { text: `${model}: ${rows}` }), "no model serves");
+  drawList("batches", limits, ([model, rows]) => make("li", { text: `${model}: ${rows}` }), "no model has a limit yet");
+}
+
+function drawReasons(reasons) {
+  const named = Object.entries(reasons ?? {}).sort(([, a], [, b]) => b - a);
+  drawList("without", named, ([reason, count]) => make("li", {}, make("span", { text: reason.replaceAll("_", " ") }), make("span", { class: "count", text: short(count) })), "every bar has its predictions");
 }
 
 function drawTold(alerts) {
@@ -121,16 +131,21 @@ function drawTold(alerts) {
   drawList("told", alerts.slice(0, LOG_ROWS), told, "nothing");
 }
 
-function drawStatus(metrics, health, found) {
+function drawStatus(metrics, health, found, at) {
   const status = health?.status ?? (found.some(({ level }) => level === "bad") ? "critical" : "healthy");
   const pill = byId("status");
-  pill.className = `pill ${streamState === "away" ? "away" : status}`;
-  put(pill, streamState === "away" ? "stream away" : status);
+  pill.className = `pill ${status}`;
+  put(pill, status);
   document.title = status === "healthy" ? "vela" : `${status} · vela`;
-  const reasons = (health?.reasons ?? []).map((reason) => `${reason.subject ? `${reason.subject}: ` : ""}${reason.detail}`);
-  const all = [...reasons, ...found.map(({ text }) => text)];
-  byId("trouble").hidden = all.length === 0;
-  drawList("reasons", all, (text) => make("li", { text }), "");
+  verdict.draw(metrics, health, found, streamState === "away", at);
+}
+
+// Which copy of itself the process is, and why.
+function drawGeneration({ generation, last_restart: last }) {
+  if (!generation) return put(byId("generation"), "the process has not replaced itself");
+  const times = generation === 1 ? "once" : `${generation} times`;
+  const pause = last?.pause_ms == null ? "" : `, ${duration(last.pause_ms * 1000)} without a bar`;
+  put(byId("generation"), `the process has replaced itself ${times}, last at ${clock(last?.at)} UTC out of ${last?.cause}: ${last?.detail}${pause}`);
 }
 
 function drawHeadline(metrics, before, seconds) {
@@ -153,12 +168,14 @@ function drawLatency(metrics, at) {
   const [p50, p99] = [quantile(bounds, minute, 0.5), quantile(bounds, minute, 0.99)];
   put(byId("latency-p50"), duration(p50));
   put(byId("latency-p99"), duration(p99));
-  latencyOverTime(byId("latency-chart"), history, SPAN_S, metrics.performance.budget_ms * 1000);
+  const budget_us = metrics.performance.budget_ms * 1000;
+  const seen = latencyOverTime(byId("latency-chart"), history, SPAN_S, budget_us);
+  put(byId("budget"), seen ? `budget ${duration(budget_us)}` : `budget ${duration(budget_us)}, far above`);
   spread(byId("spread-chart"), bounds, minute, [
     { us: p50, colour: "accent", name: "p50" },
     { us: p99, colour: "second", name: "p99" },
   ]);
-  put(byId("spread-note"), total(minute) ? `${short(total(minute))} predictions · p50 ${duration(p50)} · p99 ${duration(p99)}` : "no live prediction in the last minute");
+  put(byId("spread-note"), total(minute) ? `${short(total(minute))} predictions · p50 ${duration(p50)} · p99 ${duration(p99)}` : "no live bar was predicted in the last minute");
 }
 
 function drawFeed() {
@@ -186,6 +203,7 @@ async function look() {
   try {
     const [metrics, health] = await Promise.all([get("/api/metrics"), get("/api/health").catch(() => null)]);
     const at = Date.now();
+    answered = at;
     byId("sign-in").hidden = true;
     snapshots.add(metrics, at);
     // They are many: they are asked for when there are others.
@@ -202,10 +220,12 @@ async function look() {
     if (error instanceof Refused) {
       byId("sign-in").hidden = false;
       put(byId("status"), "token needed");
+      verdict.locked();
     } else {
       byId("status").className = "pill away";
-      put(byId("status"), "vela does not answer");
+      put(byId("status"), "away");
       document.title = "away · vela";
+      verdict.away(answered, Date.now());
     }
     wait_ms = 1000;
   }
@@ -217,13 +237,17 @@ function draw(metrics, health, at) {
   const seconds = before ? (at - before.at) / 1000 : 0;
   const found = pipeline.update(metrics, before?.metrics, seconds, metrics.performance.budget_ms);
   drawHeadline(metrics, before, seconds);
-  drawStatus(metrics, health, found);
+  drawStatus(metrics, health, found, at);
   drawLatency(metrics, at);
   drawResources(metrics);
+  drawGeneration(metrics.system);
   symbols.update(rows(metrics.symbols));
   models.update(rows(metrics.model_pool.models));
-  drawList("alerts", metrics.active_alerts ?? [], (alert) => item(alert.since, alert.severity, alert.code, alert.subject), "none stands");
+  const standing = health?.reasons ?? metrics.active_alerts ?? [];
+  put(byId("alerts-note"), standing.length ? `${standing.length} stand` : "none stands");
+  drawList("alerts", standing, (alert) => item(alert.since, alert.severity, alert.code.replaceAll("_", " "), alert.subject), "nothing hurts");
   drawController(metrics.controller, decisions);
+  drawReasons(metrics.reasons);
   drawTold(health?.alerts ?? []);
   grid.draw();
   drawFeed();

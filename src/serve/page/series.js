@@ -64,6 +64,7 @@ export class SeriesGrid {
       one.item ??= this.item(one);
       if (this.place.children[index] !== one.item.node) this.place.insertBefore(one.item.node, this.place.children[index] ?? null);
     });
+    byId("series-none").hidden = this.all.size > 0;
     put(byId("series-count"), `${shown.length} of ${kept.length}`);
     byId("series-more").hidden = kept.length <= shown.length;
   }
@@ -90,7 +91,7 @@ export class SeriesGrid {
       const newest = one.points[one.points.length - 1];
       if (newest) put(one.item.close, figure(newest.close));
       const said = [...one.newest.values()].sort((a, b) => a.horizon - b.horizon);
-      put(one.item.says, said.map((event) => `h${event.horizon} ${figure(event.value)}`).join(" · "));
+      put(one.item.says, said.map((event) => `h${event.horizon} ${figure(event.value, 4)}`).join(" · "));
       price(one.item.canvas, one.points);
     }
   }

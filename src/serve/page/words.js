@@ -17,11 +17,11 @@ export function short(value) {
 }
 
 // A price or a prediction: as many digits as tell neighbours apart.
-export function figure(value) {
+export function figure(value, digits = 6) {
   if (!Number.isFinite(value)) return "–";
   const size = Math.abs(value);
   if (size !== 0 && (size < 1e-4 || size >= 1e9)) return value.toExponential(4);
-  return value.toLocaleString("en", { maximumSignificantDigits: 6, useGrouping: false });
+  return value.toLocaleString("en", { maximumSignificantDigits: digits, useGrouping: false });
 }
 
 export function ago(seconds) {

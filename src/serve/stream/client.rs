@@ -169,7 +169,7 @@ impl Client {
     }
 
     fn say(&mut self, event: &str, text: &serde_json::Value) -> Result<(), Gone> {
-        let blocked = self.wire.send(event, None, &text.to_string())?;
+        let blocked = self.wire.send(event, None, &text.to_string().into())?;
         self.note(blocked);
         Ok(())
     }
@@ -178,20 +178,25 @@ impl Client {
         self.blocked = blocked.then(|| self.blocked.unwrap_or_else(Instant::now));
     }
 
-    /// An event happened.
+    /// Events happened: those it wants are written, together, as far as they are taken.
     ///
     /// # Errors
     /// When it is gone.
-    pub fn offer(&mut self, event: &Arc<Event>, recent: &Recent) -> Result<(), Gone> {
-        let wanted = self.filter.as_mut().is_some_and(|filter| filter.takes(event.line, &event.key));
-        if !wanted {
-            return Ok(());
+    pub fn offer(&mut self, events: &[Arc<Event>], recent: &Recent) -> Result<(), Gone> {
+        let mut any = false;
+        for event in events {
+            if !self.filter.as_mut().is_some_and(|filter| filter.takes(event.line, &event.key)) {
+                continue;
+            }
+            any = true;
+            if self.blocked.is_some() || !self.pending.is_empty() {
+                self.pending.put(event, self.keys_max);
+            } else {
+                self.pass(event, recent)?;
+            }
         }
-        if self.blocked.is_some() || !self.pending.is_empty() {
-            self.pending.put(event, self.keys_max);
-            return Ok(());
-        }
-        self.pass(event, recent)
+        // Where what waits could not be written, it is said when it can.
+        if any && self.blocked.is_none() { self.flush(recent) } else { Ok(()) }
     }
 
     fn pass(&mut self, event: &Arc<Event>, recent: &Recent) -> Result<(), Gone> {

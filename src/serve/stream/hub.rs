@@ -3,8 +3,9 @@
 //! Readiness is asked of the system (`mio`), so that a client costs no thread and one that does not read costs nothing.
 //! The persist worker only hands an outcome over, and wakes the thread where it sleeps.
 
-use super::super::recent::Recent;
+use super::super::recent::{Event, Recent};
 use super::client::{Client, Opening};
+use super::priority;
 use super::wire::{Gone, Wire};
 use crate::config::ServeSettings;
 use crate::domain::Outcome;
@@ -77,9 +78,6 @@ pub struct Hub {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// How far this thread gives way to others: on Linux, where the value is a thread's own.
-const NICE: i32 = 10;
-
 impl Hub {
     /// Takes every outcome of `engine` from now on into `recent`, and to whoever joins.
     ///
@@ -98,11 +96,15 @@ impl Hub {
         let (joins, joining) = bounded(JOINING_MAX);
         let streams_max = settings.streams_max;
         let (ours, wake) = (Arc::clone(&shared), Arc::clone(&waker));
-        engine.subscribe_with(move |outcome| {
-            let own = Outcome { reply: None, ..outcome.clone() };
-            if sender.try_send((own, clock::now_ns())).is_err() {
-                ours.counts.missed.fetch_add(1, Ordering::Relaxed);
+        engine.subscribe_batches(move |outcomes| {
+            let stored_ns = clock::now_ns();
+            for outcome in outcomes {
+                let own = Outcome { reply: None, ..outcome.clone() };
+                if sender.try_send((own, stored_ns)).is_err() {
+                    ours.counts.missed.fetch_add(1, Ordering::Relaxed);
+                }
             }
+            // Once for what was stored together, so that a client is sent it together.
             let wanted = ours.counts.clients.load(Ordering::Relaxed) > 0;
             if wanted && ours.asleep.swap(false, Ordering::SeqCst) {
                 let _ = wake.wake();
@@ -117,6 +119,7 @@ impl Hub {
             settings,
             clients: HashMap::new(),
             next: 0,
+            turn: Vec::new(),
         };
         let run = move || thread.run();
         let thread = std::thread::Builder::new().name("vela-stream".into()).spawn(run)?;
@@ -169,17 +172,17 @@ struct Thread {
     settings: ServeSettings,
     clients: HashMap<Token, (Client, Place)>,
     next: usize,
+    /// The events of a turn; empty between two.
+    turn: Vec<Arc<Event>>,
 }
 
 impl Thread {
     fn run(mut self) {
-        // Bars go first where both want the processor. Refused by the system: then not.
-        if cfg!(target_os = "linux") {
-            let _ = rustix::process::nice(NICE);
-        }
+        priority::give_way();
         let interval = Duration::from_secs(self.settings.stream_heartbeat_s);
         let mut beat_at = Instant::now() + interval;
-        let mut events = Events::with_capacity(256);
+        // Room for all: whoever is ready is heard before it is asked who was silent.
+        let mut events = Events::with_capacity(self.settings.streams_max + 1);
         while !self.shared.stopping.load(Ordering::SeqCst) {
             self.shared.asleep.store(true, Ordering::SeqCst);
             // Asked after it was said: what comes now wakes.
@@ -239,16 +242,14 @@ impl Thread {
 
     /// Takes outcomes in and passes them on.
     fn pass_on(&mut self) {
-        let mut any = false;
-        for _ in 0..TURN_MAX {
-            let Ok((outcome, stored_ns)) = self.outcomes.try_recv() else { break };
-            let event = self.recent.push(outcome, stored_ns);
-            any = true;
-            self.with_all(|client, recent| client.offer(&event, recent));
+        let mut turn = std::mem::take(&mut self.turn);
+        let waiting = self.outcomes.try_iter().take(TURN_MAX);
+        turn.extend(waiting.map(|(outcome, stored_ns)| self.recent.push(outcome, stored_ns)));
+        if !turn.is_empty() {
+            self.with_all(|client, recent| client.offer(&turn, recent));
         }
-        if any {
-            self.with_all(|client, recent| client.flush(recent));
-        }
+        turn.clear();
+        self.turn = turn;
     }
 
     fn with(&mut self, token: Token, work: impl FnOnce(&mut Client) -> Result<(), Gone>) {

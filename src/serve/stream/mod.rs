@@ -4,6 +4,7 @@ mod client;
 mod filter;
 mod hub;
 mod pending;
+mod priority;
 mod wire;
 
 use client::Opening;

@@ -3,7 +3,7 @@
 use mio::net::TcpStream;
 use std::io::{ErrorKind, Read as _, Write as _};
 use tungstenite::protocol::{Role, WebSocketConfig};
-use tungstenite::{Error, Message, WebSocket};
+use tungstenite::{Error, Message, Utf8Bytes, WebSocket};
 
 /// Bytes that are put together before they are written.
 const WRITE_BYTES: usize = 16 * 1024;
@@ -60,9 +60,9 @@ impl Wire {
     ///
     /// # Errors
     /// When the client is gone.
-    pub fn send(&mut self, event: &str, id: Option<&str>, json: &str) -> Result<bool, Gone> {
+    pub fn send(&mut self, event: &str, id: Option<&str>, json: &Utf8Bytes) -> Result<bool, Gone> {
         match self {
-            Self::Socket(socket) => match socket.write(Message::text(json)) {
+            Self::Socket(socket) => match socket.write(Message::Text(json.clone())) {
                 Ok(()) => Ok(false),
                 Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => Ok(true),
                 // What waits is beyond its bound: the client is too far behind for even one more.

@@ -8,8 +8,14 @@ use std::io::Write as _;
 use tempfile::TempDir;
 
 const HEADER: &str = "ts,open,high,low,close,volume\n";
-const ALL: History =
-    History { history_bars: 0, catch_up: CatchUp::All, catch_up_bars_max: 1000, only: None, needs: None };
+const ALL: History = History {
+    history_bars: 0,
+    catch_up: CatchUp::All,
+    catch_up_bars_max: 1000,
+    only: None,
+    needs: None,
+    resumed: None,
+};
 
 fn line(minute: i64) -> String {
     format!("{},1,1,1,1,1\n", Timestamp::from_secs(minute * 60))
@@ -79,6 +85,7 @@ fn only_the_newest_lines_are_read_when_history_is_limited() {
         catch_up_bars_max: 200,
         only: None,
         needs: None,
+        resumed: None,
     };
     for (watermark, first, predicted) in [(4989, 4690, 4990), (10, 4500, 4800)] {
         let expected: Vec<String> =

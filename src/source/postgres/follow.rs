@@ -1,7 +1,7 @@
 //! What is known of every series, what is to be read next, and what a bar that was read is: pure bookkeeping.
 
 use super::read::{Ask, Found, NEVER, Named, Told};
-use super::recent::{News, Recent};
+use super::recent::{By, News, Recent};
 use super::table::Table;
 use crate::config::CatchUp;
 use crate::domain::{Bar, Origin, SeriesKey, Timestamp};
@@ -20,6 +20,7 @@ const LOOKED_UP_MS: i64 = 1000;
 pub(super) struct Follow {
     history: History,
     overlap_bars: i64,
+    revision_bars: i64,
     watermarks: HashMap<Arc<SeriesKey>, Timestamp>,
     series: HashMap<Named, Standing>,
     /// Whose history is read next.
@@ -71,12 +72,13 @@ fn key_of(series: &Named) -> Result<Arc<SeriesKey>, String> {
 impl Follow {
     pub(super) fn new(
         history: History,
-        overlap_bars: usize,
+        (overlap_bars, revision_bars): (usize, usize),
         watermarks: &[(Arc<SeriesKey>, Timestamp)],
     ) -> Self {
         Self {
             history,
             overlap_bars: i64::try_from(overlap_bars).unwrap_or(i64::MAX),
+            revision_bars: i64::try_from(revision_bars).unwrap_or(i64::MAX),
             watermarks: watermarks.iter().cloned().collect(),
             series: HashMap::new(),
             starts: VecDeque::new(),
@@ -164,6 +166,13 @@ impl Follow {
         Some(watermark.plus_millis(-again))
     }
 
+    /// Whether a bar of a series' history may have been answered in an earlier run: what is answered from is so many bars
+    /// behind what was.
+    fn may_be_answered(&self, key: &Arc<SeriesKey>, ts: Timestamp) -> bool {
+        let behind = self.revision_bars.saturating_mul(key.timeframe.as_millis());
+        self.watermarks.get(key).is_some_and(|watermark| ts <= watermark.plus_millis(behind))
+    }
+
     /// The next series to be asked for; none: nothing is to be read but what is announced.
     pub(super) fn next_asks(&mut self, now: Timestamp) -> Vec<Ask> {
         let mut due = Vec::new();
@@ -201,6 +210,7 @@ impl Follow {
         let mut origins = Vec::with_capacity(bars.len());
         for bar in &bars {
             let origin = match history.origin(bar.ts, watermark, &mut given) {
+                Some(_) if bar.ts >= live_from && self.may_be_answered(&key, bar.ts) => Origin::CatchUp,
                 Some(_) if bar.ts >= live_from => Origin::Live,
                 Some(origin) => origin,
                 None => break,
@@ -209,7 +219,7 @@ impl Follow {
         }
         let mut recent = Recent::new(self.overlap_ms(&key));
         for (bar, origin) in bars.iter().zip(origins).rev() {
-            if recent.take(bar, true) != News::Known {
+            if recent.take(bar, By::Announcement) != News::Known {
                 self.ready.push_back(SourceBar { series: Arc::clone(&key), bar: *bar, origin });
             }
         }
@@ -219,12 +229,11 @@ impl Follow {
     /// Takes a bar that its announcement told. The table is the truth still: it is looked up a little later.
     pub(super) fn told(&mut self, Told { series, bar }: Told, table: &Table, now: Timestamp) {
         let ask = Ask { series, since: bar.ts, announced: bar.ts };
-        let (key, since) = match self.series.get(&ask.series) {
-            Some(Standing::Followed { key, recent }) => (Arc::clone(key), recent.since()),
+        let (key, can_be_told) = match self.series.get(&ask.series) {
+            Some(Standing::Followed { key, recent }) => (Arc::clone(key), recent.can_be_told(bar.ts)),
             _ => return self.found(Found { ask, bars: vec![bar], more: false }, table, now),
         };
-        if since.is_none_or(|since| bar.ts < since) {
-            // Too old to be told from one that is known: it is read.
+        if !can_be_told {
             return self.asks.push_back(ask);
         }
         if self.is_forming(&ask.series, &key, &bar, table, now) {
@@ -233,7 +242,7 @@ impl Follow {
         let again = Again { at: now.plus_millis(LOOKED_UP_MS), since: bar.ts, announced: NEVER };
         self.read_again(&ask.series, again);
         if let Some(Standing::Followed { recent, .. }) = self.series.get_mut(&ask.series)
-            && recent.take(&bar, true) != News::Known
+            && recent.take(&bar, By::Telling) != News::Known
         {
             self.ready.push_back(SourceBar { series: key, bar, origin: Origin::Live });
         }
@@ -254,23 +263,16 @@ impl Follow {
             Some(Standing::Followed { key, .. }) => Arc::clone(key),
         };
         let last_read = bars.last().map(|bar| bar.ts);
+        if ask.announced == NEVER && !more {
+            self.not_there(&ask, &key, &bars, table);
+        }
         bars.retain(|bar| !self.is_forming(&ask.series, &key, bar, table, now));
         let Some(Standing::Followed { recent, .. }) = self.series.get_mut(&ask.series) else { return };
-        if ask.announced == NEVER
-            && !more
-            && let Some(ts) = recent.forget_others(ask.since, &bars)
-        {
-            let Named { symbol, timeframe, .. } = &ask.series;
-            tracing::warn!(
-                "the bar of {symbol} {timeframe} at {ts} was read or announced and is not in {}: somebody deleted it, or \
-                 announced what there is not",
-                table.name
-            );
-        }
         let last = if more { None } else { bars.last().map(|bar| bar.ts) };
         for bar in bars {
             let announced = bar.ts >= ask.announced;
-            let origin = match recent.take(&bar, announced) {
+            let by = if announced { By::Announcement } else { By::Reading };
+            let origin = match recent.take(&bar, by) {
                 News::Known => continue,
                 // It closed while nobody heard of it.
                 News::Newer if !announced && Some(bar.ts) != last => Origin::CatchUp,
@@ -284,6 +286,29 @@ impl Follow {
             // In front, so that the series is read to its end before others.
             self.asks.push_front(Ask { since: last_read.plus_millis(1), ..ask });
         }
+    }
+
+    /// Takes back what was told and is not among `bars`, which are all that the table has since `ask.since`.
+    fn not_there(&mut self, ask: &Ask, key: &Arc<SeriesKey>, bars: &[Bar], table: &Table) {
+        let Some(Standing::Followed { recent, .. }) = self.series.get_mut(&ask.series) else { return };
+        let (told, deleted) = recent.forget_others(ask.since, bars);
+        if let Some(bar) = told.first() {
+            tracing::warn!(
+                "{} bars of {key} from {} on were announced and are not in {}: they are taken back",
+                told.len(),
+                bar.ts,
+                table.name
+            );
+        }
+        if deleted {
+            tracing::warn!(
+                "bars of {key} since {} are gone from {}: what was made of them stays",
+                ask.since,
+                table.name
+            );
+        }
+        let taken_back = |bar| SourceBar { series: Arc::clone(key), bar, origin: Origin::Withdrawn };
+        self.ready.extend(told.into_iter().map(taken_back));
     }
 
     /// Whether a bar of a table that does not say so has not closed yet: it is read again when it has.

@@ -8,6 +8,7 @@
 //! whose announcement was lost, or that was committed late, is found.
 
 mod announce;
+mod column;
 mod follow;
 mod heard;
 mod read;
@@ -118,7 +119,7 @@ impl PostgresSource {
             poll_interval: Duration::from_millis(source.poll_interval_ms),
             recheck_interval: Duration::from_secs(source.recheck_interval_s),
             tables: Arc::from([]),
-            follow: Follow::new(history, source.overlap_bars, watermarks),
+            follow: Follow::new(history, (source.overlap_bars, settings.ingest.revision_bars), watermarks),
             link: Link::Away(now),
             attempt: 0,
             list_at: now,

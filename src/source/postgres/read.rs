@@ -1,7 +1,8 @@
 //! What is done on the connection's thread: look for announcements, read bars.
 
+use super::column::Part;
 use super::heard;
-use super::table::{Clock, Part, Table, inspect};
+use super::table::{Clock, Table, inspect};
 use crate::config::BarTable;
 use crate::database::Client;
 use crate::domain::{Bar, Timestamp};

@@ -1,5 +1,6 @@
 //! A table of bars as the database has it: its columns and their types, its index, and the statements that read it.
 
+use super::column::{Closed, Number, Part, quoted};
 use crate::config::BarTable;
 use crate::database::Client;
 use crate::domain::Timestamp;
@@ -13,15 +14,6 @@ pub(super) const TRIGGER: &str = "vela_announce_insert";
 
 /// Tables and columns that a message names at most.
 const NAMED_MAX: usize = 40;
-
-/// What says which series a row belongs to.
-#[derive(Clone, Debug)]
-pub(super) enum Part {
-    /// A column, quoted, with its type.
-    Column(String, String),
-    /// The same for all rows.
-    Constant(String),
-}
 
 /// What a table's times are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +37,12 @@ pub(super) struct Table {
     /// The column of the time, quoted.
     pub ts: String,
     pub clock: Clock,
-    /// The column that says whether a bar is closed, quoted.
-    pub closed: Option<String>,
+    /// What a time has to be, as a condition behind it: there are some that are no bar's, or that no cast takes.
+    pub times_allowed: &'static str,
+    /// Open, high, low, close and volume.
+    pub numbers: Vec<Number>,
+    /// The column that says whether a bar is closed.
+    pub closed: Option<Closed>,
     /// Whether its bars are announced.
     pub announces: bool,
     /// An index leads to the bars of a series.
@@ -61,11 +57,6 @@ pub(super) struct Table {
     /// The bars of many series, each from a time on: arrays of symbols `$1`, timeframes `$2`, times `$3`; at most `$4`
     /// bars each. A row is the place in the arrays from 1, the time, and five numbers.
     pub since: String,
-}
-
-/// An identifier as SQL writes it, whatever is in it.
-pub(super) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 struct Column {
@@ -108,7 +99,8 @@ pub(super) fn inspect(client: &mut Client, wanted: &BarTable) -> Result<Result<T
     };
     let table = described.table((name, oid), &indices, announces);
     if table.clock == Clock::Whole {
-        let sql = format!("SELECT t.{}::bigint FROM {} AS t LIMIT 1", table.ts, table.name);
+        let Table { ts, name, times_allowed, .. } = &table;
+        let sql = format!("SELECT t.{ts}::bigint FROM {name} AS t WHERE t.{ts} {times_allowed} LIMIT 1");
         if let Some(row) = driver.query_opt(&sql, &[])?
             && let Err(problem) = table.times.lock().read_integer(row.get::<_, Option<i64>>(0).unwrap_or(0))
         {
@@ -141,8 +133,9 @@ struct Described {
     timeframe: Part,
     ts: String,
     clock: Clock,
-    numbers: Vec<String>,
-    closed: Option<String>,
+    times_allowed: &'static str,
+    numbers: Vec<Number>,
+    closed: Option<Closed>,
 }
 
 fn describe(wanted: &BarTable, columns: &[Column]) -> Result<Described, String> {
@@ -174,6 +167,12 @@ fn describe(wanted: &BarTable, columns: &[Column]) -> Result<Described, String> 
             return Err(format!("{problem}: a time, or a whole number since 1970, is needed"));
         }
     };
+    let times_allowed = match ts.base.as_str() {
+        "date" => "BETWEEN '4714-11-24 BC' AND '294276-12-31'",
+        "numeric" => "BETWEEN -9223372036854775808 AND 9223372036854775807",
+        "bigint" | "integer" => "IS NOT NULL",
+        _ => "NOT IN ('infinity', '-infinity')",
+    };
     let numbers = [
         ("open", &names.open),
         ("high", &names.high),
@@ -185,52 +184,31 @@ fn describe(wanted: &BarTable, columns: &[Column]) -> Result<Described, String> 
         let column = find(what, name)?;
         let numeric = ["double precision", "real", "numeric", "bigint", "integer", "smallint"];
         if numeric.contains(&column.base.as_str()) {
-            return Ok(quoted(&column.name));
+            return Ok(Number { column: quoted(&column.name), is_numeric: column.base == "numeric" });
         }
         Err(format!("column `{name}` ({what}) is {}: a number is needed", column.full_type))
     };
     let closed = match names.closed.as_deref() {
         Some("") => None,
-        Some(name) => Some(find("closed", name)?.name.as_str()),
-        None => columns.iter().map(|column| column.name.as_str()).find(|name| *name == "closed"),
+        Some(name) => Some(find("closed", name)?),
+        None => columns.iter().find(|column| column.name == "closed"),
     };
+    let closed =
+        closed.map(|column| Closed { column: quoted(&column.name), is_boolean: column.base == "boolean" });
     Ok(Described {
         symbol,
         timeframe,
         ts: quoted(&ts.name),
         clock,
+        times_allowed,
         numbers: numbers.into_iter().map(number).collect::<Result<_, String>>()?,
-        closed: closed.map(quoted),
+        closed,
     })
-}
-
-impl Part {
-    /// The column, where it is one.
-    pub(super) fn column(&self) -> Option<&str> {
-        if let Self::Column(column, _) = self { Some(column) } else { None }
-    }
-
-    /// The condition that a row is of the series whose text is `text`.
-    fn is(&self, text: &str) -> String {
-        match self {
-            Self::Column(column, of_type) => format!("t.{column} = ({text})::{of_type}"),
-            // The parameter has to stand somewhere.
-            Self::Constant(_) => format!("({text}) IS NOT NULL"),
-        }
-    }
-
-    /// Its text in a row of `alias`.
-    pub(super) fn text(&self, alias: &str) -> String {
-        match self {
-            Self::Column(column, _) => format!("{alias}.{column}::text"),
-            Self::Constant(constant) => format!("'{}'::text", constant.replace('\'', "''")),
-        }
-    }
 }
 
 impl Described {
     fn table(self, (name, oid): (String, Oid), indices: &[Vec<String>], announces: bool) -> Table {
-        let Self { symbol, timeframe, ts, clock, numbers, closed } = self;
+        let Self { symbol, timeframe, ts, clock, times_allowed, numbers, closed } = self;
         let key: Vec<&str> = [&symbol, &timeframe].into_iter().filter_map(Part::column).collect();
         // The columns of the series, in either order, then the time.
         let leading = indices.iter().find_map(|index| {
@@ -247,25 +225,23 @@ impl Described {
         } else {
             format!("t.{ts}::{}", clock.sql())
         };
-        let bar = numbers.iter().fold(time, |bar, number| format!("{bar}, t.{number}::float8"));
+        let bar = numbers.iter().fold(time, |bar, number| format!("{bar}, {}", number.double("t")));
         let closed_only =
-            closed.as_ref().map_or_else(String::new, |closed| format!(" AND t.{closed}::boolean"));
+            closed.as_ref().map_or_else(String::new, |closed| format!(" AND {}", closed.condition("t")));
         let of_series = |[symbol_text, timeframe_text]: [&str; 2]| {
             format!("{} AND {}{closed_only}", symbol.is(symbol_text), timeframe.is(timeframe_text))
         };
         let after = clock.of_parameter("$4");
-        // There are times at both ends of time, which are no bar's.
-        let finite = if clock == Clock::Whole { "IS NOT NULL" } else { "NOT IN ('infinity', '-infinity')" };
         let one = of_series(["$1::text", "$2::text"]);
         let newest = format!(
-            "SELECT {bar} FROM {name} AS t WHERE {one} AND t.{ts} {finite} ORDER BY t.{ts} DESC
+            "SELECT {bar} FROM {name} AS t WHERE {one} AND t.{ts} {times_allowed} ORDER BY t.{ts} DESC
              LIMIT $3::bigint + (SELECT count(*) FROM
                 (SELECT FROM {name} AS t WHERE {one} AND t.{ts} > {after} LIMIT $5::bigint) AS newer)"
         );
         let many = of_series(["h.symbol", "h.timeframe"]);
         let since = format!(
             "SELECT h.n, b.* FROM unnest($1::text[], $2::text[], $3::{}[]) WITH ORDINALITY AS h(symbol, timeframe, since, n)
-             CROSS JOIN LATERAL (SELECT {bar} FROM {name} AS t WHERE {many} AND t.{ts} >= {} AND t.{ts} {finite}
+             CROSS JOIN LATERAL (SELECT {bar} FROM {name} AS t WHERE {many} AND t.{ts} >= {} AND t.{ts} {times_allowed}
                                  ORDER BY t.{ts} LIMIT $4::bigint) AS b
              ORDER BY 1, 2",
             clock.parameter_type(),
@@ -279,6 +255,8 @@ impl Described {
             timeframe,
             ts,
             clock,
+            times_allowed,
+            numbers,
             closed,
             announces,
             indexed,
@@ -346,16 +324,5 @@ impl Table {
     /// The whole number that `ts` is in this table; the smallest there is before its unit is known.
     pub(super) fn whole(&self, ts: Timestamp) -> i64 {
         self.times.lock().write_integer(ts).unwrap_or(i64::MIN)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_quoted_whatever_is_in_them() {
-        assert_eq!(quoted("a\"; DROP TABLE x; --"), "\"a\"\"; DROP TABLE x; --\"");
-        assert_eq!(Part::Constant("O'Hara".to_owned()).text("t"), "'O''Hara'::text");
     }
 }

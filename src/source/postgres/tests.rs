@@ -1,8 +1,9 @@
 //! What becomes of bars that were read, without a database.
 
+use super::column::{Closed, Part};
 use super::follow::Follow;
 use super::read::{Ask, Found, NEVER, Named, Told};
-use super::table::{Clock, Part, Table};
+use super::table::{Clock, Table};
 use crate::config::CatchUp;
 use crate::domain::{Bar, Origin, SeriesKey, Timeframe, Timestamp};
 use crate::source::History;
@@ -16,7 +17,9 @@ pub(super) fn table(closed: bool) -> Table {
         timeframe: Part::Column("\"timeframe\"".into(), "text".into()),
         ts: "\"ts\"".into(),
         clock: Clock::Instant,
-        closed: closed.then(|| "\"closed\"".into()),
+        times_allowed: "",
+        numbers: Vec::new(),
+        closed: closed.then(|| Closed { column: "\"closed\"".into(), is_boolean: true }),
         announces: true,
         indexed: true,
         times: parking_lot::Mutex::default(),
@@ -42,10 +45,11 @@ fn bar(at: i64) -> Bar {
 const NOW: Timestamp = Timestamp::from_secs(60_000);
 
 fn follow(catch_up: CatchUp, watermark: Option<i64>) -> Follow {
-    let history = History { history_bars: 5, catch_up, catch_up_bars_max: 9, only: None, needs: None };
+    let history =
+        History { history_bars: 5, catch_up, catch_up_bars_max: 9, only: None, needs: None, resumed: None };
     let key = Arc::new(SeriesKey::new("A", Timeframe::MINUTE).unwrap());
     let watermarks: Vec<_> = watermark.map(|at| (key, minute(at))).into_iter().collect();
-    Follow::new(history, 2, &watermarks)
+    Follow::new(history, (2, 0), &watermarks)
 }
 
 /// `minute origin` of what is ready.
@@ -54,6 +58,7 @@ fn ready(follow: &mut Follow) -> String {
         let origin = match bar.origin {
             Origin::Live => 'l',
             Origin::CatchUp => 'c',
+            Origin::Withdrawn => 'x',
             _ => 'w',
         };
         format!("{}{origin}", bar.bar.ts.as_secs() / 60)
@@ -166,10 +171,26 @@ fn a_bar_that_is_told_is_live_at_once_and_looked_up_later() {
     // The table has another 5 and no 6: 5 is corrected, and should 6 come it is news.
     let bars = vec![Bar { close: 2.0, ..bar(4) }, Bar { close: 3.0, ..bar(5) }];
     follow.found(Found { ask, bars, more: false }, &table(true), NOW);
-    assert_eq!(ready(&mut follow), "5l");
+    assert_eq!(ready(&mut follow), "6x 5l");
     assert_eq!(tell(&mut follow, bar(6), NOW), "6l");
+    // One that was there and is deleted stays what it was.
+    let ask = Ask { series: named("A"), since: minute(5), announced: NEVER };
+    follow.found(Found { ask, bars: vec![bar(6)], more: false }, &table(true), NOW);
+    assert_eq!(ready(&mut follow), "");
+    // Far behind what is known: it is read before it is believed.
+    assert_eq!(tell(&mut follow, bar(500), NOW), "");
+    let ask = follow.next_asks(NOW).remove(0);
+    assert_eq!((ask.since, ask.announced), (minute(500), minute(500)));
     // Whoever is too old to be told from one that is known is read.
     assert_eq!(tell(&mut follow, bar(1), NOW), "");
     let ask = follow.next_asks(NOW).remove(0);
     assert_eq!((ask.since, ask.announced), (minute(1), minute(1)));
+}
+
+#[test]
+fn what_is_announced_while_a_start_reads_is_live_only_where_no_earlier_run_can_have_answered_it() {
+    let mut follow = follow(CatchUp::None, Some(8));
+    follow.listed(vec![named("A")]);
+    assert_eq!(found(&mut follow, Some(7), vec![bar(7)], false), "");
+    assert_eq!(start(&mut follow, 5..10), "5w 6w 7c 8c 9l");
 }

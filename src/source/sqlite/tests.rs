@@ -8,8 +8,14 @@ use tempfile::TempDir;
 
 const TABLE: &str = "CREATE TABLE bars (symbol TEXT, timeframe TEXT, ts, open REAL, high REAL, low REAL, \
      close REAL, volume REAL, UNIQUE (symbol, timeframe, ts))";
-const ALL: History =
-    History { history_bars: 0, catch_up: CatchUp::All, catch_up_bars_max: 1000, only: None, needs: None };
+const ALL: History = History {
+    history_bars: 0,
+    catch_up: CatchUp::All,
+    catch_up_bars_max: 1000,
+    only: None,
+    needs: None,
+    resumed: None,
+};
 /// 2024-06-01T00:00:00Z.
 const DAY_S: i64 = 1_717_200_000;
 
@@ -109,6 +115,7 @@ fn the_history_rule_holds_over_many_pages_with_and_without_an_index() {
             catch_up_bars_max: 200,
             only: None,
             needs: None,
+            resumed: None,
         };
         let mut source = feed.follow(history, &[("A", 989)]);
         let bars = drain(&mut source);
@@ -131,6 +138,7 @@ fn the_history_rule_holds_over_many_pages_with_and_without_an_index() {
             catch_up_bars_max: 0,
             only: None,
             needs: None,
+            resumed: None,
         };
         let bars = drain(&mut feed.follow(all, &[]));
         assert_eq!(bars.len(), 2001);

@@ -1,14 +1,15 @@
 //! The PostgreSQL store: rows go to the database within a deadline, or into the spool until it is back.
 
+mod archive;
 mod drain;
 mod report;
 mod write;
 
 pub use write::CHANNEL;
 
-use super::row::Row;
+use super::row::{Numbers, Row};
 use super::spool::Spool;
-use super::{Gauge, Store, StoreError, StoreReading, Watermark};
+use super::{Archive, Gauge, Store, StoreError, StoreReading, Watermark};
 use crate::config::{PostgresUrl, Settings};
 use crate::database::{Connections, DatabaseError, Pooled, Server, Trouble, schema};
 use crate::domain::{AlertEvent, Outcome, SeriesKey, SymbolPerformance, Timestamp};
@@ -28,7 +29,9 @@ const FINISH_MAX: Duration = Duration::from_secs(3);
 /// Predictions, refusals and watermarks in the tables of schema `trading`.
 pub struct PostgresStore {
     name: String,
+    server: Arc<Server>,
     statements: Arc<Statements>,
+    numbers: Numbers,
     deadline: Duration,
     recycle: Duration,
     /// The connection in use, and since when; `None` while the database is away.
@@ -85,6 +88,7 @@ impl PostgresStore {
             },
         })?;
         let watermarks = watermarks(&mut session, &name)?;
+        let numbers = numbers(&mut session).map_err(failed)?;
         let thread = std::thread::Builder::new().name("vela-drain".to_owned()).spawn(move || drain.run());
         let thread = thread.map_err(|error| StoreError {
             store: name.clone(),
@@ -93,7 +97,9 @@ impl PostgresStore {
         })?;
         let store = Self {
             name,
+            server,
             statements,
+            numbers,
             deadline: Duration::from_millis(store.write_timeout_ms),
             recycle: Duration::from_secs(database.pool_recycle),
             session: Some((session, Instant::now())),
@@ -142,9 +148,9 @@ impl PostgresStore {
 
 impl Store for PostgresStore {
     fn write(&mut self, outcomes: &[Outcome], watermarks: &[Watermark]) -> Result<(), StoreError> {
-        let created_at = Timestamp::now();
-        let rows: Vec<Row> =
-            outcomes.iter().filter_map(|outcome| Row::of(outcome, created_at, None)).collect();
+        let (numbers, created_at) = (self.numbers, Timestamp::now());
+        let row = |outcome| Row::of(outcome, numbers, created_at, None);
+        let rows: Vec<Row> = outcomes.iter().filter_map(row).collect();
         if rows.is_empty() && watermarks.is_empty() {
             return Ok(());
         }
@@ -175,6 +181,10 @@ impl Store for PostgresStore {
             spool_bytes: spool.lock().bytes(),
             spool_bytes_max,
         }))
+    }
+
+    fn archive(&self) -> Option<Box<dyn Archive>> {
+        Some(Box::new(archive::PostgresArchive::new(Arc::clone(&self.server))))
     }
 
     /// Alerts wait in the spool while the database is away; the performance does not: the next one says as much.
@@ -245,4 +255,16 @@ fn watermarks(session: &mut Pooled, name: &str) -> Result<Vec<Watermark>, StoreE
         })
     };
     rows.map_err(failed)?.iter().map(parse).collect()
+}
+
+/// From which revision on a run counts.
+fn numbers(session: &mut Pooled) -> Result<Numbers, DatabaseError> {
+    let sql = "SELECT greatest((SELECT max(revision) FROM trading.agentpreds WHERE revision > 0),
+                               (SELECT max(revision) FROM trading.inference_errors WHERE revision > 0),
+                               (SELECT 0 WHERE EXISTS (SELECT FROM trading.agentpreds)
+                                            OR EXISTS (SELECT FROM trading.inference_errors)))::bigint";
+    let highest = session.run("read the highest revision", PATIENT, move |client| {
+        Ok(client.driver().query_one(sql, &[])?.get(0))
+    })?;
+    Ok(Numbers::after(highest))
 }

@@ -33,42 +33,22 @@ const FIRST: &str = " 0
         AS n(symbol, timeframe, horizon, ts, model, version, value, outputs,
              latency_us, ingest_us, feature_us, predict_us, created_at)";
 
-// When a prediction is stored and under which revision: see `Row`.
-const ANY: &str = " CASE
-        WHEN unless_answered THEN (
-            SELECT coalesce(max(o.revision) + 1, 0) FROM trading.agentpreds o
-            WHERE (o.symbol, o.timeframe, o.horizon, o.ts, o.model) = (n.symbol, n.timeframe, n.horizon, n.ts, n.model))
-        WHEN revision > 0 AND EXISTS (
-            SELECT FROM trading.agentpreds o
-            WHERE (o.symbol, o.timeframe, o.horizon, o.ts, o.model) = (n.symbol, n.timeframe, n.horizon, n.ts, n.model)
-              AND (o.version, o.revision) = (n.version, n.revision))
-        THEN revision + (
-            SELECT max(o.revision) FROM trading.agentpreds o
-            WHERE (o.symbol, o.timeframe, o.horizon, o.ts, o.model) = (n.symbol, n.timeframe, n.horizon, n.ts, n.model))
-        ELSE revision END
+// What may have been answered before is compared with the last word: see `Row::unless_answered`.
+const ANY: &str = " CASE WHEN unless_answered AND last_revision IS NULL THEN 0 ELSE revision END
     FROM unnest($1::text[], $2::text[], $3::bigint[], $4::timestamptz[], $5::text[], $6::bigint[], $7::float8[],
                 $8::text[], $9::float8[], $10::float8[], $11::float8[], $12::float8[], $13::timestamptz[],
                 $14::bigint[], $15::boolean[])
         AS n(symbol, timeframe, horizon, ts, model, version, value, outputs,
              latency_us, ingest_us, feature_us, predict_us, created_at, revision, unless_answered)
-    WHERE CASE
-        WHEN unless_answered THEN NOT EXISTS (
-            SELECT FROM trading.agentpreds o
-            WHERE (o.symbol, o.timeframe, o.horizon, o.ts, o.model) = (n.symbol, n.timeframe, n.horizon, n.ts, n.model)
-        ) OR (EXISTS (
-            SELECT FROM trading.agentpreds o
-            WHERE (o.symbol, o.timeframe, o.horizon, o.ts, o.model) = (n.symbol, n.timeframe, n.horizon, n.ts, n.model)
-              AND o.version = n.version
-        ) AND NOT EXISTS (
-            SELECT FROM trading.agentpreds o
-            WHERE (o.symbol, o.timeframe, o.horizon, o.ts, o.model) = (n.symbol, n.timeframe, n.horizon, n.ts, n.model)
-              AND o.version = n.version AND abs(o.value - n.value) <= 1e-9 * greatest(abs(o.value), abs(n.value))))
-        WHEN revision > 0 THEN NOT EXISTS (
-            SELECT FROM trading.agentpreds o
-            WHERE (o.symbol, o.timeframe, o.horizon, o.ts, o.model) = (n.symbol, n.timeframe, n.horizon, n.ts, n.model)
-              AND o.version = n.version AND o.revision >= n.revision
-              AND abs(o.value - n.value) <= 1e-9 * greatest(abs(o.value), abs(n.value)))
-        ELSE true END";
+    LEFT JOIN LATERAL (
+        SELECT o.version, o.value, o.revision FROM trading.agentpreds o
+        WHERE n.unless_answered
+          AND (o.symbol, o.timeframe, o.horizon, o.ts, o.model) = (n.symbol, n.timeframe, n.horizon, n.ts, n.model)
+        ORDER BY o.revision DESC, o.version = n.version DESC LIMIT 1
+    ) AS last(last_version, last_value, last_revision) ON true
+    WHERE NOT unless_answered OR last_revision IS NULL
+       OR (last_revision < revision AND last_version = version
+           AND abs(last_value - value) > 1e-9 * greatest(abs(last_value), abs(value)))";
 
 const ERRORS: &str = ", errors AS (
     INSERT INTO trading.inference_errors

@@ -1,13 +1,14 @@
 //! The embedded store: a SQLite file, attached as schema `trading`.
 
+mod archive;
 mod identity;
 mod report;
 mod schema;
 #[cfg(test)]
 mod tests;
 
-use super::row::{Row, Said};
-use super::{Store, StoreError, Watermark};
+use super::row::{Numbers, Row, Said};
+use super::{Archive, Store, StoreError, Watermark};
 use crate::domain::{AlertEvent, Outcome, SeriesKey, SymbolPerformance, Timestamp};
 use identity::Identity;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior, params};
@@ -33,30 +34,20 @@ macro_rules! said {
     };
 }
 
-// ?14 is `Row::unless_answered`, ?15 the revision: see `Row` for the rules. The cheap case comes last: a bar that just
+// ?14 is `Row::unless_answered`, ?15 the revision: see `Row` for the rules. The cheap case comes first: a bar that just
 // closed looks nothing up.
 const INSERT_PREDICTION: &str = concat!(
     "INSERT INTO trading.agentpreds (symbol, timeframe, horizon, ts, model, version, value, outputs,
                                      latency_us, ingest_us, feature_us, predict_us, created_at, revision)
-     SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, CASE
-         WHEN ?14 THEN ",
-    said!("coalesce(max(revision) + 1, 0)", ""),
-    " WHEN ?15 > 0 AND EXISTS ",
-    said!("1", "AND version = ?6 AND revision = ?15"),
-    " THEN ?15 + ",
-    said!("max(revision)", ""),
-    " ELSE ?15 END
-     WHERE CASE
-         WHEN ?14 THEN NOT EXISTS ",
+     SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13,
+            CASE WHEN ?14 AND NOT EXISTS ",
     said!("1", ""),
-    " OR (EXISTS ",
-    said!("1", "AND version = ?6"),
-    " AND NOT EXISTS ",
-    said!("1", "AND version = ?6 AND abs(value - ?7) <= 1e-9 * max(abs(value), abs(?7))"),
-    ")
-         WHEN ?15 > 0 THEN NOT EXISTS ",
-    said!("1", "AND revision >= ?15 AND version = ?6 AND abs(value - ?7) <= 1e-9 * max(abs(value), abs(?7))"),
-    " ELSE 1 END
+    " THEN 0 ELSE ?15 END
+     WHERE NOT ?14 OR NOT EXISTS ",
+    said!("1", ""),
+    " OR EXISTS (SELECT 1 FROM ",
+    said!("version, value, revision", "ORDER BY revision DESC, version = ?6 DESC LIMIT 1"),
+    " WHERE revision < ?15 AND version = ?6 AND abs(value - ?7) > 1e-9 * max(abs(value), abs(?7)))
      ON CONFLICT DO NOTHING"
 );
 
@@ -79,6 +70,7 @@ pub struct SqliteStore {
     connection: Connection,
     /// Of the file that the connection writes into.
     identity: Option<Identity>,
+    numbers: Numbers,
     clock: Option<fn() -> u64>,
     texts: Texts,
 }
@@ -98,7 +90,10 @@ impl SqliteStore {
     /// When the file cannot be opened, is no database, or was written by a newer version of this program.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let (connection, identity) = open(path)?;
-        Ok(Self { path: path.to_owned(), connection, identity, clock: None, texts: Texts::default() })
+        let numbers =
+            numbers(&connection).map_err(|error| failed(path, "read the highest revision", &error))?;
+        let (path, texts) = (path.to_owned(), Texts::default());
+        Ok(Self { path, connection, identity, numbers, clock: None, texts })
     }
 
     /// Measures `latency_us` up to the call of `write` by `clock`, which gives nanoseconds on the clock of
@@ -167,7 +162,7 @@ impl SqliteStore {
     }
 
     fn write_all(&mut self, outcomes: &[Outcome], watermarks: &[Watermark]) -> rusqlite::Result<()> {
-        let Self { connection, texts, clock, .. } = self;
+        let Self { connection, texts, clock, numbers, .. } = self;
         let now = clock.map(|clock| clock());
         // IMMEDIATE: waits for its turn now, where a transaction that read first could only fail.
         let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
@@ -176,7 +171,7 @@ impl SqliteStore {
             let mut errors = transaction.prepare_cached(INSERT_ERROR)?;
             let created_at = Timestamp::now();
             set(&mut texts.created_at, created_at);
-            for row in outcomes.iter().filter_map(|outcome| Row::of(outcome, created_at, now)) {
+            for row in outcomes.iter().filter_map(|outcome| Row::of(outcome, *numbers, created_at, now)) {
                 insert(&mut predictions, &mut errors, texts, &row)?;
             }
         }
@@ -198,6 +193,10 @@ impl Store for SqliteStore {
             return Ok(());
         }
         self.at_the_path("write", |store| store.write_all(outcomes, watermarks))
+    }
+
+    fn archive(&self) -> Option<Box<dyn Archive>> {
+        Some(Box::new(archive::SqliteArchive::new(&self.path)))
     }
 
     fn report(&mut self, performance: &[SymbolPerformance], alerts: &[AlertEvent]) -> Result<(), StoreError> {
@@ -257,6 +256,16 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     // watermarks go with them, so those bars are predicted again. A killed process loses nothing.
     connection.execute_batch("PRAGMA trading.synchronous = NORMAL")?;
     Ok(connection)
+}
+
+/// From which revision on a run counts.
+fn numbers(connection: &Connection) -> rusqlite::Result<Numbers> {
+    let sql = "SELECT max(highest) FROM (
+                   SELECT max(revision) AS highest FROM trading.agentpreds WHERE revision > 0
+                   UNION ALL SELECT max(revision) FROM trading.inference_errors WHERE revision > 0
+                   UNION ALL SELECT 0 WHERE EXISTS (SELECT 1 FROM trading.agentpreds)
+                                         OR EXISTS (SELECT 1 FROM trading.inference_errors))";
+    connection.query_row(sql, [], |row| row.get(0)).map(Numbers::after)
 }
 
 fn set(text: &mut String, value: impl std::fmt::Display) {

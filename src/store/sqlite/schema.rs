@@ -3,7 +3,7 @@
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 /// What `PRAGMA user_version` says of a file with the tables below.
-pub(super) const VERSION: i64 = 4;
+pub(super) const VERSION: i64 = 5;
 
 /// The predictions, what has none and why, the bars a feed may write, how far each series is done, and what the
 /// process says of itself.
@@ -22,7 +22,7 @@ CREATE TABLE IF NOT EXISTS trading.agentpreds (
     feature_us REAL,
     predict_us REAL,
     created_at TEXT    NOT NULL,
-    revision   INTEGER NOT NULL DEFAULT 0, -- one more each time the bar's answer changed with the bars
+    revision   INTEGER NOT NULL DEFAULT 0, -- higher each time the bar was answered anew; the highest is in force
     PRIMARY KEY (symbol, timeframe, horizon, ts, model, version, revision)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS trading.inference_errors (
@@ -79,6 +79,12 @@ CREATE TABLE IF NOT EXISTS trading.alerts (
 ) WITHOUT ROWID;
 ";
 
+/// A start asks for the highest revision. Rows that are answered once are in no index but the table's.
+const INDICES: &str = "
+CREATE INDEX IF NOT EXISTS trading.agentpreds_revised ON agentpreds (revision) WHERE revision > 0;
+CREATE INDEX IF NOT EXISTS trading.inference_errors_revised ON inference_errors (revision) WHERE revision > 0;
+";
+
 /// Tables that got a last column `revision`, and the version since which they have it: older rows have revision 0.
 const REVISION_SINCE: [(&str, i64); 2] = [("agentpreds", 2), ("inference_errors", 3)];
 
@@ -108,8 +114,9 @@ pub(super) fn prepare(connection: &Connection) -> rusqlite::Result<Result<(), St
     }
     if found < VERSION {
         let (before, after) = moves(found);
-        transaction
-            .execute_batch(&format!("{before} {TABLES} {after} PRAGMA trading.user_version = {VERSION};"))?;
+        transaction.execute_batch(&format!(
+            "{before} {TABLES} {after} {INDICES} PRAGMA trading.user_version = {VERSION};"
+        ))?;
     }
     transaction.commit()?;
     Ok(Ok(()))

@@ -1,10 +1,43 @@
-//! Every interleaving of producers and workers around one mailbox, explored by loom.
+//! Every interleaving of producers and workers around one mailbox, and of those who sleep and who call them, explored by
+//! loom.
 //!
 //! `cargo test --manifest-path tests/loom/Cargo.toml`
 #![cfg(test)]
 
 mod sync {
-    pub(super) use loom::sync::atomic::{AtomicU64, Ordering};
+    pub(super) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+
+    /// Looking again before sleeping adds states and no behaviour.
+    pub(super) const LOOKS: u32 = 0;
+
+    /// As the system has it: who finds another word does not sleep, and a call wakes one who does.
+    pub(super) struct Futex {
+        word: AtomicU32,
+        queue: (loom::sync::Mutex<()>, loom::sync::Condvar),
+    }
+
+    impl Futex {
+        pub(super) fn new(word: u32) -> Self {
+            Self {
+                word: AtomicU32::new(word),
+                queue: (loom::sync::Mutex::new(()), loom::sync::Condvar::new()),
+            }
+        }
+        pub(super) fn load(&self) -> u32 {
+            self.word.load(Ordering::SeqCst)
+        }
+        pub(super) fn wait(&self, seen: u32) {
+            let queue = self.queue.0.lock().unwrap();
+            if self.load() == seen {
+                drop(self.queue.1.wait(queue).unwrap());
+            }
+        }
+        pub(super) fn call_one(&self) {
+            self.word.fetch_add(1, Ordering::SeqCst);
+            let _queue = self.queue.0.lock().unwrap();
+            self.queue.1.notify_one();
+        }
+    }
 
     pub(super) fn spin_loop() {
         loom::thread::yield_now();
@@ -33,11 +66,15 @@ mod sync {
 #[allow(dead_code)]
 mod mailbox;
 
+#[path = "../../../src/link/parking.rs"]
+mod parking;
+
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::sync::mpsc::{Receiver, Sender, channel};
 use loom::thread;
 use mailbox::Mailbox;
+use parking::Parking;
 
 /// The ready channel of one key: a message for every call.
 struct Desk {
@@ -238,4 +275,42 @@ fn the_lane_that_is_asked_for_first_goes_first_and_each_keeps_its_order() {
         mailbox.claim_from(0, 4, |item| seen.push(item));
         assert_eq!(seen, [10, 11, 0, 1, 20, 21]);
     });
+}
+
+/// One announces, others sleep: each announcement is found, and nobody sleeps beside one. loom ends a run in which
+/// all sleep.
+fn announced_and_found(sleepers: usize, announcements: usize) {
+    loom::model(move || {
+        let desk = Arc::new((Parking::default(), AtomicUsize::new(0)));
+        let sleeping: Vec<_> = (0..sleepers)
+            .map(|_| {
+                let desk = Arc::clone(&desk);
+                thread::spawn(move || {
+                    let (parking, waiting) = &*desk;
+                    let take = || {
+                        let one = |n: usize| n.checked_sub(1);
+                        waiting.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one).ok()
+                    };
+                    (0..announcements / sleepers).for_each(|_| drop(parking.wait(take)));
+                })
+            })
+            .collect();
+        for _ in 0..announcements {
+            desk.1.fetch_add(1, Ordering::SeqCst);
+            desk.0.call();
+        }
+        sleeping.into_iter().for_each(|one| one.join().unwrap());
+        assert_eq!(desk.1.load(Ordering::SeqCst), 0);
+    });
+}
+
+#[test]
+fn who_sleeps_is_called_for_every_announcement() {
+    announced_and_found(1, 2);
+}
+
+#[test]
+#[ignore = "explores for many minutes: LOOM_MAX_PREEMPTIONS=2 cargo test -- --ignored"]
+fn two_who_sleep_are_called_for_two_announcements() {
+    announced_and_found(2, 2);
 }

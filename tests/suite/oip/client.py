@@ -60,6 +60,11 @@ def ask(client, model, meta, arrays):
                     expected = arrays[prefix + name][rows.start : rows.stop]
                     agree(model, meta, name, result.as_numpy(name), expected)
                 requests += 1
+    for coding in ("gzip", "deflate"):
+        result = client.infer(model, inputs, request_compression_algorithm=coding, response_compression_algorithm=coding)
+        for name in outputs:
+            agree(model, meta, name, result.as_numpy(name), arrays[prefix + name][rows.start : rows.stop])
+        requests += 1
     # Nothing named: all come, in binary.
     assert set(o["name"] for o in client.infer(model, inputs).get_response()["outputs"]) == set(outputs)
     statistics = client.get_inference_statistics(model)["model_stats"][0]

@@ -4,8 +4,10 @@
 mod clients;
 
 use crate::serve_support::{Reply, Served, settings};
+use crate::service_support::eventually;
 use crate::support::{onnx, serving::Folder};
 use serde_json::{Value, json};
+use std::io::{Read as _, Write as _};
 
 const LENGTH: &str = "Inference-Header-Content-Length";
 
@@ -156,6 +158,81 @@ fn every_form_of_a_request_is_answered() {
     assert_eq!((json["outputs"][0]["shape"].clone(), floats(&rest)), (json!([1, 1]), vec![10.0]));
 }
 
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn bodies_may_be_compressed_both_ways() {
+    let (served, _folder) = served();
+    let infer = |headers: &str, body: &[u8]| served.ask("POST", "/v2/models/line/infer", headers, body);
+    let expected = json!([5.0, -4.0]);
+    let small = infer(
+        "Content-Encoding: gzip\r\nAccept-Encoding: gzip\r\n",
+        &gzip(two_rows().to_string().as_bytes()),
+    );
+    assert_eq!(
+        (parts(&small).0["outputs"][0]["data"].clone(), small.header("content-encoding")),
+        (expected.clone(), None)
+    );
+    // An answer that is long: it says its id.
+    let mut long = two_rows();
+    long["id"] = json!("7".repeat(2000));
+    long["parameters"] = json!({"binary_data_output": true});
+    let mut deflated = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+    deflated.write_all(long.to_string().as_bytes()).unwrap();
+    let deflated = deflated.finish().unwrap();
+    for coding in ["gzip", "deflate"] {
+        let mut reply =
+            infer(&format!("Content-Encoding: deflate\r\nAccept-Encoding: {coding}\r\n"), &deflated);
+        assert_eq!((reply.status, reply.header("content-encoding")), (200, Some(coding)));
+        let mut body = Vec::new();
+        match coding {
+            "gzip" => flate2::read::GzDecoder::new(&reply.body[..]).read_to_end(&mut body),
+            _ => flate2::read::ZlibDecoder::new(&reply.body[..]).read_to_end(&mut body),
+        }
+        .unwrap();
+        assert!(reply.body.len() * 5 < body.len(), "{} of {}", reply.body.len(), body.len());
+        // The length of the JSON is that of what was compressed.
+        reply.body = body;
+        let (json, rest) = parts(&reply);
+        assert_eq!((&json["id"], floats(&rest)), (&long["id"], vec![5.0, -4.0]));
+    }
+    assert_eq!(infer("Content-Encoding: deflate\r\n", &deflated).header("content-encoding"), None);
+}
+
+#[test]
+fn a_caller_waits_for_a_busy_session_no_longer_than_it_says() {
+    let folder = Folder::new();
+    folder.version("slow", 1, onnx::slow_when_negative(1), "").promote("slow", &[1]);
+    let mut settings = settings();
+    settings.models.path = folder.path("");
+    settings.predict.deadline_ms = 3000;
+    settings.serve.sessions_max = 1;
+    let served = Served::with(settings);
+    let ask = |value: f64, timeout_us: u64| {
+        let request = json!({
+            "inputs": [{"name": "x", "shape": [1, 1], "datatype": "FP32", "data": [value]}],
+            "parameters": {"timeout": timeout_us},
+        });
+        served.post("/v2/models/slow/infer", &request)
+    };
+    assert_eq!(ask(1.0, 0).status, 200);
+    std::thread::scope(|scope| {
+        let busy = scope.spawn(|| ask(-1.0, 0));
+        let reply = eventually("the only session is busy", || {
+            Some(ask(1.0, 1000)).filter(|reply| reply.status != 200)
+        });
+        assert!(error_of(&reply, 503).contains("`timeout`"), "{}", reply.text());
+        // Whoever says nothing waits.
+        assert_eq!(ask(1.0, 0).status, 200);
+        assert_eq!(busy.join().unwrap().status, 504);
+    });
+    assert_eq!(ask(1.0, 1000).status, 200, "a session that is there is not waited for");
+}
+
 #[test]
 fn what_cannot_be_answered_is_said() {
     let (served, _folder) = served();
@@ -221,7 +298,11 @@ fn what_cannot_be_answered_is_said() {
     let raw = format!("{LENGTH}: 0\r\n");
     ask(line, &raw, &[0; 12], 400, "raw bytes are one row, of 2 values: 3 came");
     ask(line, &raw, &[0; 9], 400, "no whole number of values");
-    ask(line, "Content-Encoding: gzip\r\n", two_rows().to_string().as_bytes(), 415, "`gzip` is not taken");
+    ask(line, "Content-Encoding: br\r\n", two_rows().to_string().as_bytes(), 415, "`br` is not taken");
+    ask(line, "Content-Encoding: gzip\r\n", two_rows().to_string().as_bytes(), 400, "no gzip");
+    let bomb = gzip(&vec![b' '; settings().serve.body_bytes_max + 1]);
+    assert!(bomb.len() < 10_000, "it passes every other bound");
+    ask(line, "Content-Encoding: gzip\r\n", &bomb, 413, "serve.body_bytes_max");
 
     // Models, versions, routes.
     ask("/v2/models/none/infer", "", two_rows().to_string().as_bytes(), 404, "there is no model `none`");

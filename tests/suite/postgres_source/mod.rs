@@ -1,6 +1,7 @@
 //! Bars out of a real PostgreSQL: every one is seen once and predicted once, whatever happens to the database.
 
 mod faults;
+mod later;
 mod live;
 mod scene;
 mod tables;

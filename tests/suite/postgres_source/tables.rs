@@ -202,6 +202,96 @@ fn several_tables_are_followed_at_once_and_unclosed_bars_are_waited_for() {
 }
 
 #[test]
+fn a_number_that_no_double_is_costs_its_own_bar_alone() {
+    let create =
+        "CREATE TABLE n (symbol text, ts timestamptz, open numeric, high numeric, low numeric, close numeric,
+                                 volume numeric, closed text, PRIMARY KEY (symbol, ts))";
+    let Some((cluster, mut feed)) = start(create) else { return };
+    let tables = r#"[{ name = "n", timeframe = "1m" }]"#;
+    let add = |feed: &mut Feed, minute: i64, close: &str| {
+        let sql = format!(
+            "INSERT INTO n VALUES ('N', to_timestamp({} * 60), 1, 2, 0.5, {close}, 7, 'yes')",
+            FIRST + minute
+        );
+        feed.0.batch_execute(&sql).unwrap();
+    };
+    add(&mut feed, 0, "1.5");
+    add(&mut feed, 1, "1e400");
+    add(&mut feed, 2, "'NaN'");
+    let mut source = open(&settings(&cluster, tables)).unwrap();
+    let bar = |minute: i64, close: &str, origin: &str| format!("N 1m {} {close} {origin}", FIRST + minute);
+    assert_eq!(bars(&mut source, 3), [bar(0, "1.5", "c"), bar(1, "inf", "c"), bar(2, "NaN", "c")]);
+    // With its announcement, which is part of the feed's own transaction.
+    watch(&cluster, "n", tables);
+    let mut source = open(&settings(&cluster, tables)).unwrap();
+    assert_eq!(bars(&mut source, 3).len(), 3);
+    for (minute, close, read) in
+        [(3, "-1e400", "-inf"), (4, "1e-400", "0"), (5, "NULL", "NaN"), (6, "1.25", "1.25")]
+    {
+        add(&mut feed, minute, close);
+        assert_eq!(bars(&mut source, 1), [bar(minute, read, "l")]);
+    }
+    feed.0
+        .batch_execute("UPDATE n SET closed = 'perhaps' WHERE close = 1.5; UPDATE n SET volume = 8")
+        .unwrap();
+    let changed = bars(&mut source, 6);
+    assert!(changed.iter().all(|bar| !bar.starts_with(&format!("N 1m {FIRST} "))), "{changed:?}");
+}
+
+#[test]
+fn a_users_own_table_tells_a_lone_bar_also_where_an_older_program_made_it_announce() {
+    let create = "CREATE TABLE o (sym text, t timestamp, o real, h numeric, l numeric, c numeric, v bigint,
+                                 PRIMARY KEY (sym, t))";
+    let Some((cluster, mut feed)) = start(create) else { return };
+    let columns = r#"symbol = "sym", ts = "t", open = "o", high = "h", low = "l", close = "c", volume = "v""#;
+    let tables = format!(r#"[{{ name = "o", timeframe = "1m", columns = {{ {columns} }} }}]"#);
+    watch(&cluster, "o", &tables);
+    let oid: u32 = feed.0.query_one("SELECT 'o'::regclass::oid", &[]).unwrap().get(0);
+    feed.0
+        .batch_execute(&format!(
+            "CREATE OR REPLACE FUNCTION trading.announce_{oid}() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN PERFORM pg_notify('vela_bars', 'old'); RETURN NULL; END $$"
+        ))
+        .unwrap();
+    let mut listener = Feed::connect(&cluster.url());
+    listener.0.batch_execute("LISTEN vela_bars").unwrap();
+    let mut heard = || {
+        use postgres::fallible_iterator::FallibleIterator as _;
+        let next = listener.0.notifications().timeout_iter(LIMIT).next().unwrap();
+        next.expect("an announcement").payload().replace(", ", ",")
+    };
+    let add = |feed: &mut Feed, values: &str| {
+        let sql = format!(
+            "INSERT INTO o SELECT s, to_timestamp({FIRST} * 60) AT TIME ZONE 'UTC' + m * interval '1 minute',
+                                  0.1, 0.3, 0.1, 0.2, 7 FROM (VALUES {values}) AS b(s, m)"
+        );
+        feed.0.batch_execute(&sql).unwrap();
+    };
+    add(&mut feed, "('A', 0)");
+    assert_eq!(heard(), "old");
+    watch(&cluster, "o", &tables);
+    add(&mut feed, "('A', 1)");
+    let bits = [f64::from(0.1_f32), 0.3, 0.1, 0.2, 7.0].map(|n| format!("{:016x}", n.to_bits())).concat();
+    let ms = |minute: i64| (FIRST + minute) * 60_000;
+    assert_eq!(heard(), format!(r#"[{oid},["A","1m",{},"{bits}"]]"#, ms(1)).replace(' ', ""));
+    add(&mut feed, "('A', 2), ('A', 3)");
+    assert_eq!(heard().replace(' ', ""), format!(r#"[{oid},["A","1m",{}]]"#, ms(2)), "which series");
+    // What is told and what is read are the same bits: the look a second later finds nothing new.
+    let mut source = open(&settings(&cluster, &tables)).unwrap();
+    assert_eq!(bars(&mut source, 4).len(), 4);
+    add(&mut feed, "('A', 4)");
+    assert_eq!(bars(&mut source, 1), [format!("A 1m {} 0.2 l", FIRST + 4)]);
+    let (mut more, until) = (Vec::new(), Instant::now() + Duration::from_millis(2500));
+    while Instant::now() < until {
+        let news = source.news();
+        if let Poll::Idle(pause) | Poll::Reading(pause) = source.poll(&mut more).unwrap() {
+            let _ = news.recv_timeout(pause.min(Duration::from_millis(100)));
+        }
+    }
+    assert!(more.is_empty(), "{more:?}");
+}
+
+#[test]
 fn predict_asks_the_database_for_the_history_of_one_series() {
     let all = crate::service_support::market(3, 80);
     let Some(scene) = Scene::new(&[]) else { return };

@@ -1,8 +1,11 @@
 //! What the acceptance tests share: reference material, folders of models, runs of the program, seeds.
 
+pub mod axe;
+pub mod chromium;
 pub mod cluster;
 pub mod onnx;
 pub mod postgres;
+pub mod promtool;
 pub mod proxy;
 pub mod python;
 pub mod serving;
