@@ -4,12 +4,16 @@
 //! named sets:
 //! - every family over windows of 10, 100 and 1000 bars: what is said to be O(1) must not grow with the window;
 //! - eleven indicators together, and one by one, beside other libraries that compute the same value (the last value of
-//!   each is compared): a `PlanState` that takes bar by bar, a `Batch` that takes runs of bars;
-//! - what is left of a window's mean and deviation after the price has fallen to a billionth, beside two passes over
-//!   the window: what sums that are exact cost, and what sums that run on save.
+//!   each is compared): vela's indicators alone, which are called as theirs are; a `PlanState` that takes bar by bar, with
+//!   its names, gaps and one row for all; a `Batch` that takes runs of bars;
+//! - what is left of a window's mean and deviation after 5 million bars, and after the price has fallen to a billionth,
+//!   beside two passes over the window: what sums that are exact cost, and what sums that run on save.
 //!
 //! A regression here is paid by every bar of every series, and by every row of a training file.
 #![allow(missing_docs, clippy::unwrap_used)]
+
+#[path = "features/errors.rs"]
+mod errors;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use quantedge_ta as quantedge;
@@ -19,6 +23,10 @@ use std::time::Instant;
 use ta::Next as _;
 use vela::domain::{Bar, Stability, Timeframe, Timestamp};
 use vela::feature::catalogue::{Cost, FAMILIES, Family, set};
+use vela::feature::indicator::{
+    Adx, Atr, Bands, Bollinger, Cci, Directions, Ema, Macd, MacdValues, Obv, Rsi, Sma, Stochastic,
+    StochasticValues, WilliamsR,
+};
 use vela::feature::{Batch, Plan};
 use yata::prelude::Method as _;
 
@@ -26,7 +34,7 @@ const BARS: usize = 20_000;
 const ROUNDS: usize = 15;
 
 /// A market that walks: xorshift, so that every run sees the same bars.
-fn market() -> Vec<Bar> {
+fn market(bars: usize) -> Vec<Bar> {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let mut unit = move || {
         state ^= state << 13;
@@ -35,7 +43,7 @@ fn market() -> Vec<Bar> {
         (state >> 11) as f64 / (1_u64 << 53) as f64
     };
     let mut close = 100.0_f64;
-    (0..BARS)
+    (0..bars)
         .map(|i| {
             let open = close;
             close *= 1.0 + (unit() - 0.5) * 0.004;
@@ -76,7 +84,7 @@ fn vela(names: &[&str]) -> Contestant<'static> {
         }
         state.values()[0]
     };
-    ("vela".into(), Box::new(run))
+    ("vela plan".into(), Box::new(run))
 }
 
 /// The same over runs of bars.
@@ -91,6 +99,16 @@ fn vela_batch(names: &[&str]) -> Contestant<'static> {
     ("vela batch".into(), Box::new(run))
 }
 
+/// One of vela's indicators by itself, called as those of the other libraries are.
+macro_rules! alone {
+    ($new:expr, $read:expr) => {
+        each("vela alone", || {
+            let mut indicator = $new.unwrap();
+            Box::new(move |bar| $read(indicator.update(bar)))
+        })
+    };
+}
+
 /// A mean by a sum that runs on: what is added is taken away again `N` bars later, and its rounding stays.
 fn running_mean<const N: usize>() -> Contestant<'static> {
     let run = |bars: &[Bar]| {
@@ -103,6 +121,34 @@ fn running_mean<const N: usize>() -> Contestant<'static> {
         last
     };
     ("a running sum".into(), Box::new(run))
+}
+
+/// Eleven of vela's indicators without a plan, composed as those of quantedge-ta are.
+fn alone_together() -> Contestant<'static> {
+    each("vela alone", || {
+        macro_rules! all {
+            ($($name:ident: $new:expr;)+) => {{
+                $(let mut $name = $new.unwrap();)+
+                Box::new(move |bar: &Bar| {
+                    $(black_box($name.update(bar));)+
+                    bar.close
+                })
+            }};
+        }
+        all! {
+            sma: Sma::new(20);
+            ema: Ema::new(26);
+            rsi: Rsi::new(14);
+            atr: Atr::new(14);
+            bands: Bollinger::new(20, 2.0);
+            macd: Macd::new(12, 26, 9);
+            stochastic: Stochastic::new(14, 3, 3);
+            adx: Adx::new(14);
+            willr: WilliamsR::new(14);
+            cci: Cci::new(20);
+            obv: Obv::new();
+        }
+    })
 }
 
 fn each(name: &str, step: impl Fn() -> Box<dyn FnMut(&Bar) -> f64> + 'static) -> Contestant<'static> {
@@ -239,19 +285,17 @@ fn peers(bars: &[Bar]) {
         "cci_20",
         "obv",
     ];
-    let mut all = [vela(&eleven), vela_batch(&eleven), together];
+    let mut all = [alone_together(), vela(&eleven), vela_batch(&eleven), together];
     let found = contest(bars, &mut all);
-    println!(
-        "\neleven indicators together, 18 columns, ns a bar: vela {:.1}, batch {:.1}, quantedge-ta {:.1} (x{:.2}, x{:.2})",
-        found[0].0,
-        found[1].0,
-        found[2].0,
-        found[0].0 / found[2].0,
-        found[1].0 / found[2].0
-    );
-    let table: Vec<(&str, Vec<Contestant<'_>>)> = vec![
+    let theirs = found[3].0;
+    println!("\neleven indicators together, 18 columns, ns a bar: quantedge-ta {theirs:.1}");
+    for ((who, _), (time, _)) in all.iter().zip(&found).take(3) {
+        println!("    {who:<14} {time:>6.1} (x{:.2})", time / theirs);
+    }
+    let table: Vec<(&str, Contestant<'_>, Vec<Contestant<'_>>)> = vec![
         (
             "sma_20",
+            alone!(Sma::new(20), |x| x),
             vec![
                 quantedge!(Sma, SmaConfig::close(nz(20)), |x| x),
                 ta!(ta::indicators::SimpleMovingAverage::new(20)),
@@ -261,6 +305,7 @@ fn peers(bars: &[Bar]) {
         ),
         (
             "sma_1000",
+            alone!(Sma::new(1000), |x| x),
             vec![
                 quantedge!(Sma, SmaConfig::close(nz(1000)), |x| x),
                 ta!(ta::indicators::SimpleMovingAverage::new(1000)),
@@ -268,92 +313,70 @@ fn peers(bars: &[Bar]) {
         ),
         (
             "ema_26",
+            alone!(Ema::new(26), |x| x),
             vec![
                 quantedge!(Ema, EmaConfig::close(nz(26)), |x| x),
                 ta!(ta::indicators::ExponentialMovingAverage::new(26)),
                 yata!(EMA, 26),
             ],
         ),
-        ("rsi_14", vec![quantedge!(Rsi, RsiConfig::close(nz(14)), |x| x)]),
-        ("atr_14", vec![quantedge!(Atr, AtrConfig::builder().length(nz(14)).build(), |x| x)]),
-        ("bb_upper_20_2", vec![quantedge!(Bb, BbConfig::close(nz(20)), |x| x.upper)]),
-        ("macd_12_26_9", vec![quantedge!(Macd, MacdConfig::close(nz(12), nz(26), nz(9)), |x| x.macd)]),
-        ("stoch_k_14_3_3", vec![quantedge!(Stoch, stoch(), |x| x.k)]),
-        ("adx_14", vec![quantedge!(Adx, AdxConfig::builder().length(nz(14)).build(), |x| x.adx)]),
-        ("willr_14", vec![quantedge!(WillR, WillRConfig::builder().length(nz(14)).build(), |x| x)]),
-        ("cci_20", vec![quantedge!(Cci, CciConfig::builder().length(nz(20)).build(), |x| x)]),
-        ("obv", vec![quantedge!(Obv, ObvConfig::default(), |x| x)]),
+        ("rsi_14", alone!(Rsi::new(14), |x| x), vec![quantedge!(Rsi, RsiConfig::close(nz(14)), |x| x)]),
+        (
+            "atr_14",
+            alone!(Atr::new(14), |x| x),
+            vec![quantedge!(Atr, AtrConfig::builder().length(nz(14)).build(), |x| x)],
+        ),
+        (
+            "bb_upper_20_2",
+            alone!(Bollinger::new(20, 2.0), |x: Bands| x.upper),
+            vec![quantedge!(Bb, BbConfig::close(nz(20)), |x| x.upper)],
+        ),
+        (
+            "macd_12_26_9",
+            alone!(Macd::new(12, 26, 9), |x: MacdValues| x.line),
+            vec![quantedge!(Macd, MacdConfig::close(nz(12), nz(26), nz(9)), |x| x.macd)],
+        ),
+        (
+            "stoch_k_14_3_3",
+            alone!(Stochastic::new(14, 3, 3), |x: StochasticValues| x.k),
+            vec![quantedge!(Stoch, stoch(), |x| x.k)],
+        ),
+        (
+            "adx_14",
+            alone!(Adx::new(14), |x: Directions| x.adx),
+            vec![quantedge!(Adx, AdxConfig::builder().length(nz(14)).build(), |x| x.adx)],
+        ),
+        (
+            "willr_14",
+            alone!(WilliamsR::new(14), |x| x),
+            vec![quantedge!(WillR, WillRConfig::builder().length(nz(14)).build(), |x| x)],
+        ),
+        (
+            "cci_20",
+            alone!(Cci::new(20), |x| x),
+            vec![quantedge!(Cci, CciConfig::builder().length(nz(20)).build(), |x| x)],
+        ),
+        ("obv", alone!(Obv::new(), |x| x), vec![quantedge!(Obv, ObvConfig::default(), |x| x)]),
     ];
     println!("\nns a bar beside other libraries; `same` where the last values agree within 1e-6 of them\n");
-    for (name, others) in table {
-        let mut contestants = vec![vela(&[name]), vela_batch(&[name])];
+    for (name, alone, others) in table {
+        let mut contestants = vec![alone, vela(&[name]), vela_batch(&[name])];
         contestants.extend(others);
         let found = contest(bars, &mut contestants);
-        let (ours, batch) = (found[0], found[1]);
-        print!("{name:<16} vela {:>6.1}   batch {:>6.1}", ours.0, batch.0);
-        for ((who, _), (time, value)) in contestants.iter().zip(&found).skip(2) {
-            let same = if (value - ours.1).abs() <= 1e-6 * ours.1.abs() { "same" } else { "differs" };
-            print!("   {who} {time:>6.1} (x{:.2}, batch x{:.2}, {same})", ours.0 / time, batch.0 / time);
+        let (alone, plan, batch) = (found[0], found[1], found[2]);
+        assert!(alone.1.to_bits() == plan.1.to_bits(), "{name}: alone and in a plan, the same bits");
+        print!("{name:<16} alone {:>5.1}   plan {:>5.1}   batch {:>5.1}", alone.0, plan.0, batch.0);
+        for ((who, _), (time, value)) in contestants.iter().zip(&found).skip(3) {
+            let same = if (value - alone.1).abs() <= 1e-6 * alone.1.abs() { "same" } else { "differs" };
+            print!("   {who} {time:>5.1} (alone x{:.2}, {same})", alone.0 / time);
         }
         println!();
     }
-    after_a_fall(bars);
-}
-
-/// A price near 1e9 that falls to around 1: the relative error of each window of 20 closes, half the bars later.
-fn after_a_fall(bars: &[Bar]) {
-    let scaled = |bar: &Bar, by: f64| Bar {
-        open: bar.open * by,
-        high: bar.high * by,
-        low: bar.low * by,
-        close: bar.close * by,
-        ..*bar
-    };
-    let half = bars.len() / 2;
-    let fallen: Vec<Bar> =
-        bars.iter().enumerate().map(|(i, bar)| scaled(bar, if i < half { 1e7 } else { 0.01 })).collect();
-    let closes: Vec<f64> = fallen[fallen.len() - 20..].iter().map(|bar| bar.close).collect();
-    let mean = closes.iter().sum::<f64>() / 20.0;
-    let deviation = (closes.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 20.0).sqrt();
-    let nz = NonZero::new(20).unwrap();
-    let first = fallen[0].close;
-    let mut means = [
-        vela(&["sma_20"]),
-        each("quantedge-ta", move || {
-            let mut sma = quantedge::Sma::new(quantedge::SmaConfig::close(nz));
-            Box::new(move |bar| sma.compute(&ohlcv(bar)).unwrap_or(f64::NAN))
-        }),
-        each("ta", || {
-            let mut sma = ta::indicators::SimpleMovingAverage::new(20).unwrap();
-            Box::new(move |bar| sma.next(bar.close))
-        }),
-        each("yata", move || {
-            let mut sma = yata::methods::SMA::new(20, &first).unwrap();
-            Box::new(move |bar| sma.next(&bar.close))
-        }),
-        running_mean::<20>(),
-    ];
-    let mut bands = [
-        vela(&["bb_upper_20_2"]),
-        each("quantedge-ta", move || {
-            let mut bands = quantedge::Bb::new(quantedge::BbConfig::close(nz));
-            Box::new(move |bar| bands.compute(&ohlcv(bar)).map_or(f64::NAN, |bands| bands.upper))
-        }),
-    ];
-    println!("\nrelative error, {half} bars after a price of 1e9 has fallen to 1: exact to 1e-9, or not\n");
-    let row = |what: &str, exact: f64, contestants: &mut [Contestant<'_>]| {
-        print!("{what:<16}");
-        for (who, run) in contestants {
-            print!("   {who} {:.0e}", ((run(&fallen) - exact) / exact).abs());
-        }
-        println!();
-    };
-    row("sma_20", mean, &mut means);
-    row("bb_upper_20_2", mean + 2.0 * deviation, &mut bands);
+    errors::print(bars);
 }
 
 fn features(criterion: &mut Criterion) {
-    let bars = market();
+    let bars = market(BARS);
     if !std::env::args().any(|argument| argument == "--test") {
         windows(&bars);
         peers(&bars);

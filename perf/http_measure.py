@@ -132,7 +132,7 @@ def turns(servers, addresses, script):
 
 
 def main():
-    program, folder = sys.argv[1], pathlib.Path(sys.argv[2])
+    program, folder = sys.argv[1], pathlib.Path(sys.argv[2]).resolve()
     models, model = write_models(folder)
     row = [0.125 * n - 0.5 for n in range(len(FEATURES))]
     body = {"inputs": [{"name": "x", "shape": [1, len(FEATURES)], "datatype": "FP32", "data": row}]}

@@ -2,11 +2,12 @@
 //! ready to take it, so that a stall is seen by all bars that were due in it.
 //!
 //! `perf/load steps DIR` measures what the engine can do (bars as fast as it takes them), then offers 10 %, 90 % and
-//! 10 % of it, 20 s each. `perf/load overload DIR` offers three times as much for 60 s, with volumes spread by a power
-//! law and `priority.stale = "supersede"`, then a tenth. With `light` as a third word the models are those of the demo,
-//! where the way of a bar costs as much as its predictions; otherwise there is one whose rows take a fifth of a
-//! millisecond each, as larger models do. Both write a CSV with a line for every quarter of a second and an SVG plot of
-//! it into DIR, and print a summary. A bar counts where it was due.
+//! 10 % of it, 20 s each. `perf/load overload DIR` offers three times as much for 60 s (`VELA_OVERLOAD_S`), with volumes
+//! spread by a power law, then a tenth. Further words, in this order: `light`, so that the models are those of the demo,
+//! where the way of a bar costs as much as its predictions (otherwise there is one whose rows take a fifth of a
+//! millisecond each, as larger models do); and what becomes of stale bars: `supersede` (without a word), `predict`, or
+//! `drop`: only what waited no longer than the budget is predicted (`predict.overdue_ms`). Both write a CSV with a line for
+//! every quarter of a second and an SVG plot of it into DIR, and print a summary. A bar counts where it was due.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "../../tests/suite/support/onnx.rs"]
@@ -14,6 +15,7 @@
 mod onnx;
 mod plot;
 mod rig;
+mod stages;
 mod watch;
 
 use hdrhistogram::Histogram;
@@ -25,18 +27,23 @@ use std::time::Duration;
 use vela::config::Stale;
 use watch::{Line, watch};
 
-fn run(mode: &str, folder: &Path, light: bool) {
+fn run(mode: &str, folder: &Path, light: bool, stale: &str) {
     // What is superseded is not answered: what can be is measured where nothing is.
-    let mut rig = Rig::new(Stale::Predict, light);
+    let mut rig = Rig::new(Stale::Predict, 0, light);
     let capacity = rig.capacity();
     if mode == "overload" {
         rig.engine.stop().unwrap();
-        rig = Rig::new(Stale::Supersede, light);
+        rig = match stale {
+            "predict" => Rig::new(Stale::Predict, 0, light),
+            "drop" => Rig::new(Stale::Predict, BUDGET_MS, light),
+            _ => Rig::new(Stale::Supersede, 0, light),
+        };
     }
     println!("capacity: {capacity:.0} bars/s of {SERIES} series, budget {BUDGET_MS} ms");
+    let overload_s = std::env::var("VELA_OVERLOAD_S").map_or(60, |seconds| seconds.parse().unwrap());
     let shares: &[(f64, u64)] = match mode {
         "steps" => &[(0.1, 20), (0.9, 20), (0.1, 20)],
-        _ => &[(0.1, 5), (3.0, 60), (0.1, 15)],
+        _ => &[(0.1, 5), (3.0, overload_s), (0.1, 15)],
     };
     let mut from_ns = rig.due.now_ns() + 1_000_000_000;
     let phases: Vec<Phase> = shares
@@ -59,7 +66,8 @@ fn run(mode: &str, folder: &Path, light: bool) {
     stop.store(true, Ordering::Relaxed);
     let report = watching.join().unwrap();
     std::fs::create_dir_all(folder).unwrap();
-    let name = format!("load-{mode}{}", if light { "-light" } else { "" });
+    let words = ["load", mode, if light { "light" } else { "" }, stale];
+    let name = words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join("-");
     plot::csv(&folder.join(format!("{name}.csv")), &report.lines);
     plot::svg(&folder.join(format!("{name}.svg")), &report.lines, &name);
     println!(
@@ -72,7 +80,7 @@ fn run(mode: &str, folder: &Path, light: bool) {
         "top p99 ms",
         "p99 from 5 s",
         "back in s",
-        "superseded",
+        "shed",
         "deepest",
         "memory MiB"
     );
@@ -93,10 +101,15 @@ fn run(mode: &str, folder: &Path, light: bool) {
             ms(&latencies.top, 0.99),
             ms(&latencies.settled, 0.99),
             late.map_or(0.0, |line| line.second - at(phase.from_ns)),
-            report.lines.iter().filter(within).map(|line| line.superseded).sum::<u64>(),
+            report.lines.iter().filter(within).map(|line| line.shed).sum::<u64>(),
             worst(|line| line.depth as f64),
             worst(|line| line.memory_mb),
         );
+    }
+    println!("where the time went, p50 / p99 in ms:");
+    for (phase, latencies) in phases.iter().zip(&report.phases) {
+        let [top, others] = &latencies.parts;
+        println!("{:>6} top tenth: {}\n{:>6}    others: {}", phase.share, top.line(), "", others.line());
     }
     println!(
         "back in: how long after the step a quarter of a second had its 99th percentile above the budget last"
@@ -120,8 +133,12 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
-        [mode @ ("steps" | "overload"), folder] => run(mode, &PathBuf::from(folder), false),
-        [mode @ ("steps" | "overload"), folder, "light"] => run(mode, &PathBuf::from(folder), true),
-        _ => println!("load: `perf/load steps DIR [light]` or `perf/load overload DIR [light]`"),
+        [mode @ ("steps" | "overload"), folder, rest @ ..] => {
+            let light = rest.first() == Some(&"light");
+            let stale = rest.last().copied().filter(|word| *word != "light").unwrap_or_default();
+            assert!(["", "supersede", "predict", "drop"].contains(&stale), "{stale}");
+            run(mode, &PathBuf::from(folder), light, stale);
+        }
+        _ => println!("load: `perf/load steps|overload DIR [light] [supersede|predict|drop]`"),
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 pub fn csv(path: &Path, lines: &[Line]) {
     let mut text = String::from(
-        "second,offered_per_s,predicted_per_s,p50_ms,p99_ms,top_p99_ms,ingest,feature,predict,persist,batch_rows,depth,superseded,memory_mb\n",
+        "second,offered_per_s,predicted_per_s,p50_ms,p99_ms,top_p99_ms,ingest,feature,predict,persist,batch_rows,depth,shed,memory_mb\n",
     );
     for line in lines {
         let Line { second, offered_per_s, predicted_per_s, p50_ms, p99_ms, top_p99_ms, widths, .. } = line;
@@ -15,7 +15,7 @@ pub fn csv(path: &Path, lines: &[Line]) {
             text,
             "{second:.2},{offered_per_s:.0},{predicted_per_s:.0},{p50_ms:.3},{p99_ms:.3},{top_p99_ms:.3},{ingest},{feature},{predict},\
              {persist},{},{},{},{:.1}",
-            line.batch_rows, line.depth, line.superseded, line.memory_mb
+            line.batch_rows, line.depth, line.shed, line.memory_mb
         )
         .unwrap();
     }

@@ -1,6 +1,6 @@
 //! The engine, fed bar by bar, and what comes out of it.
 
-use super::onnx;
+use super::{onnx, stages};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::path::Path;
@@ -26,13 +26,16 @@ pub struct Out {
     pub series: usize,
     pub due_ns: u64,
     pub latency_ns: u64,
+    /// What of it each part of the way took.
+    pub parts: [u64; 5],
 }
 
 /// What came out since the last look.
 #[derive(Default)]
 pub struct Seen {
     pub fresh: Vec<Out>,
-    pub superseded: u64,
+    /// Superseded or overdue.
+    pub shed: u64,
 }
 
 /// When each bar is due, by its series and its minute.
@@ -67,9 +70,13 @@ impl Store for Watching {
                     let series = self.index[&outcome.series];
                     let minute = (outcome.ts.as_millis() / 1000 - START_S) / 60;
                     let due_ns = self.due.of(minute as usize, series).load(Ordering::Relaxed);
-                    seen.fresh.push(Out { series, due_ns, latency_ns: now_ns.saturating_sub(due_ns) });
+                    let latency_ns = now_ns.saturating_sub(due_ns);
+                    let parts = stages::parts(&outcome.stamps, latency_ns);
+                    seen.fresh.push(Out { series, due_ns, latency_ns, parts });
                 }
-                Err(refusal) => seen.superseded += u64::from(refusal.reason == Reason::Superseded),
+                Err(refusal) => {
+                    seen.shed += u64::from(matches!(refusal.reason, Reason::Superseded | Reason::Overdue));
+                }
             }
         }
         Ok(())
@@ -98,7 +105,7 @@ pub struct Rig {
 }
 
 impl Rig {
-    pub fn new(stale: Stale, light: bool) -> Self {
+    pub fn new(stale: Stale, overdue_ms: u64, light: bool) -> Self {
         let models = tempfile::tempdir().unwrap();
         let mut settings = Settings::default();
         settings.models.path = if light {
@@ -112,6 +119,7 @@ impl Rig {
         settings.feature.warm_up = Stability::Defined;
         settings.max_latency_ms = BUDGET_MS;
         settings.priority.stale = stale;
+        settings.predict.overdue_ms = overdue_ms;
         let name = |n: usize| Arc::new(SeriesKey::new(&format!("S{n:03}"), Timeframe::MINUTE).unwrap());
         let series: Vec<Arc<SeriesKey>> = (0..SERIES).map(name).collect();
         let ns = (0..MINUTES * SERIES).map(|_| AtomicU64::new(0)).collect();
@@ -119,8 +127,8 @@ impl Rig {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let index = series.iter().cloned().enumerate().map(|(n, series)| (series, n)).collect();
         let store = Watching { due: Arc::clone(&due), index, seen: Arc::clone(&seen) };
-        let overrides =
-            Overrides { store: Some(Box::new(store)), accept_future: true, ..Overrides::default() };
+        // Its bars are of years ago: with `accept_future` nothing would be overdue.
+        let overrides = Overrides { store: Some(Box::new(store)), ..Overrides::default() };
         let engine = Arc::new(Engine::start_with(settings, overrides).unwrap());
         let mut rig = Self { engine, series, due, seen, next: 0, _models: models };
         (0..WARM_UP_BARS * SERIES as u64).for_each(|_| rig.put(0));

@@ -1,6 +1,7 @@
 //! What is seen of a run: the table, and the latencies of each phase.
 
 use super::rig::{Out, Phase, Rig, SERIES, Seen, TOP};
+use super::stages::Parts;
 use hdrhistogram::Histogram;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,12 +16,14 @@ pub struct Latencies {
     pub all: Histogram<u64>,
     pub top: Histogram<u64>,
     pub settled: Histogram<u64>,
+    /// Where the time went: of the busiest tenth, of the others.
+    pub parts: [Parts; 2],
 }
 
 impl Latencies {
     fn new() -> Self {
         let new = || Histogram::new_with_bounds(1000, 3_600_000_000_000, 3).unwrap();
-        Self { all: new(), top: new(), settled: new() }
+        Self { all: new(), top: new(), settled: new(), parts: [Parts::new(), Parts::new()] }
     }
 }
 
@@ -45,7 +48,8 @@ pub struct Line {
     pub widths: [usize; 4],
     pub batch_rows: usize,
     pub depth: usize,
-    pub superseded: u64,
+    /// Superseded or overdue.
+    pub shed: u64,
     pub memory_mb: f64,
 }
 
@@ -69,7 +73,7 @@ pub fn watch(rig: &Rig, phases: Vec<Phase>, stop: Arc<AtomicBool>) -> std::threa
         let mut before_ns = due.now_ns();
         while !stop.load(Ordering::Relaxed) {
             std::thread::sleep(SAMPLE);
-            let Seen { fresh, superseded } = std::mem::take(&mut *seen.lock());
+            let Seen { fresh, shed } = std::mem::take(&mut *seen.lock());
             for out in &fresh {
                 let at_ns = out.due_ns + out.latency_ns;
                 let longest = &mut report.longest_ns[out.series];
@@ -77,7 +81,8 @@ pub fn watch(rig: &Rig, phases: Vec<Phase>, stop: Arc<AtomicBool>) -> std::threa
                 last_ns[out.series] = at_ns;
                 let of = |phase: &Phase| (phase.from_ns..phase.to_ns).contains(&out.due_ns);
                 let Some(n) = phases.iter().position(of) else { continue };
-                let Latencies { all, top, settled } = &mut report.phases[n];
+                let Latencies { all, top, settled, parts } = &mut report.phases[n];
+                parts[usize::from(out.series >= TOP)].note(&out.parts);
                 all.saturating_record(out.latency_ns);
                 if out.series < TOP {
                     top.saturating_record(out.latency_ns);
@@ -108,7 +113,7 @@ pub fn watch(rig: &Rig, phases: Vec<Phase>, stop: Arc<AtomicBool>) -> std::threa
                 widths: std::array::from_fn(|n| stage(&names[n]).workers),
                 batch_rows: metrics.controller.batch_rows.values().copied().max().unwrap_or(0),
                 depth: names.iter().map(|name| stage(name).depth).sum(),
-                superseded,
+                shed,
                 memory_mb: metrics.system.memory_usage_mb,
             });
             before_ns = now_ns;

@@ -5,6 +5,8 @@
 //! [`PlanState`] takes one bar at a time and holds one value per name. [`FeatureStage`] keeps one such
 //! state a series and shares vectors through the [`FeatureCache`]. [`Batch`] does many bars at once, for tables.
 //!
+//! An [`indicator`] is one kernel by itself, for a program that wants a single value and no plan.
+//!
 //! Three rules hold for every value:
 //!
 //! - it depends on bars that have closed, the current one included, and on nothing else: windows count bars,
@@ -20,6 +22,7 @@ mod cache;
 pub mod catalogue;
 mod error;
 mod frame;
+pub mod indicator;
 mod kernel;
 mod name;
 mod plan;

@@ -226,3 +226,17 @@ fn every_alert_fires_and_clears_on_series_made_up_for_it() {
     promtool(&["check", "rules", rules.to_str().unwrap()], b"");
     promtool(&["test", "rules", test.to_str().unwrap()], b"");
 }
+
+#[test]
+fn the_configuration_that_the_page_shows_is_one_that_prometheus_takes() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/monitoring.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let (block, _) = page.split_once("```yaml\n").unwrap().1.split_once("```").unwrap();
+    let rules = file("prometheus/alerts.yml");
+    let named = "/etc/prometheus/vela/alerts.yml";
+    assert!(block.contains(named) && block.contains("job_name: vela"), "{block}");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("prometheus.yml");
+    std::fs::write(&path, block.replace(named, rules.to_str().unwrap())).unwrap();
+    promtool(&["check", "config", path.to_str().unwrap()], b"");
+}

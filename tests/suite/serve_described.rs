@@ -14,7 +14,7 @@ fn schemathesis_finds_nothing() {
     settings.store.url = vela::config::StoreUrl::Sqlite(folder.path().join("vela.db"));
     let served = Served::with(settings);
     served.feed(&crate::service_support::market(2, 80));
-    let examples = std::env::var("VELA_SCHEMATHESIS_EXAMPLES").unwrap_or_else(|_| "10".into());
+    let examples = std::env::var("VELA_SCHEMATHESIS_EXAMPLES").unwrap_or_else(|_| "20".into());
     let root = env!("CARGO_MANIFEST_DIR");
     let mut command = Command::new(python.join("bin/schemathesis"));
     command.arg("--config-file").arg(format!("{root}/tests/suite/schemathesis.toml"));

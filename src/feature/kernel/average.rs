@@ -1,5 +1,6 @@
 //! Exponential averages of the close: EMA, two of them, MACD.
 
+use super::memory::Memory;
 use super::{Slot, Step, Values};
 use serde::{Deserialize, Serialize};
 
@@ -60,7 +61,7 @@ impl Step for Ema {
     /// `ema_N`, price units, and the close's distance from it, that `ema_dist_N` reads; defined from bar n - 1.
     /// Source: TA-Lib `EMA`.
     #[inline(always)]
-    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, _: &[f64]) -> Values {
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, _: &mut impl Memory) -> Values {
         let average = self.advance(bar.close);
         [average, bar.close - average, f64::NAN, f64::NAN]
     }
@@ -84,7 +85,7 @@ impl Crossing {
 impl Step for Crossing {
     /// Slow average, distance.
     #[inline(always)]
-    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, _: &[f64]) -> Values {
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, _: &mut impl Memory) -> Values {
         let (fast, slow) = (self.fast.advance(bar.close), self.slow.advance(bar.close));
         [slow, fast - slow, f64::NAN, f64::NAN]
     }
@@ -115,7 +116,7 @@ impl Macd {
 impl Step for Macd {
     /// Line, signal, histogram, close.
     #[inline(always)]
-    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, _: &[f64]) -> Values {
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, _: &mut impl Memory) -> Values {
         let slow = self.slow.advance(bar.close);
         if self.wait > 0 {
             self.wait -= 1;

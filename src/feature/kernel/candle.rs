@@ -1,5 +1,6 @@
 //! What one bar says by itself, or beside the one before: its shape, its gap, and when it opened.
 
+use super::memory::Memory;
 use super::{Slot, Step, UNDEFINED, Values, ratio};
 use crate::domain::Bar;
 use serde::{Deserialize, Serialize};
@@ -17,7 +18,7 @@ pub struct Shape;
 
 impl Step for Shape {
     #[inline(always)]
-    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, _: &[f64]) -> Values {
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, _: &mut impl Memory) -> Values {
         let range = bar.high - bar.low;
         let share = |part: f64| if range == 0.0 { 0.0 } else { part / range };
         [
@@ -42,7 +43,7 @@ pub struct Place;
 
 impl Step for Place {
     #[inline(always)]
-    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, _: &[f64]) -> Values {
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, _: &mut impl Memory) -> Values {
         [close_place(bar), ratio(bar.high - bar.low, bar.open), f64::NAN, f64::NAN]
     }
 }
@@ -56,7 +57,7 @@ pub struct Opening {
 impl Step for Opening {
     /// The gap.
     #[inline(always)]
-    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, _: &[f64]) -> Values {
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, _: &mut impl Memory) -> Values {
         match self.previous.replace(bar.close) {
             Some(previous) => [ratio(bar.open, previous).ln(), f64::NAN, f64::NAN, f64::NAN],
             None => UNDEFINED,
@@ -71,7 +72,7 @@ pub struct Hour;
 
 impl Step for Hour {
     #[inline(always)]
-    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, _: &[f64]) -> Values {
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, _: &mut impl Memory) -> Values {
         let minute = bar.ts.as_secs().rem_euclid(DAY_S) / 60;
         let (sin, cos) = (2.0 * PI * (minute as f64 / 60.0) / 24.0).sin_cos();
         [sin, cos, f64::NAN, f64::NAN]
@@ -84,7 +85,7 @@ pub struct Weekday;
 
 impl Step for Weekday {
     #[inline(always)]
-    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, _: &[f64]) -> Values {
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, _: &mut impl Memory) -> Values {
         let weekday = (bar.ts.as_secs().div_euclid(DAY_S) + EPOCH_WEEKDAY).rem_euclid(7);
         let (sin, cos) = (2.0 * PI * weekday as f64 / 7.0).sin_cos();
         [sin, cos, f64::NAN, f64::NAN]

@@ -1,25 +1,26 @@
 //! The streaming kernels, and the one enum through which a plan reaches them.
 //!
 //! A kernel is a few numbers (`Copy`) and, where it looks back over a window, a stretch of the plan's flat
-//! memory. `step` moves the numbers and reads the memory; `store` writes it. To commit is both; to peek is
-//! to step a copy: so that both answers come from the same arithmetic, and a snapshot is a copy of
-//! plain data.
+//! memory. `step` moves the numbers, reads the memory and keeps what it took in there. To peek is to step a copy of the
+//! numbers over a memory that keeps nothing: so that both answers come from the same arithmetic, and a snapshot is a
+//! copy of plain data.
 
 mod array;
-mod average;
+pub mod average;
 mod candle;
 mod fold;
+mod memory;
 mod read;
 mod returns;
-mod rolling;
+pub mod rolling;
 mod slot;
 mod trend;
-mod volume;
-mod wilder;
+pub mod volume;
+pub mod wilder;
 mod window;
 
-pub use read::{Column, Read};
-pub use window::Layout;
+pub use memory::{Commit, Layout, Memory, Peek};
+pub use read::{Column, Read, finite};
 
 use crate::domain::{Bar, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -166,28 +167,23 @@ pub enum Spec {
     Completeness(usize),
 }
 
-/// What a kernel does with a bar. To peek is to step a copy; to commit is to step and to store.
-trait Step: Copy {
-    /// Moves over `slot` as far as it goes without writing to `memory`; what it says about it.
-    fn step(&mut self, slot: &Slot<'_>, memory: &[f64]) -> Values;
-
-    /// Writes what the last [`Step::step`] took in.
-    #[inline]
-    fn store(&mut self, _memory: &mut [f64]) {}
+/// What a kernel does with a bar. To peek is to step a copy whose memory keeps nothing.
+pub trait Step: Copy {
+    /// Moves over `slot`; what it says about it.
+    fn step(&mut self, slot: &Slot<'_>, memory: &mut impl Memory) -> Values;
 }
 
 /// One kernel, one bar, and the columns that read it. A function of its own for each kernel: inlined into one, what is
 /// pure arithmetic in any of them would be done for all, as the compiler takes that for cheaper than a branch.
 #[inline(never)]
 fn take<K: Step>(kernel: &mut K, slot: &Slot<'_>, memory: &mut [f64], columns: &[Column], out: &mut [f64]) {
-    let found = kernel.step(slot, memory);
-    kernel.store(memory);
+    let found = kernel.step(slot, &mut Commit(memory));
     columns.iter().for_each(|column| column.write(&found, out));
 }
 
 #[inline(never)]
 fn peek<K: Step>(mut kernel: K, slot: &Slot<'_>, memory: &[f64], columns: &[Column], out: &mut [f64]) {
-    let found = kernel.step(slot, memory);
+    let found = kernel.step(slot, &mut Peek(memory));
     columns.iter().for_each(|column| column.write(&found, out));
 }
 
@@ -196,8 +192,7 @@ fn peek<K: Step>(mut kernel: K, slot: &Slot<'_>, memory: &[f64], columns: &[Colu
 fn take_run<K: Step>(kernel: &mut K, slots: &[Slot<'_>], memory: &mut [f64], found: &mut [Values]) {
     let mut own = *kernel;
     for (slot, found) in slots.iter().zip(found) {
-        *found = own.step(slot, memory);
-        own.store(memory);
+        *found = own.step(slot, &mut Commit(memory));
     }
     *kernel = own;
 }
@@ -212,6 +207,16 @@ macro_rules! kernels {
                 $name($kernel),
             )+
         }
+
+        $(
+            impl TryFrom<Kernel> for $kernel {
+                type Error = Kernel;
+
+                fn try_from(kernel: Kernel) -> Result<Self, Kernel> {
+                    if let Kernel::$name(found) = kernel { Ok(found) } else { Err(kernel) }
+                }
+            }
+        )+
 
         impl Kernel {
             /// Commits `slot` and writes what `columns` read into `out`.

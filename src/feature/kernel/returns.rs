@@ -5,7 +5,8 @@
 //! 1e-14, a hundred times the rounding of a return.
 
 use super::fold::{Moments, Pairs, Powers, Sums};
-use super::window::{Layout, Window};
+use super::memory::{Layout, Memory};
+use super::window::Window;
 use super::{NOISE, Slot, Step, UNDEFINED, Values, not_negative, ratio};
 use serde::{Deserialize, Serialize};
 
@@ -42,24 +43,19 @@ impl Volatility {
 impl Step for Volatility {
     /// Sample deviation, population deviation.
     #[inline(always)]
-    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &[f64]) -> Values {
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
         let Some(x) = self.returns.advance(bar.close) else { return UNDEFINED };
         let Some(squares) = squares(&mut self.window, x, memory) else { return UNDEFINED };
         let n = self.window.n();
         [(squares / (n - 1.0)).sqrt(), (squares / n).sqrt(), f64::NAN, f64::NAN]
     }
-
-    #[inline(always)]
-    fn store(&mut self, memory: &mut [f64]) {
-        self.window.store(memory);
-    }
 }
 
 /// The sum of squared deviations from the mean, once the window is full.
 #[inline]
-fn squares(window: &mut Window<Moments, 2>, x: f64, memory: &[f64]) -> Option<f64> {
-    let moments = window.advance([x, 0.0], memory)?;
-    Some(window.block().spread(moments, x, window.n()).squares)
+fn squares(window: &mut Window<Moments, 2>, x: f64, memory: &mut impl Memory) -> Option<f64> {
+    let (moments, block) = window.fold([x, 0.0], memory)?;
+    Some(block.spread(moments, x, window.n()).squares)
 }
 
 /// `rv_ratio_FAST_SLOW`, 0 to sqrt(slow / fast): the population deviation of the last `fast` log returns over that of
@@ -81,7 +77,7 @@ impl VolatilityRatio {
 impl Step for VolatilityRatio {
     /// The ratio.
     #[inline(always)]
-    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &[f64]) -> Values {
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
         let Some(x) = self.returns.advance(bar.close) else { return UNDEFINED };
         let fast = squares(&mut self.fast, x, memory);
         let slow = squares(&mut self.slow, x, memory);
@@ -89,12 +85,6 @@ impl Step for VolatilityRatio {
         let deviation = |squares: f64, n: f64| (squares / n).sqrt();
         let (fast, slow) = (deviation(fast, self.fast.n()), deviation(slow, self.slow.n()));
         [if slow > NOISE { fast / slow } else { f64::NAN }, f64::NAN, f64::NAN, f64::NAN]
-    }
-
-    #[inline(always)]
-    fn store(&mut self, memory: &mut [f64]) {
-        self.fast.store(memory);
-        self.slow.store(memory);
     }
 }
 
@@ -117,7 +107,7 @@ impl ReturnShape {
 impl Step for ReturnShape {
     /// Skewness, excess kurtosis.
     #[inline(always)]
-    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &[f64]) -> Values {
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
         let Some(x) = self.returns.advance(bar.close) else { return UNDEFINED };
         let Some(sums) = self.window.advance([x, 0.0, 0.0, 0.0], memory) else { return UNDEFINED };
         let shape = Powers::shape(sums, self.window.n());
@@ -129,11 +119,6 @@ impl Step for ReturnShape {
         } else {
             UNDEFINED
         }
-    }
-
-    #[inline(always)]
-    fn store(&mut self, memory: &mut [f64]) {
-        self.window.store(memory);
     }
 }
 
@@ -156,16 +141,11 @@ impl Autocorrelation {
 impl Step for Autocorrelation {
     /// The correlation.
     #[inline(always)]
-    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &[f64]) -> Values {
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
         let Some(x) = self.returns.advance(bar.close) else { return UNDEFINED };
         let Some(before) = self.previous.replace(x) else { return UNDEFINED };
         let Some(sums) = self.pairs.advance([x, before, 0.0, 0.0, 0.0], memory) else { return UNDEFINED };
         [Pairs::joint(sums, self.pairs.n()).correlation(NOISE), f64::NAN, f64::NAN, f64::NAN]
-    }
-
-    #[inline(always)]
-    fn store(&mut self, memory: &mut [f64]) {
-        self.pairs.store(memory);
     }
 }
 
@@ -188,18 +168,13 @@ impl VolumeCorrelation {
 impl Step for VolumeCorrelation {
     /// The correlation.
     #[inline(always)]
-    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &[f64]) -> Values {
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
         let volume = bar.volume.ln_1p();
         let before = self.volume.replace(volume);
         let (Some(x), Some(before)) = (self.returns.advance(bar.close), before) else { return UNDEFINED };
         let item = [x, volume - before, 0.0, 0.0, 0.0];
         let Some(sums) = self.pairs.advance(item, memory) else { return UNDEFINED };
         [Pairs::joint(sums, self.pairs.n()).correlation(NOISE), f64::NAN, f64::NAN, f64::NAN]
-    }
-
-    #[inline(always)]
-    fn store(&mut self, memory: &mut [f64]) {
-        self.pairs.store(memory);
     }
 }
 
@@ -221,7 +196,7 @@ impl RangeVolatility {
 impl Step for RangeVolatility {
     /// Parkinson's, Garman and Klass's.
     #[inline(always)]
-    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &[f64]) -> Values {
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
         use std::f64::consts::LN_2;
         let range = ratio(bar.high, bar.low).ln();
         let body = ratio(bar.close, bar.open).ln();
@@ -230,10 +205,5 @@ impl Step for RangeVolatility {
         // The body is within the range: only rounding makes the second negative, of bars a few last bits high.
         let both = not_negative(0.5 * range - (2.0 * LN_2 - 1.0) * body);
         [(range / (4.0 * LN_2)).sqrt(), both.sqrt(), f64::NAN, f64::NAN]
-    }
-
-    #[inline(always)]
-    fn store(&mut self, memory: &mut [f64]) {
-        self.squares.store(memory);
     }
 }

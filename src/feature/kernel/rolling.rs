@@ -1,7 +1,8 @@
 //! Statistics of prices over the last bars: lags, means and deviations, ranges, CCI.
 
 use super::fold::{Extremes, First, Moments, Sums};
-use super::window::{Layout, Ring, Strip, Window};
+use super::memory::{Layout, Memory};
+use super::window::{Ring, Strip, Window};
 use super::{NOISE, Slot, Step, UNDEFINED, Values, ratio, same_price};
 use crate::domain::Bar;
 use serde::{Deserialize, Serialize};
@@ -23,16 +24,11 @@ impl Lag {
 impl Step for Lag {
     /// The ratio.
     #[inline(always)]
-    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &[f64]) -> Values {
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
         match self.closes.advance(bar.close, memory) {
             Some(before) => [ratio(bar.close, before), f64::NAN, f64::NAN, f64::NAN],
             None => UNDEFINED,
         }
-    }
-
-    #[inline(always)]
-    fn store(&mut self, memory: &mut [f64]) {
-        self.closes.store(memory);
     }
 }
 
@@ -53,14 +49,9 @@ impl Mean {
 impl Step for Mean {
     /// The mean.
     #[inline(always)]
-    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &[f64]) -> Values {
-        let Some(sum) = self.closes.advance([bar.close], memory) else { return UNDEFINED };
-        [self.closes.block().mean(sum, self.closes.n()), f64::NAN, f64::NAN, f64::NAN]
-    }
-
-    #[inline(always)]
-    fn store(&mut self, memory: &mut [f64]) {
-        self.closes.store(memory);
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
+        let Some((sum, block)) = self.closes.fold([bar.close], memory) else { return UNDEFINED };
+        [block.mean(sum, self.closes.n()), f64::NAN, f64::NAN, f64::NAN]
     }
 }
 
@@ -82,16 +73,11 @@ impl Deviation {
 impl Step for Deviation {
     /// Mean, deviation, distance.
     #[inline(always)]
-    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &[f64]) -> Values {
-        let Some(moments) = self.closes.advance([bar.close, 0.0], memory) else { return UNDEFINED };
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
+        let Some((moments, block)) = self.closes.fold([bar.close, 0.0], memory) else { return UNDEFINED };
         let n = self.closes.n();
-        let spread = self.closes.block().spread(moments, bar.close, n);
+        let spread = block.spread(moments, bar.close, n);
         [spread.mean, (spread.squares / n).sqrt(), spread.deviation, f64::NAN]
-    }
-
-    #[inline(always)]
-    fn store(&mut self, memory: &mut [f64]) {
-        self.closes.store(memory);
     }
 }
 
@@ -112,18 +98,13 @@ impl WilliamsR {
 impl Step for WilliamsR {
     /// Williams' %R, and without the -100.
     #[inline(always)]
-    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &[f64]) -> Values {
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
         let Some([high, low]) = self.range.advance([bar.high, bar.low], memory) else { return UNDEFINED };
         if same_price(high, low) {
             return [0.0, 0.0, f64::NAN, f64::NAN];
         }
         let share = (high - bar.close) / (high - low);
         [share * -100.0, share, f64::NAN, f64::NAN]
-    }
-
-    #[inline(always)]
-    fn store(&mut self, memory: &mut [f64]) {
-        self.range.store(memory);
     }
 }
 
@@ -153,21 +134,13 @@ impl Recent {
 
     /// Takes `x` in; the mean, once there are `n` values.
     #[inline(always)]
-    fn advance(&mut self, x: f64, memory: &[f64]) -> Option<f64> {
+    fn advance(&mut self, x: f64, memory: &mut impl Memory) -> Option<f64> {
         match self {
             Self::Few(strip) => {
                 let n = strip.n();
                 strip.advance(x, memory).map(|earlier| (earlier.iter().sum::<f64>() + x) / n)
             }
             Self::Many(window) => window.advance([x], memory).map(|[sum]| sum / window.n()),
-        }
-    }
-
-    #[inline(always)]
-    fn store(&mut self, memory: &mut [f64]) {
-        match self {
-            Self::Few(strip) => strip.store(memory),
-            Self::Many(window) => window.store(memory),
         }
     }
 }
@@ -186,19 +159,12 @@ impl Stochastic {
 impl Step for Stochastic {
     /// k and d.
     #[inline(always)]
-    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &[f64]) -> Values {
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
         let Some([high, low]) = self.range.advance([bar.high, bar.low], memory) else { return UNDEFINED };
         let raw = if same_price(high, low) { 0.0 } else { (bar.close - low) / (high - low) * 100.0 };
         let Some(k) = self.raw.advance(raw, memory) else { return UNDEFINED };
         let Some(d) = self.smoothed.advance(k, memory) else { return UNDEFINED };
         [k, d, f64::NAN, f64::NAN]
-    }
-
-    #[inline(always)]
-    fn store(&mut self, memory: &mut [f64]) {
-        self.range.store(memory);
-        self.raw.store(memory);
-        self.smoothed.store(memory);
     }
 }
 
@@ -224,7 +190,7 @@ impl Cci {
 impl Step for Cci {
     /// The CCI.
     #[inline(always)]
-    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &[f64]) -> Values {
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
         let tp = typical_price(bar);
         let Some(earlier) = self.typical.advance(tp, memory) else { return UNDEFINED };
         let n = self.typical.n();
@@ -234,11 +200,6 @@ impl Step for Cci {
         let noise = NOISE * (tp + mean).abs();
         let value = if mean.abs() <= noise || deviation <= noise { 0.0 } else { -mean / (0.015 * deviation) };
         [value, f64::NAN, f64::NAN, f64::NAN]
-    }
-
-    #[inline(always)]
-    fn store(&mut self, memory: &mut [f64]) {
-        self.typical.store(memory);
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a bar's place in its series says: when it closed, and how complete the slots before it are.
 
-use super::window::Layout;
+use super::memory::{Layout, Memory};
 use super::{Slot, Step, Values};
 use serde::{Deserialize, Serialize};
 use std::f64::consts::TAU;
@@ -17,7 +17,7 @@ pub struct Phase;
 
 impl Step for Phase {
     #[inline(always)]
-    fn step(&mut self, slot: &Slot<'_>, _: &[f64]) -> Values {
+    fn step(&mut self, slot: &Slot<'_>, _: &mut impl Memory) -> Values {
         let close_ms = slot.close.as_millis();
         let share = |ms: i64, of_ms: i64| ms.rem_euclid(of_ms) as f64 / of_ms as f64;
         let (day_sin, day_cos) = (TAU * share(close_ms, DAY_MS)).sin_cos();
@@ -42,14 +42,13 @@ pub struct Completeness {
     /// How many bars of the window there are, and were filled in.
     bars: usize,
     synthetic: usize,
-    pending: f64,
 }
 
 impl Completeness {
     /// A window of `n >= 1` slots.
     pub fn new(n: usize, layout: &mut Layout) -> Self {
         let at = layout.reserve(n);
-        Self { at, n, now: 0, oldest: 0, next: 0, bars: 0, synthetic: 0, pending: 0.0 }
+        Self { at, n, now: 0, oldest: 0, next: 0, bars: 0, synthetic: 0 }
     }
 
     #[inline]
@@ -61,7 +60,7 @@ impl Completeness {
 impl Step for Completeness {
     /// Share that is empty, share that was filled in.
     #[inline(always)]
-    fn step(&mut self, slot: &Slot<'_>, memory: &[f64]) -> Values {
+    fn step(&mut self, slot: &Slot<'_>, memory: &mut impl Memory) -> Values {
         let n = self.n as u64;
         if self.now > 0 {
             self.now += u64::from(slot.missing).min(n);
@@ -69,9 +68,9 @@ impl Step for Completeness {
         self.now += 1;
         // A bar is kept as its slot's number, doubled, plus whether it was filled in: exact in an f64.
         let flag = u64::from(slot.synthetic);
-        self.pending = (2 * self.now + flag) as f64;
+        let kept = (2 * self.now + flag) as f64;
         while self.bars > 0 {
-            let bar = memory[self.at + self.oldest] as u64;
+            let bar = memory.held()[self.at + self.oldest] as u64;
             if bar / 2 + n > self.now {
                 break;
             }
@@ -81,14 +80,12 @@ impl Step for Completeness {
         }
         self.bars += 1;
         self.synthetic += usize::from(slot.synthetic);
+        if let Some(memory) = memory.kept() {
+            memory[self.at + self.next] = kept;
+            self.next = self.after(self.next);
+        }
         let seen = self.now.min(n) as usize;
         let share = |count: usize| count as f64 / self.n as f64;
         [share(seen - self.bars), share(self.synthetic), f64::NAN, f64::NAN]
-    }
-
-    #[inline(always)]
-    fn store(&mut self, memory: &mut [f64]) {
-        memory[self.at + self.next] = self.pending;
-        self.next = self.after(self.next);
     }
 }

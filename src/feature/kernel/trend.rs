@@ -1,7 +1,8 @@
 //! Where the close stands among the last bars, and where they lead: channel, drawdown, efficiency, Aroon, regression.
 
 use super::fold::{Extremes, Pairs, Peaks, Sums};
-use super::window::{Layout, Ring, Window};
+use super::memory::{Layout, Memory};
+use super::window::{Ring, Window};
 use super::{Slot, Step, UNDEFINED, Values, ratio, same_price};
 use serde::{Deserialize, Serialize};
 
@@ -22,15 +23,10 @@ impl Channel {
 impl Step for Channel {
     /// The place in the channel.
     #[inline(always)]
-    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &[f64]) -> Values {
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
         let Some([high, low]) = self.range.advance([bar.high, bar.low], memory) else { return UNDEFINED };
         let place = if same_price(high, low) { f64::NAN } else { (bar.close - low) / (high - low) };
         [place, f64::NAN, f64::NAN, f64::NAN]
-    }
-
-    #[inline(always)]
-    fn store(&mut self, memory: &mut [f64]) {
-        self.range.store(memory);
     }
 }
 
@@ -50,16 +46,11 @@ impl Drawdown {
 impl Step for Drawdown {
     /// The drawdown.
     #[inline(always)]
-    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &[f64]) -> Values {
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
         match self.closes.advance([bar.close; 2], memory) {
             Some([highest, _]) => [ratio(bar.close - highest, highest), f64::NAN, f64::NAN, f64::NAN],
             None => UNDEFINED,
         }
-    }
-
-    #[inline(always)]
-    fn store(&mut self, memory: &mut [f64]) {
-        self.closes.store(memory);
     }
 }
 
@@ -82,7 +73,7 @@ impl Efficiency {
 impl Step for Efficiency {
     /// The ratio.
     #[inline(always)]
-    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &[f64]) -> Values {
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
         let before = self.closes.advance(bar.close, memory);
         let Some(previous) = self.previous.replace(bar.close) else { return UNDEFINED };
         let way = self.moves.advance([(bar.close - previous).abs()], memory);
@@ -90,12 +81,6 @@ impl Step for Efficiency {
         // What came straight may seem to come further than it went, by rounding.
         let share = ratio((bar.close - before).abs(), way);
         [if share > 1.0 { 1.0 } else { share }, f64::NAN, f64::NAN, f64::NAN]
-    }
-
-    #[inline(always)]
-    fn store(&mut self, memory: &mut [f64]) {
-        self.closes.store(memory);
-        self.moves.store(memory);
     }
 }
 
@@ -119,17 +104,12 @@ impl Aroon {
 impl Step for Aroon {
     /// The oscillator.
     #[inline(always)]
-    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &[f64]) -> Values {
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
         self.now += 1.0;
         match self.peaks.advance([bar.high, self.now, bar.low, self.now], memory) {
             Some([_, high, _, low]) => [(high - low) / self.n as f64, f64::NAN, f64::NAN, f64::NAN],
             None => UNDEFINED,
         }
-    }
-
-    #[inline(always)]
-    fn store(&mut self, memory: &mut [f64]) {
-        self.peaks.store(memory);
     }
 }
 
@@ -152,7 +132,7 @@ impl Regression {
 impl Step for Regression {
     /// Slope, share of the variance.
     #[inline(always)]
-    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &[f64]) -> Values {
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
         self.now += 1.0;
         let item = [self.now, bar.close, 0.0, 0.0, 0.0];
         let Some(sums) = self.pairs.advance(item, memory) else { return UNDEFINED };
@@ -160,10 +140,5 @@ impl Step for Regression {
         // Closes that are the same are so exactly: no noise to allow for.
         let correlation = joint.correlation(0.0);
         [joint.xy / joint.xx / bar.close, correlation * correlation, f64::NAN, f64::NAN]
-    }
-
-    #[inline(always)]
-    fn store(&mut self, memory: &mut [f64]) {
-        self.pairs.store(memory);
     }
 }

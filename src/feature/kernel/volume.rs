@@ -2,8 +2,9 @@
 
 use super::candle::close_place;
 use super::fold::{Moments, Sums};
+use super::memory::{Layout, Memory};
 use super::rolling::typical_price;
-use super::window::{Layout, Sum, Window};
+use super::window::{Sum, Window};
 use super::{Slot, Step, UNDEFINED, Values, only_if, ratio, same_price};
 use crate::domain::Bar;
 use serde::{Deserialize, Serialize};
@@ -19,7 +20,7 @@ pub struct Obv {
 impl Step for Obv {
     /// The balance.
     #[inline(always)]
-    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, _: &[f64]) -> Values {
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, _: &mut impl Memory) -> Values {
         let previous = self.previous.replace(bar.close).unwrap_or(f64::NEG_INFINITY);
         self.sum.add([signed_volume(bar, previous)]);
         let [balance] = self.sum.get();
@@ -52,7 +53,7 @@ impl Mfi {
 impl Step for Mfi {
     /// The index.
     #[inline(always)]
-    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &[f64]) -> Values {
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
         let tp = typical_price(bar);
         let Some(previous) = self.previous.replace(tp) else { return UNDEFINED };
         let flow = tp * bar.volume;
@@ -61,11 +62,6 @@ impl Step for Mfi {
         let Some([up, down]) = self.flows.advance(item, memory) else { return UNDEFINED };
         let value = if up + down == 0.0 { 0.0 } else { 100.0 * (up / (up + down)) };
         [value, f64::NAN, f64::NAN, f64::NAN]
-    }
-
-    #[inline(always)]
-    fn store(&mut self, memory: &mut [f64]) {
-        self.flows.store(memory);
     }
 }
 
@@ -87,7 +83,7 @@ impl Vwap {
 impl Step for Vwap {
     /// The price, the one that is always defined, and the close's distance from the latter.
     #[inline(always)]
-    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &[f64]) -> Values {
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
         let tp = typical_price(bar);
         let Some([value, volume, sum]) = self.traded.advance([tp * bar.volume, bar.volume, tp], memory)
         else {
@@ -96,11 +92,6 @@ impl Step for Vwap {
         let vwap = ratio(value, volume);
         let price = if volume == 0.0 { sum / self.traded.n() } else { vwap };
         [vwap, price, bar.close - price, f64::NAN]
-    }
-
-    #[inline(always)]
-    fn store(&mut self, memory: &mut [f64]) {
-        self.traded.store(memory);
     }
 }
 
@@ -121,15 +112,10 @@ impl VolumeRatio {
 impl Step for VolumeRatio {
     /// The ratio, the mean.
     #[inline(always)]
-    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &[f64]) -> Values {
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
         let Some([sum]) = self.volumes.advance([bar.volume], memory) else { return UNDEFINED };
         let mean = sum / self.volumes.n();
         [ratio(bar.volume, mean), mean, f64::NAN, f64::NAN]
-    }
-
-    #[inline(always)]
-    fn store(&mut self, memory: &mut [f64]) {
-        self.volumes.store(memory);
     }
 }
 
@@ -150,17 +136,12 @@ impl LogVolume {
 impl Step for LogVolume {
     /// The z-score.
     #[inline(always)]
-    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &[f64]) -> Values {
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
         let x = bar.volume.ln_1p();
-        let Some(moments) = self.volumes.advance([x, 0.0], memory) else { return UNDEFINED };
+        let Some((moments, block)) = self.volumes.fold([x, 0.0], memory) else { return UNDEFINED };
         let n = self.volumes.n();
-        let spread = self.volumes.block().spread(moments, x, n);
+        let spread = block.spread(moments, x, n);
         [ratio(spread.deviation, (spread.squares / n).sqrt()), f64::NAN, f64::NAN, f64::NAN]
-    }
-
-    #[inline(always)]
-    fn store(&mut self, memory: &mut [f64]) {
-        self.volumes.store(memory);
     }
 }
 
@@ -181,17 +162,12 @@ impl MoneyFlow {
 impl Step for MoneyFlow {
     /// The flow.
     #[inline(always)]
-    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &[f64]) -> Values {
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
         let item = [close_place(bar) * bar.volume, bar.volume];
         match self.flows.advance(item, memory) {
             Some([flow, volume]) => [ratio(flow, volume), f64::NAN, f64::NAN, f64::NAN],
             None => UNDEFINED,
         }
-    }
-
-    #[inline(always)]
-    fn store(&mut self, memory: &mut [f64]) {
-        self.flows.store(memory);
     }
 }
 
@@ -213,16 +189,11 @@ impl Balance {
 impl Step for Balance {
     /// The balance.
     #[inline(always)]
-    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &[f64]) -> Values {
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
         let Some(previous) = self.previous.replace(bar.close) else { return UNDEFINED };
         match self.volumes.advance([signed_volume(bar, previous), bar.volume], memory) {
             Some([balance, volume]) => [ratio(balance, volume), f64::NAN, f64::NAN, f64::NAN],
             None => UNDEFINED,
         }
-    }
-
-    #[inline(always)]
-    fn store(&mut self, memory: &mut [f64]) {
-        self.volumes.store(memory);
     }
 }

@@ -2,6 +2,7 @@
 //! Trading Systems", 1978, in TA-Lib's conventions.
 
 use super::average::Seeded;
+use super::memory::Memory;
 use super::{Slot, Step, UNDEFINED, Values, larger, only_if};
 use crate::domain::Bar;
 use serde::{Deserialize, Serialize};
@@ -60,7 +61,7 @@ impl Rsi {
 impl Step for Rsi {
     /// RSI, RSI around 0, CMO.
     #[inline(always)]
-    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, _: &[f64]) -> Values {
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, _: &mut impl Memory) -> Values {
         let Some(previous) = self.previous.replace(bar.close) else { return UNDEFINED };
         let change = bar.close - previous;
         let gain = self.gain.advance(larger(change, 0.0));
@@ -90,7 +91,7 @@ impl Atr {
 impl Step for Atr {
     /// ATR, normalised ATR in percent and as it is.
     #[inline(always)]
-    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, _: &[f64]) -> Values {
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, _: &mut impl Memory) -> Values {
         let Some(previous) = self.previous.replace(bar.close) else { return UNDEFINED };
         let atr = self.range.advance(true_range(bar, previous));
         let relative = super::ratio(atr, bar.close);
@@ -147,7 +148,7 @@ impl Directional {
 impl Step for Directional {
     /// ADX, +DI, -DI, and the difference of the latter.
     #[inline(always)]
-    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, _: &[f64]) -> Values {
+    fn step(&mut self, Slot { bar, .. }: &Slot<'_>, _: &mut impl Memory) -> Values {
         let Some(previous) = self.previous.replace(**bar) else { return UNDEFINED };
         let up = bar.high - previous.high;
         let down = previous.low - bar.low;

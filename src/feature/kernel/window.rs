@@ -17,28 +17,10 @@
 //! maxima as the algorithm of van Herk, 1992, and Gil and Werman, 1993.)
 
 use super::array;
+use super::memory::{Layout, Memory};
 use serde::{Deserialize, Serialize};
 use std::array::from_fn;
-
-/// Counts the memory that the kernels of one plan need: one flat allocation holds all of it.
-#[derive(Debug, Default)]
-pub struct Layout {
-    len: usize,
-}
-
-impl Layout {
-    /// Sets `len` numbers aside; gives the index of the first.
-    pub fn reserve(&mut self, len: usize) -> usize {
-        let at = self.len;
-        self.len += len;
-        at
-    }
-
-    /// How many numbers have been set aside.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-}
+use std::ops::Range;
 
 /// `W` sums with their rounding errors carried along, exact to about twice the precision of `f64`. Side by side, so that
 /// the processor adds two at once. Source: A. Neumaier, 1974; the error of one addition by D. Knuth's TwoSum.
@@ -96,14 +78,10 @@ pub struct Window<F, const W: usize> {
     n: usize,
     /// `n`, to divide by.
     count: f64,
-    /// Items in the current block, the pending one included.
+    /// Items in the current block.
     filled: usize,
     /// Whether there is a block before the current one.
     primed: bool,
-    /// The item that was taken in last, and whether it is yet to be stored.
-    #[serde(with = "array")]
-    item: [f64; W],
-    pending: bool,
     block: F,
 }
 
@@ -111,51 +89,64 @@ impl<F: Fold<W>, const W: usize> Window<F, W> {
     /// An empty window of `n >= 1` items.
     pub fn new(n: usize, layout: &mut Layout) -> Self {
         let at = layout.reserve((n - 1) * W);
-        let item = [0.0; W];
-        let block = F::begin(item);
-        Self { at, n, count: n as f64, filled: 0, primed: false, item, pending: false, block }
+        Self { at, n, count: n as f64, filled: 0, primed: false, block: F::begin([0.0; W]) }
     }
 
     /// Takes the next item in; the result over the last `n`, once there are as many.
     #[inline(always)]
-    pub fn advance(&mut self, item: [f64; W], memory: &[f64]) -> Option<[f64; W]> {
-        if self.n == 1 {
-            self.block = F::begin(item);
-            self.block.add(item);
-            return Some(self.block.result());
+    pub fn advance(&mut self, item: [f64; W], memory: &mut impl Memory) -> Option<[f64; W]> {
+        self.fold(item, memory).map(|(result, _)| result)
+    }
+
+    /// The same, and the running fold of the current block, that knows how the result is to be read.
+    #[inline(always)]
+    pub fn fold(&mut self, item: [f64; W], memory: &mut impl Memory) -> Option<([f64; W], F)> {
+        if !self.primed {
+            return self.begin(item, memory);
         }
-        if self.filled == 0 && !self.primed {
+        self.block.add(item);
+        let block = self.block;
+        let from = &memory.held()[self.slot()];
+        let earlier = from_fn(|j| from[j]);
+        self.keep(item, memory);
+        Some((F::join(earlier, block.result()), block))
+    }
+
+    /// The first block, whose items are no window yet; a window of one item never has another.
+    #[inline(never)]
+    fn begin(&mut self, item: [f64; W], memory: &mut impl Memory) -> Option<([f64; W], F)> {
+        if self.filled == 0 {
             self.block = F::begin(item);
         }
         self.block.add(item);
-        (self.item, self.pending) = (item, true);
-        let earlier = self.filled;
-        self.filled += 1;
-        self.primed.then(|| F::join(self.slot(earlier, memory), self.block.result()))
-    }
-
-    /// Writes what the last [`Window::advance`] took in; does nothing when there was none.
-    #[inline(always)]
-    pub fn store(&mut self, memory: &mut [f64]) {
-        if !std::mem::take(&mut self.pending) {
-            return;
+        if self.n == 1 {
+            return Some((self.block.result(), self.block));
         }
-        self.set_slot(self.filled - 1, self.item, memory);
-        if self.filled == self.n - 1 {
-            self.end_block(self.item, memory);
-        }
-    }
-
-    /// The running fold of the current block; valid between `advance` and `store`.
-    #[inline]
-    pub fn block(&self) -> &F {
-        &self.block
+        self.keep(item, memory);
+        None
     }
 
     /// How many items the window holds when full.
     #[inline]
     pub fn n(&self) -> f64 {
         self.count
+    }
+
+    /// The next slot of the block.
+    #[inline(always)]
+    fn slot(&self) -> Range<usize> {
+        let at = self.at + self.filled * W;
+        at..at + W
+    }
+
+    #[inline(always)]
+    fn keep(&mut self, item: [f64; W], memory: &mut impl Memory) {
+        let Some(memory) = memory.kept() else { return };
+        memory[self.slot()].copy_from_slice(&item);
+        self.filled += 1;
+        if self.filled == self.n - 1 {
+            self.end_block(item, memory);
+        }
     }
 
     #[inline(never)]
@@ -169,17 +160,6 @@ impl<F: Fold<W>, const W: usize> Window<F, W> {
         self.filled = 0;
         self.primed = true;
     }
-
-    #[inline(always)]
-    fn slot(&self, i: usize, memory: &[f64]) -> [f64; W] {
-        let from = &memory[self.at + i * W..][..W];
-        from_fn(|j| from[j])
-    }
-
-    #[inline(always)]
-    fn set_slot(&self, i: usize, value: [f64; W], memory: &mut [f64]) {
-        memory[self.at + i * W..][..W].copy_from_slice(&value);
-    }
 }
 
 /// The last `n` numbers themselves.
@@ -190,7 +170,28 @@ pub struct Ring {
     /// Slot of the oldest number once full, of the next one before.
     next: usize,
     full: bool,
-    pending: f64,
+}
+
+impl Ring {
+    /// An empty ring of `n >= 1` numbers.
+    pub fn new(n: usize, layout: &mut Layout) -> Self {
+        Self { at: layout.reserve(n), n, next: 0, full: false }
+    }
+
+    /// Takes `x` in; the number taken in `n` before it, once there is one.
+    #[inline(always)]
+    pub fn advance(&mut self, x: f64, memory: &mut impl Memory) -> Option<f64> {
+        let before = self.full.then(|| memory.held()[self.at + self.next]);
+        if let Some(memory) = memory.kept() {
+            memory[self.at + self.next] = x;
+            self.next += 1;
+            if self.next == self.n {
+                self.next = 0;
+                self.full = true;
+            }
+        }
+        before
+    }
 }
 
 /// The last `n` numbers side by side: each is kept twice, `n` apart, so that a window never wraps around.
@@ -203,67 +204,36 @@ pub struct Strip {
     /// Slot of the oldest number, and of its twin `n` further on.
     next: usize,
     full: bool,
-    pending: Option<f64>,
 }
 
 impl Strip {
     /// An empty strip of `n >= 1` numbers.
     pub fn new(n: usize, layout: &mut Layout) -> Self {
         let at = layout.reserve(2 * n);
-        Self { at, n, count: n as f64, next: 0, full: false, pending: None }
+        Self { at, n, count: n as f64, next: 0, full: false }
     }
 
-    /// The `n - 1` numbers before `x`, the oldest first, once there are as many; `x` waits to be stored.
+    /// Takes `x` in; the `n - 1` numbers before it, the oldest first, once there are as many.
     #[inline(always)]
-    pub fn advance<'m>(&mut self, x: f64, memory: &'m [f64]) -> Option<&'m [f64]> {
-        self.pending = Some(x);
-        let enough = self.full || self.next + 1 == self.n;
+    pub fn advance<'m>(&mut self, x: f64, memory: &'m mut impl Memory) -> Option<&'m [f64]> {
         // Before it is full what was written begins at the slot 0, and its twin at n.
-        let oldest = self.next + 1;
-        enough.then(|| &memory[self.at + oldest..][..self.n - 1])
+        let (at, oldest) = (self.at + self.next, self.at + self.next + 1);
+        let enough = self.full || self.next + 1 == self.n;
+        if let Some(memory) = memory.kept() {
+            memory[at] = x;
+            memory[at + self.n] = x;
+            self.next += 1;
+            if self.next == self.n {
+                self.next = 0;
+                self.full = true;
+            }
+        }
+        enough.then(|| &memory.held()[oldest..][..self.n - 1])
     }
 
     /// How many numbers it holds when full.
     #[inline]
     pub fn n(&self) -> f64 {
         self.count
-    }
-
-    /// Writes what [`Strip::advance`] took in last, if that is still to be done.
-    #[inline(always)]
-    pub fn store(&mut self, memory: &mut [f64]) {
-        let Some(x) = self.pending.take() else { return };
-        memory[self.at + self.next] = x;
-        memory[self.at + self.next + self.n] = x;
-        self.next += 1;
-        if self.next == self.n {
-            self.next = 0;
-            self.full = true;
-        }
-    }
-}
-
-impl Ring {
-    /// An empty ring of `n >= 1` numbers.
-    pub fn new(n: usize, layout: &mut Layout) -> Self {
-        Self { at: layout.reserve(n), n, next: 0, full: false, pending: f64::NAN }
-    }
-
-    /// The number taken in `n` before this one, once there is one; `x` waits to be stored.
-    #[inline(always)]
-    pub fn advance(&mut self, x: f64, memory: &[f64]) -> Option<f64> {
-        self.pending = x;
-        self.full.then(|| memory[self.at + self.next])
-    }
-
-    /// Writes what [`Ring::advance`] took in.
-    #[inline]
-    pub fn store(&mut self, memory: &mut [f64]) {
-        memory[self.at + self.next] = self.pending;
-        self.next += 1;
-        if self.next == self.n {
-            self.next = 0;
-            self.full = true;
-        }
     }
 }

@@ -29,7 +29,8 @@ fn fetch(folder: &Path) -> Result<(), String> {
         if output.status.success() { Ok(()) } else { Err(said) }
     };
     // npm checks what it fetches against the registry's hash.
-    run(Command::new("npm").args(["pack", "--silent", &format!("axe-core@{VERSION}")]))?;
+    let patience = ["--fetch-retries=1", "--fetch-timeout=60000"];
+    run(Command::new("npm").args(["pack", "--silent"]).args(patience).arg(format!("axe-core@{VERSION}")))?;
     run(Command::new("tar").args(["xzf", &format!("axe-core-{VERSION}.tgz")]))?;
     // Another run may have been first: then there is one.
     let _ = std::fs::rename(&new, folder);
