@@ -38,7 +38,13 @@ pub trait Stage: Send + Sync + 'static {
     /// the worker's: items may be moved out.
     fn step(&self, key: &Self::Key, items: &[Self::Item]);
 
-    /// A turn over `items` items of this key took so long, without the time for which the next stage had no room.
+    /// Whether an item is past its time at `now_ns`: handling it is only saying so, and it takes no place in a turn.
+    fn is_spent(&self, _item: &Self::Item, _now_ns: u64) -> bool {
+        false
+    }
+
+    /// A turn over `items` items of this key, spent ones aside, took so long, without the time for which the next stage
+    /// had no room.
     fn turned(&self, _key: &Self::Key, _items: usize, _service_ns: u64) {}
 
     /// A step panicked over this one item: record what became of it.
@@ -129,6 +135,8 @@ pub struct Key<S: Stage> {
     by_lane: bool,
     /// Turns so far: whose credit the next one is.
     turns: AtomicUsize,
+    /// The lane in which the turn before left spent items behind; [`NONE_BEHIND`] where it left none.
+    behind: AtomicU8,
 }
 
 impl<S: Stage> Link<S> {
@@ -165,6 +173,7 @@ impl<S: Stage> Link<S> {
             by_lane: options.by_lane,
             lane: AtomicU8::new(Lane::Normal as u8),
             turns: AtomicUsize::new(0),
+            behind: AtomicU8::new(NONE_BEHIND),
         }))
     }
 
@@ -245,6 +254,11 @@ impl<S: Stage> Link<S> {
 /// Threads that may run turns of a stage besides its own workers: those of the stages before it.
 const CARRIERS: usize = 8;
 
+/// Spent items of one turn beyond which it takes no more: whoever waits behind it waits well under a millisecond for them.
+const SPENT_MAX: usize = 256;
+/// No lane.
+const NONE_BEHIND: u8 = u8::MAX;
+
 thread_local! {
     /// How long this thread has waited for room so far, in ns.
     static BLOCKED_NS: Cell<u64> = const { Cell::new(0) };
@@ -316,19 +330,36 @@ impl<S: Stage> Ready for Key<S> {
         let batch = link.stage.batch_max(&self.data).max(1);
         let mut items = link.scratch.pop().unwrap_or_default();
         let begin_ns = now_ns();
-        let first =
-            if self.by_lane { credit(self.turns.fetch_add(1, Ordering::Relaxed)) } else { Lane::High };
-        self.mailbox.claim_from(first as usize, batch, |envelope| {
-            link.meter.waited(begin_ns.saturating_sub(envelope.put_ns));
-            items.push(envelope.item);
-        });
+        let first = match self.behind.swap(NONE_BEHIND, Ordering::Relaxed) {
+            NONE_BEHIND if self.by_lane => credit(self.turns.fetch_add(1, Ordering::Relaxed)) as u8,
+            NONE_BEHIND => Lane::High as u8,
+            // Spent items cost little, and those behind them are in time: its turn is not over.
+            lane => lane,
+        };
+        let (mut places, mut spent) = (batch, 0);
+        while places > 0 && spent <= SPENT_MAX {
+            let before = items.len();
+            self.mailbox.claim_from(first.into(), places, |envelope| {
+                link.meter.waited(begin_ns.saturating_sub(envelope.put_ns));
+                items.push(envelope.item);
+            });
+            // Their places go to those behind them: else a lane that is served seldom would fill the stage with items that
+            // waited too long, and what comes out of it would always be too late.
+            places = items[before..].iter().filter(|item| link.stage.is_spent(item, begin_ns)).count();
+            spent += places;
+        }
+        if places > 0 && spent > SPENT_MAX {
+            self.behind.store(first, Ordering::Relaxed);
+        }
         if !items.is_empty() {
             let blocked_before_ns = BLOCKED_NS.get();
             link.step(&self, &items);
             let blocked_ns = BLOCKED_NS.get() - blocked_before_ns;
             let service_ns = (now_ns() - begin_ns).saturating_sub(blocked_ns);
             link.meter.served(items.len() as u64, service_ns, blocked_ns);
-            link.stage.turned(&self.data, items.len(), service_ns);
+            if items.len() > spent {
+                link.stage.turned(&self.data, items.len() - spent, service_ns);
+            }
         }
         for _ in 0..items.len() {
             // One unit a handled item: there are at least as many.

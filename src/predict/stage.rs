@@ -5,7 +5,7 @@ use super::item::PredictItem;
 use super::models::Models;
 use super::pool::Loading;
 use super::turn::{Scratch, Turn};
-use crate::domain::{Outcome, Reason};
+use crate::domain::{Origin, Outcome, Reason, Task};
 use crate::link::{BatchLimit, Key, Stage};
 use std::cell::Cell;
 use std::sync::Arc;
@@ -40,6 +40,13 @@ impl PredictStage {
     ) -> Self {
         let overdue_ns = overdue.map(|overdue| overdue.as_nanos() as u64);
         Self { models, batch_max, overdue_ns, loading, deliver }
+    }
+
+    /// How long a row of a live bar has waited at `now_ns`, in ns, where that is too long.
+    pub(super) fn overdue(&self, task: &Task, now_ns: u64) -> Option<u64> {
+        let limit_ns = self.overdue_ns.filter(|_| task.origin == Origin::Live)?;
+        let waited_ns = now_ns.saturating_sub(task.stamps.arrived_ns);
+        (waited_ns > limit_ns).then_some(waited_ns)
     }
 
     /// A turn in this thread's memory.
@@ -77,6 +84,10 @@ impl Stage for PredictStage {
         // What is promoted at this moment decides, not what was when the bar came.
         let catalogue = self.models.catalogue.load();
         self.turn(key, |turn| turn.answer_all(&catalogue, items));
+    }
+
+    fn is_spent(&self, item: &PredictItem, now_ns: u64) -> bool {
+        self.overdue_ns.is_some() && item.task().is_some_and(|task| self.overdue(task, now_ns).is_some())
     }
 
     fn turned(&self, key: &PredictKey, rows: usize, service_ns: u64) {

@@ -9,7 +9,7 @@ use super::session::{Row, RunError};
 use super::stage::{PredictKey, PredictStage};
 use super::version::{Content, Failure, Standing, Version};
 use crate::alert::Severity;
-use crate::domain::{Lane, Origin, Outcome, Prediction, Reason, Refusal, Task};
+use crate::domain::{Lane, Outcome, Prediction, Reason, Refusal, Task};
 use crate::link::clock;
 use std::sync::Arc;
 
@@ -63,10 +63,14 @@ impl<'a> Turn<'a> {
 
     /// Answers `items`, each by the version that is its model's best now.
     pub(super) fn answer_all(&mut self, catalogue: &Catalogue, items: &[PredictItem]) {
+        let begin_ns = clock::now_ns();
         let mut chosen: Vec<Chosen<'_>> = reused(std::mem::take(&mut self.scratch.chosen));
         for task in items.iter().filter_map(PredictItem::task) {
             let model = catalogue.model(task.model);
             let next = model.and_then(|model| Some(Chosen { task, model, version: model.choose(task)? }));
+            if next.is_some_and(|next| self.is_overdue(&next, begin_ns)) {
+                continue;
+            }
             if !chosen.first().zip(next.as_ref()).is_some_and(|(first, next)| first.goes_with(next)) {
                 self.serve(&chosen);
                 chosen.clear();
@@ -142,7 +146,7 @@ impl<'a> Turn<'a> {
         let mut left = Left::new();
         let mut from = 0;
         while from < chosen.len() {
-            if self.is_overdue(&chosen[from]) {
+            if self.is_overdue(&chosen[from], clock::now_ns()) {
                 from += 1;
                 continue;
             }
@@ -154,18 +158,12 @@ impl<'a> Turn<'a> {
     }
 
     /// Whether a row waited too long to be run; it has its outcome then.
-    fn is_overdue(&mut self, &Chosen { task, model, version }: &Chosen<'_>) -> bool {
-        let Some(limit_ns) = self.stage.overdue_ns.filter(|_| task.origin == Origin::Live) else {
-            return false;
-        };
-        let waited_ns = clock::now_ns().saturating_sub(task.stamps.arrived_ns);
-        if waited_ns <= limit_ns {
-            return false;
-        }
+    fn is_overdue(&mut self, &Chosen { task, model, version }: &Chosen<'_>, now_ns: u64) -> bool {
+        let Some(waited_ns) = self.stage.overdue(task, now_ns) else { return false };
         let detail = format!(
             "its turn came after {} ms, at most {} ms are allowed (predict.overdue_ms): the model is slower than its bars come",
             waited_ns / 1_000_000,
-            limit_ns / 1_000_000
+            self.stage.overdue_ns.unwrap_or_default() / 1_000_000
         );
         if version.content().is_ok_and(|content| content.slot.is_behind()) {
             self.stage.models.alerts.raise(Severity::Warning, "model_behind", &model.name, detail.clone());

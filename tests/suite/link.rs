@@ -67,6 +67,10 @@ struct Recorder {
     batch_max: usize,
     chunk_max: usize,
     panics_over: Option<u64>,
+    /// Items below it are past their time.
+    spent_below: u64,
+    /// How many items each turn had, spent ones aside.
+    turns: Mutex<Vec<usize>>,
     panicked: Mutex<Vec<(u64, String)>>,
     next: Option<Arc<dyn Fn(u64) + Send + Sync>>,
 }
@@ -100,6 +104,14 @@ impl Stage for Recorder {
         if let Some(next) = &self.next {
             items.iter().for_each(|item| next(*item));
         }
+    }
+
+    fn is_spent(&self, item: &u64, _: u64) -> bool {
+        *item < self.spent_below
+    }
+
+    fn turned(&self, _: &Seen, items: usize, _: u64) {
+        self.turns.lock().push(items);
     }
 
     fn panicked(&self, _: &Seen, item: &u64, message: &str) {
@@ -159,6 +171,31 @@ fn order_within_every_key_holds_while_the_width_changes_under_load() {
     assert_eq!(total, 80_000);
     assert_eq!(link.meter().read().items, 80_000);
     workers.stop();
+}
+
+#[test]
+fn what_is_past_its_time_takes_no_place_in_a_turn_and_is_handled_in_order() {
+    let stage = Recorder { batch_max: 2, chunk_max: 1000, spent_below: 600, ..Recorder::default() };
+    let link = Link::new(stage, options(2000));
+    let by_lane = KeyOptions { by_lane: true, ..KeyOptions::default() };
+    let [plain, lanes] = [KeyOptions::default(), by_lane].map(|o| link.key(Seen::default(), o).unwrap());
+    // All wait before the first worker comes.
+    (0..603).for_each(|n| plain.put(n, Lane::Normal));
+    (0..200).for_each(|n| lanes.put(n, Lane::Low));
+    (600..700).for_each(|n| lanes.put(n, Lane::High));
+    (700..702).for_each(|n| lanes.put(n, Lane::Low));
+    let workers = Workers::start("test", Arc::clone(&link), 1, 1).unwrap();
+    drained(&link);
+    workers.stop();
+    assert_eq!(*plain.data.items.lock(), (0..603).collect::<Vec<_>>());
+    // 600 were passed over in turns that are bounded themselves; then a turn of two, and the last.
+    assert_eq!(link.stage().turns.lock().iter().filter(|items| **items == 1).count(), 1);
+    assert_eq!(link.stage().turns.lock().len(), 2 + 100 / 2 + 1);
+    // The one turn in sixteen that the low lane has first clears it, down to what is still in time.
+    let items = lanes.data.items.lock();
+    let first_low = items.iter().position(|item| *item == 700).unwrap();
+    assert_eq!(items[first_low - 200..first_low], (0..200).collect::<Vec<_>>()[..]);
+    assert_eq!(first_low, 200 + 15 * 2);
 }
 
 #[test]
