@@ -61,8 +61,8 @@ impl Stored {
     /// Puts rows in order, the newest bar first and of a bar the last word first, and leaves `limit` of them.
     pub fn newest(mut rows: Vec<Self>, limit: usize) -> Vec<Self> {
         rows.sort_by(|a, b| {
-            let of = |row: &'_ Self| (row.horizon, row.model.clone());
-            b.ts.cmp(&a.ts).then_with(|| of(a).cmp(&of(b))).then(b.revision.cmp(&a.revision))
+            let of = (a.horizon, &a.model).cmp(&(b.horizon, &b.model));
+            b.ts.cmp(&a.ts).then(of).then(b.revision.cmp(&a.revision))
         });
         rows.truncate(limit);
         rows

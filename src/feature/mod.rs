@@ -52,6 +52,8 @@ mod tests_allocations;
 #[cfg(test)]
 mod tests_core;
 #[cfg(test)]
+mod tests_counting;
+#[cfg(test)]
 mod tests_drift;
 #[cfg(test)]
 mod tests_frames;

@@ -102,8 +102,15 @@ impl IngestStage {
         if origin == Origin::WarmUp {
             return Ok((admission, Place::default()));
         }
-        state.admitted += 1;
-        Ok((admission, Place { seq, series_seq: state.admitted, ..Place::default() }))
+        Ok((admission, state.next_place(seq)))
+    }
+}
+
+impl SeriesState {
+    /// The place of what is admitted now.
+    fn next_place(&mut self, seq: u64) -> Place {
+        self.admitted += 1;
+        Place { seq, series_seq: self.admitted, ..Place::default() }
     }
 }
 
@@ -116,8 +123,7 @@ impl IngestStage {
         }
         let newest = state.order.newest().map_or(i64::MIN, |newest| newest.ts.as_millis());
         key.newest_ms.store(newest, Ordering::Relaxed);
-        state.admitted += 1;
-        Ok((Admission::Withdrawn, Place { seq, series_seq: state.admitted, ..Place::default() }))
+        Ok((Admission::Withdrawn, state.next_place(seq)))
     }
 
     /// Whether a bar that has not closed is one that may come next.

@@ -18,7 +18,7 @@ mod lanes;
 mod mailbox;
 mod meter;
 mod parking;
-pub mod slice;
+mod slice;
 mod stage;
 mod sync;
 mod workers;

@@ -348,7 +348,7 @@ impl<S: Stage> Ready for Key<S> {
             places = items[before..].iter().filter(|item| link.stage.is_spent(item, begin_ns)).count();
             spent += places;
         }
-        if places > 0 && spent > SPENT_MAX {
+        if places > 0 {
             self.behind.store(first, Ordering::Relaxed);
         }
         if !items.is_empty() {

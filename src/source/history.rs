@@ -33,6 +33,11 @@ impl History {
     /// What the settings say.
     pub fn of(settings: &SourceSettings) -> Self {
         let SourceSettings { history_bars, catch_up, catch_up_bars_max, .. } = *settings;
+        Self::new(history_bars, catch_up, catch_up_bars_max)
+    }
+
+    /// The same of every series.
+    pub(super) const fn new(history_bars: usize, catch_up: CatchUp, catch_up_bars_max: usize) -> Self {
         Self { history_bars, catch_up, catch_up_bars_max, only: None, needs: None, resumed: None }
     }
 
@@ -57,20 +62,12 @@ impl History {
     /// The rule for one series.
     pub(super) fn of_series(&self, series: &SeriesKey) -> Self {
         if self.resumed.as_ref().is_some_and(|resumed| resumed.contains(series)) {
-            let (history_bars, catch_up_bars_max) = (1, RESUMED_BARS_MAX);
-            return Self {
-                history_bars,
-                catch_up: CatchUp::All,
-                catch_up_bars_max,
-                only: None,
-                needs: None,
-                resumed: None,
-            };
+            return Self::new(1, CatchUp::All, RESUMED_BARS_MAX);
         }
         let needed = self.needs.as_ref().map_or(0, |needs| needs(series));
         // 0 is all there is.
         let history_bars = if self.history_bars == 0 { 0 } else { self.history_bars.max(needed) };
-        Self { history_bars, needs: None, only: None, resumed: None, ..*self }
+        Self::new(history_bars, self.catch_up, self.catch_up_bars_max)
     }
 }
 
@@ -134,8 +131,7 @@ mod tests {
             (Some(3), Not, 0, 100, "wwwwww"),
             (None, Not, 4, 100, "..wwww"),
         ] {
-            let history =
-                History { history_bars, catch_up, catch_up_bars_max, only: None, needs: None, resumed: None };
+            let history = History::new(history_bars, catch_up, catch_up_bars_max);
             let mut given = Given::default();
             let mut seen: Vec<char> = (1..=6)
                 .rev()
@@ -156,15 +152,8 @@ mod tests {
     fn what_models_need_is_read_whatever_is_configured() {
         let series = |symbol: &str| SeriesKey::new(symbol, crate::domain::Timeframe::MINUTE).unwrap();
         let history = |history_bars| {
-            History {
-                history_bars,
-                catch_up: CatchUp::All,
-                catch_up_bars_max: 9,
-                only: None,
-                needs: None,
-                resumed: None,
-            }
-            .with_needs(|series| if &*series.symbol == "BTC" { 500 } else { 0 })
+            History::new(history_bars, CatchUp::All, 9)
+                .with_needs(|series| if &*series.symbol == "BTC" { 500 } else { 0 })
         };
         for (history_bars, symbol, expected) in
             [(100, "BTC", 500), (100, "ETH", 100), (1000, "BTC", 1000), (0, "BTC", 0)]

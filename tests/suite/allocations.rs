@@ -5,13 +5,15 @@
 //! Two things are known and not removed: where a model answers in maps (ZipMap), the binding makes a vector of each,
 //! and one that has more than six inputs or four outputs makes the binding take lists of them from the heap.
 
+#[path = "../../src/feature/tests_counting.rs"]
+mod counting;
+
 use crate::support::serving::Folder;
 use crate::support::{onnx, zoo};
+use counting::allocations;
 use ort::session::RunOptions;
 use ort::session::builder::SessionBuilder;
 use ort::value::TensorRef;
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,43 +23,6 @@ use vela::domain::{
 };
 use vela::link::{BatchLimit, Stage as _};
 use vela::predict::{Loading, Models, PredictItem, PredictKey, PredictStage, Row};
-
-thread_local! {
-    // Const and without a destructor, so that counting does not allocate.
-    static COUNT: Cell<u64> = const { Cell::new(0) };
-}
-
-/// The system's allocator, which counts what each thread asks of it.
-struct Counting;
-
-// SAFETY: every call goes to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        COUNT.set(COUNT.get() + 1);
-        // SAFETY: the caller's promise is the one asked for here.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        COUNT.set(COUNT.get() + 1);
-        // SAFETY: as above.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: as above.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-fn allocations(work: impl FnOnce()) -> u64 {
-    let before = COUNT.get();
-    work();
-    COUNT.get() - before
-}
 
 /// What `rows` rows cost: through the stage, through its session, how many values an outcome has besides its own.
 struct Cost {

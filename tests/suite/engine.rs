@@ -1,28 +1,19 @@
 //! The library's face: what goes in, what comes out, what is counted, how it ends.
 
-use crate::service_support::{Fed, MODELS, OUTCOMES_PER_BAR, eventually, market};
+use crate::bars::settings;
+use crate::service_support::{Fed, OUTCOMES_PER_BAR, eventually, market};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use vela::config::{SourceKind, StoreUrl};
-use vela::domain::{Bar, Outcome, Reason, Stability, Timeframe, Timestamp};
+use vela::config::StoreUrl;
+use vela::domain::{Bar, Outcome, Reason, Timeframe, Timestamp};
 use vela::observe::Metrics;
 use vela::source::{Poll, Source, SourceBar, SourceError};
 use vela::store::{MemoryStore, Store, StoreError, Watermark};
 use vela::{Engine, Overrides, Settings};
 
 const SOON: Duration = Duration::from_secs(60);
-
-fn settings() -> Settings {
-    let mut settings = Settings::default();
-    settings.models.path = MODELS.into();
-    settings.source.kind = SourceKind::None;
-    settings.store.url = StoreUrl::None;
-    // Predictions after an hour of bars: how long features take to settle is another matter.
-    settings.feature.warm_up = Stability::Defined;
-    settings
-}
 
 fn with_store(store: impl Store + 'static) -> Engine {
     let overrides = Overrides { store: Some(Box::new(store)), ..Overrides::default() };

@@ -4,11 +4,10 @@ use super::super::http::{Request, Response, Then};
 use super::super::problem::Problem;
 use super::super::routes::Captures;
 use super::super::service::Service;
-use super::{answer, body};
-use crate::domain::{Bar, SeriesKey, Timeframe, Timestamp};
+use super::{answer, body, series, timeframe, ts};
+use crate::domain::{Bar, SeriesKey};
 use crate::engine::EngineError;
 use serde::{Deserialize, Serialize};
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,14 +19,11 @@ const ROOM_WAIT: Duration = Duration::from_secs(1);
 /// A closed bar.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ClosedBar<'a> {
-    #[serde(borrow)]
-    symbol: Cow<'a, str>,
-    #[serde(borrow)]
-    timeframe: Cow<'a, str>,
+struct ClosedBar {
+    symbol: String,
+    timeframe: String,
     /// Its open time.
-    #[serde(borrow)]
-    ts: Cow<'a, str>,
+    ts: String,
     open: f64,
     high: f64,
     low: f64,
@@ -37,9 +33,8 @@ struct ClosedBar<'a> {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Posted<'a> {
-    #[serde(borrow)]
-    bars: Vec<ClosedBar<'a>>,
+struct Posted {
+    bars: Vec<ClosedBar>,
 }
 
 #[derive(Serialize)]
@@ -47,13 +42,12 @@ struct Taken {
     bars_taken: usize,
 }
 
-impl ClosedBar<'_> {
+impl ClosedBar {
     /// Its series and numbers. Whether they make a good bar is decided in the ingest stage, like any bar's.
-    fn read(&self) -> Result<(Arc<SeriesKey>, Bar), String> {
+    fn read(&self) -> Result<(Arc<SeriesKey>, Bar), Problem> {
         let Self { open, high, low, close, volume, .. } = *self;
-        let ts: Timestamp = self.ts.parse().map_err(|error| format!("ts: {error}"))?;
-        let timeframe: Timeframe = self.timeframe.parse().map_err(|error| format!("timeframe: {error}"))?;
-        let series = SeriesKey::new(&self.symbol, timeframe).map_err(|error| format!("symbol: {error}"))?;
+        let ts = ts(&self.ts)?;
+        let series = series(&self.symbol, timeframe(&self.timeframe)?)?;
         Ok((Arc::new(series), Bar { ts, open, high, low, close, volume }))
     }
 }
@@ -69,8 +63,8 @@ pub fn post(
     if bars.is_empty() || bars.len() > BARS_MAX {
         return Err(Problem::bad(format!("bars has {} entries: 1 to {BARS_MAX} are allowed", bars.len())));
     }
-    let read = |(at, bar): (usize, &ClosedBar<'_>)| {
-        bar.read().map_err(|problem| Problem::bad(format!("bars[{at}]: {problem}")))
+    let read = |(at, bar): (usize, &ClosedBar)| {
+        bar.read().map_err(|problem| Problem::bad(format!("bars[{at}]: {}", problem.detail)))
     };
     let bars: Vec<_> = bars.iter().enumerate().map(read).collect::<Result<_, _>>()?;
     let deadline = Instant::now() + ROOM_WAIT;

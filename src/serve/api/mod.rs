@@ -12,7 +12,7 @@ pub mod predictions;
 
 use super::http::{Request, Response};
 use super::problem::Problem;
-use crate::domain::{SeriesKey, Timeframe};
+use crate::domain::{SeriesKey, Timeframe, Timestamp};
 use serde::Deserialize as _;
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
@@ -61,9 +61,16 @@ fn timeframe(text: &str) -> Result<Timeframe, Problem> {
 }
 
 fn symbol(text: &str) -> Result<(), Problem> {
-    SeriesKey::new(text, Timeframe::MINUTE)
-        .map(drop)
-        .map_err(|error| Problem::bad(format!("symbol: {error}")))
+    series(text, Timeframe::MINUTE).map(drop)
+}
+
+fn series(symbol: &str, timeframe: Timeframe) -> Result<SeriesKey, Problem> {
+    SeriesKey::new(symbol, timeframe).map_err(|error| Problem::bad(format!("symbol: {error}")))
+}
+
+/// The open time of a bar.
+fn ts(text: &str) -> Result<Timestamp, Problem> {
+    text.parse().map_err(|error| Problem::bad(format!("ts: {error}")))
 }
 
 /// The parameters of a query: each known, each given once.

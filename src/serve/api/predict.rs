@@ -5,8 +5,8 @@ use super::super::outcome::{BarJson, OutcomeJson};
 use super::super::problem::Problem;
 use super::super::routes::Captures;
 use super::super::service::Service;
-use super::{Parameters, answer, body, symbol, timeframe, whole, whole_if_given};
-use crate::domain::{Bar, HORIZON_MAX, Outcome, Reason, Timeframe, Timestamp};
+use super::{Parameters, answer, body, symbol, timeframe, ts, whole, whole_if_given};
+use crate::domain::{Bar, HORIZON_MAX, Outcome, Reason, Timeframe};
 use crate::engine::Pending;
 use crate::link::clock;
 use serde::{Deserialize, Serialize};
@@ -71,16 +71,16 @@ struct Checked {
 
 impl Question {
     fn check(self) -> Result<Checked, Problem> {
-        let Self { symbol: name, timeframe: text, horizon, bar, ts } = self;
+        let Self { symbol: name, timeframe: text, horizon, bar, ts: open_time } = self;
         symbol(&name)?;
         let timeframe = timeframe(&text)?;
         if !(1..=HORIZON_MAX).contains(&horizon) {
             return Err(Problem::bad(format!("horizon = {horizon}: 1 to {HORIZON_MAX} bars are allowed")));
         }
-        let provisional = match (bar, ts) {
+        let provisional = match (bar, open_time) {
             (None, None) => None,
-            (Some(bar), Some(ts)) => {
-                let ts: Timestamp = ts.parse().map_err(|error| Problem::bad(format!("ts: {error}")))?;
+            (Some(bar), Some(open_time)) => {
+                let ts = ts(&open_time)?;
                 let BarJson { open, high, low, close, volume } = bar;
                 Some(Bar { ts, open, high, low, close, volume })
             }

@@ -5,7 +5,7 @@ use super::super::problem::Problem;
 use super::super::recent::EventKey;
 use super::super::routes::Captures;
 use super::super::service::Service;
-use super::{Parameters, symbol, timeframe};
+use super::{Parameters, series, symbol, timeframe};
 use crate::domain::{HORIZON_MAX, Said, SeriesKey, Stored, Timeframe, Timestamp, Wanted};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -87,12 +87,10 @@ fn stored(service: &Service, question: &Question<'_>, before: Option<&str>) -> R
     let (Some(symbol), Some(timeframe)) = (question.symbol, question.timeframe) else {
         return Err(unfit("from=store reads one series: name its symbol and timeframe"));
     };
-    let series =
-        SeriesKey::new(symbol, timeframe).map_err(|error| Problem::bad(format!("symbol: {error}")))?;
     let moment =
         |text: &str| text.parse::<Timestamp>().map_err(|error| unfit(format!("before = `{text}`: {error}")));
     let wanted = Wanted {
-        series,
+        series: series(symbol, timeframe)?,
         horizon: question.horizon,
         model: question.model.map(str::to_owned),
         before: before.map(moment).transpose()?,

@@ -8,14 +8,7 @@ use std::io::Write as _;
 use tempfile::TempDir;
 
 const HEADER: &str = "ts,open,high,low,close,volume\n";
-const ALL: History = History {
-    history_bars: 0,
-    catch_up: CatchUp::All,
-    catch_up_bars_max: 1000,
-    only: None,
-    needs: None,
-    resumed: None,
-};
+const ALL: History = History::new(0, CatchUp::All, 1000);
 
 fn line(minute: i64) -> String {
     format!("{},1,1,1,1,1\n", Timestamp::from_secs(minute * 60))
@@ -79,14 +72,7 @@ fn only_the_newest_lines_are_read_when_history_is_limited() {
     let mut text = HEADER.to_owned();
     (0..5000).for_each(|minute| write!(text, "{}", line(minute)).unwrap());
     append(&folder, "A_1m.csv", &text);
-    let history = History {
-        history_bars: 300,
-        catch_up: CatchUp::All,
-        catch_up_bars_max: 200,
-        only: None,
-        needs: None,
-        resumed: None,
-    };
+    let history = History::new(300, CatchUp::All, 200);
     for (watermark, first, predicted) in [(4989, 4690, 4990), (10, 4500, 4800)] {
         let expected: Vec<String> =
             (first..5000).map(|m| format!("A 1m {m} {}", if m < predicted { 'w' } else { 'c' })).collect();

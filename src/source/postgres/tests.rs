@@ -45,8 +45,7 @@ fn bar(at: i64) -> Bar {
 const NOW: Timestamp = Timestamp::from_secs(60_000);
 
 fn follow(catch_up: CatchUp, watermark: Option<i64>) -> Follow {
-    let history =
-        History { history_bars: 5, catch_up, catch_up_bars_max: 9, only: None, needs: None, resumed: None };
+    let history = History::new(5, catch_up, 9);
     let key = Arc::new(SeriesKey::new("A", Timeframe::MINUTE).unwrap());
     let watermarks: Vec<_> = watermark.map(|at| (key, minute(at))).into_iter().collect();
     Follow::new(history, (2, 0), &watermarks)

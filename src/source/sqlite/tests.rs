@@ -8,14 +8,7 @@ use tempfile::TempDir;
 
 const TABLE: &str = "CREATE TABLE bars (symbol TEXT, timeframe TEXT, ts, open REAL, high REAL, low REAL, \
      close REAL, volume REAL, UNIQUE (symbol, timeframe, ts))";
-const ALL: History = History {
-    history_bars: 0,
-    catch_up: CatchUp::All,
-    catch_up_bars_max: 1000,
-    only: None,
-    needs: None,
-    resumed: None,
-};
+const ALL: History = History::new(0, CatchUp::All, 1000);
 /// 2024-06-01T00:00:00Z.
 const DAY_S: i64 = 1_717_200_000;
 
@@ -109,14 +102,7 @@ fn the_history_rule_holds_over_many_pages_with_and_without_an_index() {
             feed.add("B", "1m", minute);
         }
         feed.connection.execute_batch("COMMIT").unwrap();
-        let history = History {
-            history_bars: 300,
-            catch_up: CatchUp::All,
-            catch_up_bars_max: 200,
-            only: None,
-            needs: None,
-            resumed: None,
-        };
+        let history = History::new(300, CatchUp::All, 200);
         let mut source = feed.follow(history, &[("A", 989)]);
         let bars = drain(&mut source);
         let of = |symbol: &str| -> Vec<String> {
@@ -132,14 +118,7 @@ fn the_history_rule_holds_over_many_pages_with_and_without_an_index() {
         feed.add("A", "1m", 1000);
         assert_eq!(drain(&mut source), ["A 1m 1000 l"]);
         // Everything, which is delivered without walking back through it.
-        let all = History {
-            history_bars: 0,
-            catch_up: CatchUp::Latest,
-            catch_up_bars_max: 0,
-            only: None,
-            needs: None,
-            resumed: None,
-        };
+        let all = History::new(0, CatchUp::Latest, 0);
         let bars = drain(&mut feed.follow(all, &[]));
         assert_eq!(bars.len(), 2001);
         assert_eq!(bars.iter().filter(|bar| bar.ends_with('c')).count(), 2);

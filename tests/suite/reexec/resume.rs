@@ -1,25 +1,16 @@
 //! What is known of the series passes on: engines that go on with it give what one engine gives, and doubt costs no more
 //! than the history.
 
-use crate::service_support::{Fed, MODELS, market};
+use crate::bars::settings;
+use crate::service_support::{Fed, market};
 use std::fs::File;
 use std::io::{Read as _, Seek as _, Write as _};
 use std::sync::Arc;
-use vela::config::{SourceKind, StoreUrl};
-use vela::domain::{GapPolicy, Outcome, Reason, Stability};
+use vela::domain::{GapPolicy, Outcome, Reason};
 use vela::store::MemoryStore;
 use vela::{Engine, Overrides, Settings};
 
 const SYMBOLS: usize = 6;
-
-fn settings() -> Settings {
-    let mut settings = Settings::default();
-    settings.models.path = MODELS.into();
-    settings.source.kind = SourceKind::None;
-    settings.store.url = StoreUrl::None;
-    settings.feature.warm_up = Stability::Defined;
-    settings
-}
 
 /// What an engine makes of `bars` that goes on with `series`; and what it leaves in `left`.
 fn engine(settings: Settings, series: Vec<File>, bars: &[Fed], left: &[File]) -> Vec<Outcome> {
