@@ -117,7 +117,7 @@ fn without_room_nobody_waits_and_what_is_sent_again_comes_once() {
     let bars = market(2, 40);
     let reply = served.post("/api/bars", &posted(&bars));
     assert_eq!((reply.status, reply.header("retry-after")), (503, Some("1")), "{}", reply.text());
-    assert!(reply.text().contains("of 80 bars were taken; send all again"), "{}", reply.text());
+    assert!(reply.text().contains("of 80 bars were taken; send those behind them again"), "{}", reply.text());
     drop(open);
     crate::service_support::eventually("all bars are taken", || {
         (served.post("/api/bars", &posted(&bars)).status == 202).then_some(())

@@ -70,7 +70,7 @@ pub fn post(
     let deadline = Instant::now() + ROOM_WAIT;
     for (taken, (series, bar)) in bars.iter().enumerate() {
         let of = bars.len();
-        let again = format_args!("{taken} of {of} bars were taken; send all again, what is known is dropped");
+        let again = format_args!("{taken} of {of} bars were taken; send those behind them again");
         loop {
             match service.engine.try_ingest_series(series, *bar) {
                 Ok(true) => break,
