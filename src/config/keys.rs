@@ -13,7 +13,7 @@ use super::{BarTable, CatchUp, LogFormat, LogLevel, PostgresUrl, SourceKind, Sta
 use crate::domain::{GapPolicy, Lane, MarketHours, Stability};
 use Allowed::{
     Bool, Fraction, Hosts, Hours, HttpUrlOrEmpty, Lanes, Listen, OneOf, PathOrEmpty, PostgresOrEmpty,
-    SqlName, Store, Tables, Whole,
+    SqlName, Store, Symbols, Tables, Whole,
 };
 use process::with_process_keys;
 use std::collections::BTreeMap;
@@ -137,6 +137,10 @@ with_process_keys! {
         /// Whether a bar whose open or close lies outside its low and high is taken with the low and high
         /// moved to hold them. Otherwise it is refused.
         clamp_ohlc: bool = false, Bool, "", Restart;
+
+        /// The symbols whose prices may be 0 or below, such as spreads, or futures on oil in April 2020: "CL,BRENT-WTI".
+        /// What has no meaning there (the logarithm of such a price) is undefined. Of all others such a bar is refused.
+        any_price_symbols: String = String::new(), Symbols, "", Restart;
 
         /// How many of a series' newest bars can change after they closed: a bar that comes again with other content
         /// replaces the first, one that comes late goes in its place, and it and all newer bars are answered anew,
