@@ -14,6 +14,7 @@
 mod batch;
 mod carry;
 pub mod clock;
+mod fair;
 mod lanes;
 mod mailbox;
 mod meter;

@@ -1,7 +1,7 @@
 //! What waits for the predict stage: a row, or the place of a series in a model's queue, whose row is replaced when a
 //! newer bar comes before it was run.
 
-use crate::domain::Task;
+use crate::domain::{SeriesId, Task};
 use parking_lot::Mutex;
 use std::cell::OnceCell;
 use std::sync::Arc;
@@ -20,14 +20,16 @@ impl Newest {
         self.0.lock().replace(task)
     }
 
-    /// Its place in a queue.
-    pub fn place(self: &Arc<Self>) -> PredictItem {
-        PredictItem { newest: Some(Arc::clone(self)), task: OnceCell::new() }
+    /// Its place in a queue, as one of `series`.
+    pub fn place(self: &Arc<Self>, series: SeriesId) -> PredictItem {
+        PredictItem { series, newest: Some(Arc::clone(self)), task: OnceCell::new() }
     }
 }
 
 /// An item of the predict stage.
 pub struct PredictItem {
+    /// Whose row it is.
+    pub series: SeriesId,
     newest: Option<Arc<Newest>>,
     /// Found out once: a turn that has to be repeated sees the same row.
     task: OnceCell<Option<Task>>,
@@ -35,7 +37,7 @@ pub struct PredictItem {
 
 impl From<Task> for PredictItem {
     fn from(task: Task) -> Self {
-        Self { newest: None, task: OnceCell::from(Some(task)) }
+        Self { series: task.series_id, newest: None, task: OnceCell::from(Some(task)) }
     }
 }
 

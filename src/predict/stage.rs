@@ -90,6 +90,10 @@ impl Stage for PredictStage {
         self.overdue_ns.is_some() && item.task().is_some_and(|task| self.overdue(task, now_ns).is_some())
     }
 
+    fn series(&self, item: &PredictItem) -> u32 {
+        item.series.0
+    }
+
     fn turned(&self, key: &PredictKey, rows: usize, service_ns: u64) {
         key.batch.note(rows, service_ns);
     }

@@ -27,8 +27,9 @@ impl Rows {
             return queue.put(task.into(), lane);
         };
         let newest = Arc::clone(newest.lock().entry(task.model).or_default());
+        let series = task.series_id;
         match newest.replace(task) {
-            None => queue.put(newest.place(), lane),
+            None => queue.put(newest.place(series), lane),
             Some(older) => (self.refuse)(superseded(&older)),
         }
     }

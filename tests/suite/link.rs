@@ -177,8 +177,8 @@ fn order_within_every_key_holds_while_the_width_changes_under_load() {
 fn what_is_past_its_time_takes_no_place_in_a_turn_and_is_handled_in_order() {
     let stage = Recorder { batch_max: 2, chunk_max: 1000, spent_below: 600, ..Recorder::default() };
     let link = Link::new(stage, options(2000));
-    let by_lane = KeyOptions { by_lane: true, ..KeyOptions::default() };
-    let [plain, lanes] = [KeyOptions::default(), by_lane].map(|o| link.key(Seen::default(), o).unwrap());
+    let shared = KeyOptions { shared: true, ..KeyOptions::default() };
+    let [plain, lanes] = [KeyOptions::default(), shared].map(|o| link.key(Seen::default(), o).unwrap());
     // All wait before the first worker comes.
     (0..603).for_each(|n| plain.put(n, Lane::Normal));
     (0..200).for_each(|n| lanes.put(n, Lane::Low));
@@ -235,7 +235,7 @@ fn a_full_stage_pushes_back_and_goes_on_when_there_is_room() {
 #[test]
 fn keys_beyond_the_bound_are_refused() {
     let link = Link::new(Recorder::default(), LinkOptions { items_max: 1, keys_max: 3, workers_max: 1 });
-    let two = KeyOptions { slots: 2, by_lane: false };
+    let two = KeyOptions { slots: 2, shared: false };
     let first = link.key(Seen::default(), two).unwrap();
     assert!(link.key(Seen::default(), two).is_err());
     let second = link.key(Seen::default(), KeyOptions::default()).unwrap();

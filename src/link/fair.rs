@@ -1,0 +1,238 @@
+//! What waits for the workers of a key that many series share: by lane, and within a lane the series that was served
+//! longest ago goes first.
+//!
+//! So while an item of a series waits, each other series of its lane is served at most once more before it, however
+//! much and whenever the others put in; and where only some are served before the rest is past its time, the next
+//! time the rest goes first. A series keeps the order of its items. O(log series) an item; memory is kept for reuse.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::collections::binary_heap::{BinaryHeap, PeekMut};
+
+/// How many lanes there are.
+pub(super) const LANES: usize = 3;
+
+/// No item.
+const NONE: u32 = u32::MAX;
+/// Room for so many items stays when none waits; what a longer queue took is given back.
+const KEPT: usize = 1024;
+
+/// Items by lane and series.
+pub(super) struct Fair<T> {
+    series: HashMap<u32, [Waits; LANES]>,
+    /// Of each lane the series of which something waits, as (served, series).
+    ready: [BinaryHeap<Reverse<(u64, u32)>>; LANES],
+    items: Items<T>,
+    /// How many items were taken in time so far.
+    served: u64,
+}
+
+/// What waits of one series in one lane: a list of items.
+#[derive(Clone, Copy)]
+struct Waits {
+    first: u32,
+    last: u32,
+    /// The how-manieth its last item was that was taken in time; 0 before the first.
+    served: u64,
+}
+
+/// The items of all lists.
+struct Items<T> {
+    nodes: Vec<Node<T>>,
+    /// The first of the nodes that are not in use.
+    free: u32,
+    used: usize,
+}
+
+struct Node<T> {
+    item: Option<T>,
+    next: u32,
+}
+
+impl<T> Fair<T> {
+    pub(super) fn new() -> Self {
+        let items = Items { nodes: Vec::new(), free: NONE, used: 0 };
+        Self { series: HashMap::new(), ready: [(); LANES].map(|()| BinaryHeap::new()), items, served: 0 }
+    }
+
+    /// Puts an item of `series` in, behind those of the same series and lane.
+    pub(super) fn push(&mut self, lane: usize, series: u32, item: T) {
+        let at = self.items.insert(item);
+        let never = Waits { first: NONE, last: NONE, served: 0 };
+        let waits = &mut self.series.entry(series).or_insert([never; LANES])[lane];
+        if waits.first == NONE {
+            waits.first = at;
+            self.ready[lane].push(Reverse((waits.served, series)));
+        } else {
+            self.items.nodes[waits.last as usize].next = at;
+        }
+        waits.last = at;
+    }
+
+    /// Takes the next item, of the lane `first` before the others, and whether it is past its time: such an item is not
+    /// what its series is served with, which stays the next.
+    pub(super) fn pop(&mut self, first: usize, is_spent: impl FnOnce(&T) -> bool) -> Option<(T, bool)> {
+        let lane = std::iter::once(first).chain(0..LANES).find(|lane| !self.ready[*lane].is_empty())?;
+        let mut next = self.ready[lane].peek_mut()?;
+        let waits = &mut self.series.get_mut(&next.0.1)?[lane];
+        let (item, behind) = self.items.remove(waits.first)?;
+        waits.first = behind;
+        let spent = is_spent(&item);
+        if !spent {
+            self.served += 1;
+            waits.served = self.served;
+        }
+        if behind == NONE {
+            PeekMut::pop(next);
+        } else if !spent {
+            next.0.0 = waits.served;
+        }
+        Some((item, spent))
+    }
+
+    /// The first lane in which something waits.
+    pub(super) fn urgent(&self) -> Option<usize> {
+        self.ready.iter().position(|ready| !ready.is_empty())
+    }
+}
+
+impl<T> Items<T> {
+    fn insert(&mut self, item: T) -> u32 {
+        self.used += 1;
+        let node = Node { item: Some(item), next: NONE };
+        if self.free == NONE {
+            self.nodes.push(node);
+            // A stage bounds its items far below.
+            return (self.nodes.len() - 1) as u32;
+        }
+        let at = self.free;
+        self.free = std::mem::replace(&mut self.nodes[at as usize], node).next;
+        at
+    }
+
+    /// The item at `at`, and which one is behind it in its list.
+    fn remove(&mut self, at: u32) -> Option<(T, u32)> {
+        let node = self.nodes.get_mut(at as usize)?;
+        let item = node.item.take()?;
+        let behind = std::mem::replace(&mut node.next, self.free);
+        self.free = at;
+        self.used -= 1;
+        if self.used == 0 && self.nodes.capacity() > KEPT {
+            (self.nodes, self.free) = (Vec::new(), NONE);
+        }
+        Some((item, behind))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const HIGH: usize = 0;
+    const LOW: usize = 2;
+
+    fn all<T>(fair: &mut Fair<T>, first: usize) -> Vec<T> {
+        std::iter::from_fn(|| fair.pop(first, |_| false)).map(|(item, _)| item).collect()
+    }
+
+    #[test]
+    fn series_take_turns_each_in_its_order_however_much_one_of_them_put_in() {
+        let mut fair = Fair::new();
+        (0..5).for_each(|n| fair.push(LOW, 7, (7, n)));
+        (0..2).for_each(|n| fair.push(LOW, 8, (8, n)));
+        fair.push(LOW, 9, (9, 0));
+        assert_eq!(all(&mut fair, LOW), [(7, 0), (8, 0), (9, 0), (7, 1), (8, 1), (7, 2), (7, 3), (7, 4)]);
+        // Who was served longest ago goes first, also when it comes last.
+        [7, 8, 9].into_iter().for_each(|series| fair.push(LOW, series, (series, 9)));
+        assert_eq!(all(&mut fair, LOW), [(9, 9), (8, 9), (7, 9)]);
+    }
+
+    #[test]
+    fn the_lane_that_is_asked_for_goes_first_then_the_others_by_their_order() {
+        let mut fair = Fair::new();
+        [(LOW, 20), (1, 10), (HIGH, 0), (LOW, 21), (1, 11), (HIGH, 1)]
+            .into_iter()
+            .for_each(|(lane, item)| fair.push(lane, 5, item));
+        assert_eq!(fair.urgent(), Some(HIGH));
+        assert_eq!(fair.pop(1, |_| false), Some((10, false)));
+        assert_eq!(all(&mut fair, 1), [11, 0, 1, 20, 21]);
+        assert_eq!(fair.urgent(), None);
+    }
+
+    #[test]
+    fn what_a_long_queue_took_is_given_back_and_nothing_is_taken_for_a_short_one() {
+        let mut fair = Fair::new();
+        (0..100_000).for_each(|n| fair.push(LOW, n % 10, n));
+        assert_eq!(all(&mut fair, HIGH).len(), 100_000);
+        assert_eq!(fair.items.nodes.capacity(), 0);
+        for round in 0..1000 {
+            (0..10).for_each(|n| fair.push(round % LANES, n, n));
+            assert_eq!(all(&mut fair, HIGH).len(), 10);
+        }
+        assert_eq!(fair.items.nodes.len(), 10);
+    }
+
+    proptest! {
+        /// Goal: nothing lost, nothing twice, order within a series and lane, whatever comes when.
+        #[test]
+        fn any_course_of_events_keeps_every_item_and_the_order_of_its_series(
+            events in proptest::collection::vec((any::<bool>(), 0..LANES, 0..5_u32, any::<bool>()), 0..300)
+        ) {
+            let mut fair = Fair::new();
+            let mut seen: HashMap<(usize, u32), Vec<usize>> = HashMap::new();
+            let mut waiting = 0;
+            let mut take = |fair: &mut Fair<_>, lane: usize, spent: bool| {
+                let taken = fair.pop(lane, |_| spent);
+                if let Some(((lane, series, n), was_spent)) = taken {
+                    assert_eq!(was_spent, spent);
+                    seen.entry((lane, series)).or_default().push(n);
+                }
+                taken.is_some()
+            };
+            let put = events.iter().filter(|event| event.0).count();
+            for (n, (is_put, lane, series, spent)) in events.into_iter().enumerate() {
+                if is_put {
+                    fair.push(lane, series, (lane, series, n));
+                    waiting += 1;
+                } else {
+                    prop_assert_eq!(take(&mut fair, lane, spent), waiting > 0);
+                    waiting -= usize::from(waiting > 0);
+                }
+            }
+            while take(&mut fair, 0, false) {}
+            prop_assert_eq!(seen.values().map(Vec::len).sum::<usize>(), put);
+            prop_assert!(seen.values().all(|items| items.is_sorted()));
+        }
+
+        /// Goal: the bound. While an item of a series waits in time, every other series of its lane is served at most
+        /// once before it. Items are spent by chance, series come and go.
+        #[test]
+        fn while_a_series_waits_every_other_one_is_served_at_most_once(
+            events in proptest::collection::vec((any::<bool>(), 0..6_u32, any::<bool>()), 0..400)
+        ) {
+            let mut fair = Fair::new();
+            let (mut waits, mut others) = ([0; 6], [[0; 6]; 6]);
+            for (is_put, series, spent) in events {
+                if is_put {
+                    fair.push(LOW, series, series);
+                    waits[series as usize] += 1;
+                } else if let Some((served, spent)) = fair.pop(LOW, |_| spent) {
+                    let served = served as usize;
+                    waits[served] -= 1;
+                    if spent {
+                        continue;
+                    }
+                    others[served] = [0; 6];
+                    for waiting in (0..6).filter(|other| *other != served && waits[*other] > 0) {
+                        others[waiting][served] += 1;
+                        prop_assert!(others[waiting][served] <= 1, "{} passed {} twice", served, waiting);
+                    }
+                }
+                for gone in (0..6).filter(|series| waits[*series] == 0) {
+                    others[gone] = [0; 6];
+                }
+            }
+        }
+    }
+}
