@@ -30,7 +30,7 @@ use watch::{Line, watch};
 fn run(mode: &str, folder: &Path, light: bool, stale: &str) {
     // What is superseded is not answered: what can be is measured where nothing is.
     let mut rig = Rig::new(Stale::Predict, 0, light);
-    let capacity = rig.capacity();
+    let (capacity, generator) = rig.capacity();
     if mode == "overload" {
         rig.engine.stop().unwrap();
         rig = match stale {
@@ -39,7 +39,10 @@ fn run(mode: &str, folder: &Path, light: bool, stale: &str) {
             _ => Rig::new(Stale::Supersede, 0, light),
         };
     }
-    println!("capacity: {capacity:.0} bars/s of {SERIES} series, budget {BUDGET_MS} ms");
+    println!(
+        "capacity: {capacity:.0} bars/s of {SERIES} series, budget {BUDGET_MS} ms; putting them in took {:.0} % of a core",
+        generator * 100.0
+    );
     let overload_s = std::env::var("VELA_OVERLOAD_S").map_or(60, |seconds| seconds.parse().unwrap());
     let shares: &[(f64, u64)] = match mode {
         "steps" => &[(0.1, 20), (0.9, 20), (0.1, 20)],
@@ -61,7 +64,7 @@ fn run(mode: &str, folder: &Path, light: bool, stale: &str) {
         .collect();
     let stop = Arc::new(AtomicBool::new(false));
     let watching = watch(&rig, phases.clone(), Arc::clone(&stop));
-    let behind_ns: Vec<u64> = phases.iter().map(|phase| rig.offer(phase)).collect();
+    let offered: Vec<(u64, f64)> = phases.iter().map(|phase| rig.offer(phase)).collect();
     assert!(rig.engine.drain(Duration::from_secs(60)));
     stop.store(true, Ordering::Relaxed);
     let report = watching.join().unwrap();
@@ -114,7 +117,14 @@ fn run(mode: &str, folder: &Path, light: bool, stale: &str) {
     println!(
         "back in: how long after the step a quarter of a second had its 99th percentile above the budget last"
     );
-    println!("the source's last bar of each phase went in {:.0?} ms behind its time", ms_of(&behind_ns));
+    for (phase, (behind_ns, generator)) in phases.iter().zip(&offered) {
+        println!(
+            "{:>6}: the last bar went in {:.0} ms behind its time; putting them in took {:.0} % of a core",
+            phase.share,
+            *behind_ns as f64 / 1e6,
+            generator * 100.0
+        );
+    }
     let longest = |of: &[u64]| of.iter().max().copied().unwrap_or(0) as f64 / 1e9;
     println!(
         "the longest that a symbol had no prediction: {:.2} s, of the top tenth {:.2} s",
@@ -123,10 +133,6 @@ fn run(mode: &str, folder: &Path, light: bool, stale: &str) {
     );
     println!("changes by the controller: {}", rig.engine.metrics().controller.decisions);
     rig.engine.stop().unwrap();
-}
-
-fn ms_of(all_ns: &[u64]) -> Vec<f64> {
-    all_ns.iter().map(|ns| *ns as f64 / 1e6).collect()
 }
 
 fn main() {

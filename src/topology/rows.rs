@@ -43,6 +43,5 @@ fn without_route(task: &Task) -> Outcome {
 
 /// The outcome of a row that was not run because a newer one came.
 fn superseded(task: &Task) -> Outcome {
-    let detail = "a newer bar of its series came before it was predicted (priority.stale)";
-    task.outcome(task.stamps.featured_ns, Err(Refusal::new(Reason::Superseded, detail)))
+    task.outcome(task.stamps.featured_ns, Err(Refusal::superseded()))
 }
