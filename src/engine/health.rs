@@ -3,9 +3,9 @@
 use super::Engine;
 use crate::alert::{Alert, Alerts, Standing};
 use crate::config::{Settings, SourceKind, StoreUrl};
-use crate::control::health::{Examiner, HealthReport, ModelSeen, Observation, StageSeen, Totals, Usage};
+use crate::control::health::{HealthReport, ModelSeen, Observation, StageSeen, Totals, Usage};
 use crate::control::webhook::Webhook;
-use crate::control::{Routine, Watchdog};
+use crate::control::{Examiner, Routine, Watchdog};
 use crate::domain::{Reason, Timestamp};
 use crate::observe::{FileSystem, ProcessProbe, ProcessUsage, cpu_time, this_process};
 use crate::predict::{CatalogueModel, Models, Standing as VersionStanding};
