@@ -22,6 +22,8 @@ mod parking;
 mod slice;
 mod stage;
 mod sync;
+#[cfg(test)]
+mod tests_fair;
 mod workers;
 
 pub use batch::{BatchLimit, BatchReading};
