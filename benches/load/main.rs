@@ -6,7 +6,7 @@
 //! spread by a power law, then a tenth. Further words, in this order: `light`, so that the models are those of the demo,
 //! where the way of a bar costs as much as its predictions (otherwise there is one whose rows take a fifth of a
 //! millisecond each, as larger models do); and what becomes of stale bars: `supersede` (without a word), `predict`, or
-//! `drop`: only what waited no longer than the budget is predicted (`predict.overdue_ms`). Both write a CSV with a line for
+//! `drop`: only what waited no longer than four fifths of the budget is predicted (`predict.overdue_ms`). Both write a CSV with a line for
 //! every quarter of a second and an SVG plot of it into DIR, and print a summary. A bar counts where it was due.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
@@ -19,7 +19,7 @@ mod stages;
 mod watch;
 
 use hdrhistogram::Histogram;
-use rig::{BUDGET_MS, Phase, Rig, SERIES, TOP};
+use rig::{BUDGET_MS, OVERDUE_MS, Phase, Rig, SERIES, TOP};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,7 +35,7 @@ fn run(mode: &str, folder: &Path, light: bool, stale: &str) {
         rig.engine.stop().unwrap();
         rig = match stale {
             "predict" => Rig::new(Stale::Predict, 0, light),
-            "drop" => Rig::new(Stale::Predict, BUDGET_MS, light),
+            "drop" => Rig::new(Stale::Predict, OVERDUE_MS, light),
             _ => Rig::new(Stale::Supersede, 0, light),
         };
     }

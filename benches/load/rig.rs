@@ -20,6 +20,8 @@ const WARM_UP_BARS: u64 = 120;
 /// More minutes than are on their way at any time.
 const MINUTES: usize = 4096;
 pub const BUDGET_MS: u64 = 250;
+/// What of it a row may wait, where what waited too long is dropped: the rest is for its run and the store.
+pub const OVERDUE_MS: u64 = BUDGET_MS / 5 * 4;
 
 /// A prediction that came out.
 pub struct Out {

@@ -74,9 +74,10 @@ mod tests {
         let (interval_ms, done) = (Arc::new(AtomicU64::new(3_600_000)), Arc::new(AtomicU64::new(0)));
         let (of, count) = (Arc::clone(&interval_ms), Arc::clone(&done));
         let interval = move || Duration::from_millis(of.load(Ordering::SeqCst));
-        let routine =
-            Routine::start("vela-test", interval, move || drop(count.fetch_add(1, Ordering::SeqCst)))
-                .unwrap();
+        let work = move || {
+            count.fetch_add(1, Ordering::SeqCst);
+        };
+        let routine = Routine::start("vela-test", interval, work).unwrap();
         interval_ms.store(1, Ordering::SeqCst);
         routine.wake();
         let deadline = Instant::now() + Duration::from_secs(60);

@@ -13,7 +13,7 @@ use crossbeam::queue::ArrayQueue;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
 
 /// What one of the four stages does. Called by workers: any number at a time over different keys, but
 /// never by more than a key's slots over one key.
@@ -142,8 +142,8 @@ pub struct Key<S: Stage> {
     shared: bool,
     /// Turns so far: whose credit the next one is.
     turns: AtomicUsize,
-    /// The lane in which the turn before left spent items behind; [`NONE_BEHIND`] where it left none.
-    behind: AtomicU8,
+    /// The places that the turn before left because of spent items, times [`LANES`], and the lane it left them in.
+    behind: AtomicU32,
 }
 
 impl<S: Stage> Link<S> {
@@ -184,7 +184,7 @@ impl<S: Stage> Link<S> {
             shared: options.shared,
             lane: AtomicU8::new(Lane::Normal as u8),
             turns: AtomicUsize::new(0),
-            behind: AtomicU8::new(NONE_BEHIND),
+            behind: AtomicU32::new(0),
         }))
     }
 
@@ -266,8 +266,6 @@ impl<S: Stage> Link<S> {
 const CARRIERS: usize = 8;
 
 const _: () = assert!(Lane::ALL.len() == LANES);
-/// No lane.
-const NONE_BEHIND: u8 = u8::MAX;
 
 thread_local! {
     /// How long this thread has waited for room so far, in ns.
@@ -341,19 +339,20 @@ impl<S: Stage> Ready for Key<S> {
         let batch = link.stage.batch_max(&self.data).max(1);
         let mut items = link.scratch.pop().unwrap_or_default();
         let begin_ns = now_ns();
-        let first = match self.behind.swap(NONE_BEHIND, Ordering::Relaxed) {
-            NONE_BEHIND if self.shared => credit(self.turns.fetch_add(1, Ordering::Relaxed)) as u8,
-            NONE_BEHIND => Lane::High as u8,
+        let (first, places) = match self.behind.swap(0, Ordering::Relaxed) {
+            0 if self.shared => (credit(self.turns.fetch_add(1, Ordering::Relaxed)) as usize, batch),
+            0 => (Lane::High as usize, batch),
             // Spent items cost little, and those behind them are in time: its turn is not over.
-            lane => lane,
+            behind => (behind as usize % LANES, (behind as usize / LANES).min(batch)),
         };
         let is_spent = |envelope: &Envelope<_>| link.stage.is_spent(&envelope.item, begin_ns);
-        let spent = self.mailbox.claim_from(first.into(), batch, is_spent, |envelope| {
+        let spent = self.mailbox.claim_from(first, places, is_spent, |envelope| {
             link.meter.waited(begin_ns.saturating_sub(envelope.put_ns));
             items.push(envelope.item);
         });
         if spent > SPENT_MAX {
-            self.behind.store(first, Ordering::Relaxed);
+            let left = places - (items.len() - spent);
+            self.behind.store((left * LANES + first) as u32, Ordering::Relaxed);
         }
         if !items.is_empty() {
             let blocked_before_ns = BLOCKED_NS.get();
