@@ -6,8 +6,9 @@
 //! spread by a power law, then a tenth. Further words, in this order: `light`, so that the models are those of the demo,
 //! where the way of a bar costs as much as its predictions (otherwise there is one whose rows take a fifth of a
 //! millisecond each, as larger models do); and what becomes of stale bars: `supersede` (without a word), `predict`, or
-//! `drop`: only what waited no longer than four fifths of the budget is predicted (`predict.overdue_ms`). Both write a CSV with a line for
-//! every quarter of a second and an SVG plot of it into DIR, and print a summary. A bar counts where it was due.
+//! `drop`: only what waited no longer than four fifths of the budget is predicted (`predict.overdue_ms`). Both write a
+//! CSV with a line for every quarter of a second and an SVG plot of it into DIR, and print a summary. A bar counts where
+//! it was due.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "../../tests/suite/support/onnx.rs"]
