@@ -228,7 +228,8 @@ with_process_keys! {
 
         /// How long a live bar may have been on its way when a model's turn comes to run it. Older ones are recorded as
         /// overdue: a model that is slower than its bars come answers the newest, instead of filling the queue that
-        /// it shares with the others. 0: all are run, however late. Replays run all.
+        /// it shares with the others. Less than max_latency_ms, by a run and its storing, keeps what is predicted
+        /// within it also under overload. 0: all are run, however late. Replays run all.
         overdue_ms: u64 = 60_000, Whole(0..=86_400_000), "ms", Restart;
 
         /// How much memory one run of a model may take for tensors at a time. A run that wants more fails, before it
