@@ -221,6 +221,7 @@ fn help(view: &View, width: u16) -> Line<'static> {
 #[cfg(test)]
 mod tests {
     use super::super::ask::Look;
+    use super::super::view::Sort;
     use super::*;
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;

@@ -118,7 +118,8 @@ fn opening(request: &Request<'_>) -> Result<Opening, Problem> {
             "access_token" => {}
             _ => {
                 return Err(Problem::bad(format!(
-                    "there is no parameter `{name}`: symbols, timeframes, horizons, models, refusals, snapshot, interval_ms, batch are known"
+                    "there is no parameter `{name}`: symbols, timeframes, horizons, models, refusals, snapshot, \
+                     interval_ms, batch are known"
                 )));
             }
         }
