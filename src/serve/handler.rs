@@ -57,7 +57,11 @@ impl Handler for Service {
                 (None, Problem::new(405, "wrong_method", detail))
             }
             Found::Nothing => {
-                let detail = "there is nothing here: GET /openapi.json says what there is";
+                // A client of Triton's asks for shared memory, traces and more.
+                let detail = match request.path.starts_with("/v2/") {
+                    true => "there is nothing here: GET /v2 names the extensions that are offered",
+                    false => "there is nothing here: GET /openapi.json says what there is",
+                };
                 (None, Problem::new(404, "not_found", detail))
             }
         };
