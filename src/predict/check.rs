@@ -7,7 +7,7 @@ use super::pool::{PoolLimits, in_time};
 use super::probe::probe;
 use super::runtime::Runtime;
 use super::session::{Artefact, Described, Row, Session, describe};
-use super::signature::{Element, MEDIANS, Port, Shape, shown};
+use super::signature::{Element, MEDIANS, Port, Shape, check_names, shown};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -100,8 +100,7 @@ fn try_version(
     report.kept_bytes = session.kept_bytes();
     report.values = session.names().iter().map(ToString::to_string).collect();
     report.value = session.value_index();
-    let golden_file = folder.join(super::registry::GOLDEN_FILE);
-    if golden_file.is_file() {
+    if let Some(golden_file) = super::registry::golden_file(folder) {
         let replayed = golden::replay(&mut session, &golden_file, manifest.tolerance);
         report.golden = Some(replayed.map_err(|error| error.to_string())?);
     }
@@ -169,6 +168,11 @@ pub fn inspect(runtime: &'static Runtime, path: &Path, limits: PoolLimits) -> Re
     let described =
         in_time(limits.load_deadline, move || describe(runtime, &artefact, limits.run.memory_bytes))?;
     let Described { inputs, outputs, metadata } = described.map_err(|error| error.to_string())?;
+    // What nobody can write into a manifest has none.
+    [&inputs, &outputs]
+        .into_iter()
+        .try_for_each(|ports| check_names(ports))
+        .map_err(|error| error.to_string())?;
     Ok(Inspection {
         file_bytes,
         inputs: inputs.iter().map(text).collect(),
