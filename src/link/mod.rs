@@ -15,6 +15,7 @@ mod batch;
 mod carry;
 pub mod clock;
 mod crew;
+mod fair;
 mod lanes;
 mod mailbox;
 mod meter;
@@ -22,6 +23,8 @@ mod parking;
 mod slice;
 mod stage;
 mod sync;
+#[cfg(test)]
+mod tests_fair;
 mod workers;
 
 pub use batch::{BatchLimit, BatchReading};
