@@ -4,6 +4,9 @@
 //! - the floors: a commit that announces something, and the commit of a row in answer: a program that does nothing but
 //!   that, with one connection that listens and writes; once with the least rows there can be, once with the very bar and a
 //!   row as wide as a prediction;
+//! - the floor of the design: the same rows, by a program whose connections are on threads of their own, as vela's are, so
+//!   that a server that hangs holds up neither the reading nor the predicting: who listens, who takes what was heard, who
+//!   predicts (nothing here), who writes, and back to who predicted;
 //! - vela: the INSERT of a lone bar, until the first of its three predictions is committed, and until all are.
 //!
 //! Then a commit of 500 symbols until its 1,500 predictions are committed, and bars at a steady rate while what waits is
@@ -73,6 +76,12 @@ impl Feed {
     }
 }
 
+/// A row as wide as a prediction.
+const SAME_ROW: &str =
+    "INSERT INTO public.predictions (symbol, timeframe, horizon, ts, model, version, value, latency_us,
+        ingest_us, feature_us, predict_us, created_at, revision)
+    VALUES ('SYM', '1m', 1, to_timestamp($1::bigint * 60), 'floor', 1, 0.5, 1, 1, 1, 1, now(), 0)";
+
 /// A program that does nothing but answer an announcement with a row.
 struct Floor {
     ask: Box<dyn FnMut(&Fed)>,
@@ -120,10 +129,26 @@ impl Floor {
             .unwrap();
         let mut feed = Feed::new(url, "public.bars");
         let ask = move |bar: &Fed| feed.insert(std::slice::from_ref(bar));
-        let row = "INSERT INTO public.predictions (symbol, timeframe, horizon, ts, model, version, value, latency_us,
-                       ingest_us, feature_us, predict_us, created_at, revision)
-                   VALUES ('SYM', '1m', 1, to_timestamp($1::bigint * 60), 'floor', 1, 0.5, 1, 1, 1, 1, now(), 0)";
-        Self { ask: Box::new(ask), answered: answer(url, "same", row) }
+        Self { ask: Box::new(ask), answered: answer(url, "same", SAME_ROW) }
+    }
+
+    /// The same rows, by as many threads as the design has.
+    fn of_the_design(url: &str) -> Self {
+        let mut setup = Client::connect(url, NoTls).unwrap();
+        setup
+            .batch_execute(
+                "CREATE TABLE public.hopped (LIKE trading.ohlcv INCLUDING ALL);
+                 INSERT INTO public.hopped SELECT * FROM trading.ohlcv;
+                 ANALYZE public.hopped;
+                 CREATE FUNCTION public.hop() RETURNS trigger LANGUAGE plpgsql AS
+                     $$ BEGIN PERFORM pg_notify('hop', ''); RETURN NULL; END $$;
+                 CREATE TRIGGER hop AFTER INSERT ON public.hopped FOR EACH STATEMENT EXECUTE FUNCTION public.hop();",
+            )
+            .unwrap();
+        let mut feed = Feed::new(url, "public.hopped");
+        let ask = move |bar: &Fed| feed.insert(std::slice::from_ref(bar));
+        let row = SAME_ROW.replace("'floor'", "'design'");
+        Self { ask: Box::new(ask), answered: answer_by_threads(url, "hop", &row) }
     }
 
     fn time(&mut self, bar: &Fed) -> Duration {
@@ -148,6 +173,41 @@ fn answer(url: &str, channel: &str, row: &str) -> Receiver<Instant> {
             if done.send(Instant::now()).is_err() {
                 return;
             }
+        }
+    });
+    answered
+}
+
+/// Does as [`answer`], each part on a thread of its own.
+fn answer_by_threads(url: &str, channel: &str, row: &str) -> Receiver<Instant> {
+    let (heard, news) = bounded::<i64>(1);
+    let (read, bars) = bounded::<i64>(1);
+    let (wanted, rows) = bounded::<i64>(1);
+    let (written, acknowledged) = bounded::<()>(1);
+    let (done, answered) = bounded(1);
+    let mut listener = Client::connect(url, NoTls).unwrap();
+    listener.batch_execute(&format!("LISTEN {channel}")).unwrap();
+    let mut writer = Client::connect(url, NoTls).unwrap();
+    let row = writer.prepare(row).unwrap();
+    // Each ends with the one before it, the first with the server.
+    std::thread::spawn(move || {
+        for n in 0.. {
+            let Ok(Some(_)) = listener.notifications().blocking_iter().next() else { return };
+            let _ = heard.send(n);
+        }
+    });
+    std::thread::spawn(move || news.iter().for_each(|n| read.send(n).unwrap()));
+    std::thread::spawn(move || {
+        for n in bars {
+            wanted.send(n).unwrap();
+            acknowledged.recv().unwrap();
+            let _ = done.send(Instant::now());
+        }
+    });
+    std::thread::spawn(move || {
+        for n in rows {
+            writer.execute(&row, &[&n]).unwrap();
+            let _ = written.send(());
         }
     });
     answered
@@ -238,8 +298,8 @@ fn lone(
     heard: &impl Fn(usize) -> Instant,
 ) {
     let rounds = rounds("VELA_BENCH_ROUNDS", 3000);
-    let mut floors = [Floor::least(url), Floor::same_rows(url)];
-    let mut histograms = [(); 4].map(|()| Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).unwrap());
+    let mut floors = [Floor::least(url), Floor::same_rows(url), Floor::of_the_design(url)];
+    let mut histograms = [(); 5].map(|()| Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).unwrap());
     let mut bars = Vec::new();
     for round in 0..rounds + 200 {
         let bar: Fed = match bars.pop() {
@@ -257,7 +317,7 @@ fn lone(
         let all = heard(HORIZONS - 1).duration_since(begin);
         // The first ones are everybody's warm-up.
         if round >= 200 {
-            let times = [of_floors[0], of_floors[1], first, all];
+            let times = [of_floors[0], of_floors[1], of_floors[2], first, all];
             for (histogram, time) in histograms.iter_mut().zip(times) {
                 histogram.saturating_record(time.as_micros() as u64);
             }
@@ -273,6 +333,7 @@ fn lone(
     for (n, name) in [
         "commit + NOTIFY + commit, least rows",
         "commit + NOTIFY + commit, the same rows",
+        "the same rows, by the threads of the design",
         "INSERT to the first prediction committed",
         "INSERT to all three committed",
     ]
@@ -282,8 +343,11 @@ fn lone(
         let [p50, p90, p99, max] = [0.5, 0.9, 0.99, 1.0].map(|quantile| at(n, quantile));
         println!("{name:<44}{p50:>8.0}{p90:>10.0}{p99:>10.0}{max:>10.0}");
     }
-    for (floor, of) in ["least rows", "the same rows"].into_iter().enumerate() {
-        for (n, name) in [(2, "first"), (3, "all three")] {
+    for (floor, of) in ["least rows", "the same rows", "the design"].into_iter().enumerate() {
+        for (n, name) in [(2, "the design"), (3, "first"), (4, "all three")] {
+            if n == floor {
+                continue;
+            }
             println!(
                 "{name} over the floor of {of}: p50 {:.2}, p99 {:.2}",
                 at(n, 0.5) / at(floor, 0.5),
