@@ -15,11 +15,12 @@
 
 #[path = "../tests/suite/support/cluster.rs"]
 mod cluster;
+#[path = "postgres/floors.rs"]
+mod floors;
 
 use cluster::Cluster;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use hdrhistogram::Histogram;
-use postgres::fallible_iterator::FallibleIterator as _;
 use postgres::types::ToSql;
 use postgres::{Client, NoTls, Statement};
 use std::path::Path;
@@ -45,6 +46,14 @@ fn rounds(name: &str, default: usize) -> usize {
     std::env::var(name).map_or(default, |rounds| rounds.parse().unwrap())
 }
 
+fn in_database(url: &str, name: &str) -> String {
+    url.replace("/postgres", &format!("/{name}"))
+}
+
+fn time(bar: &Bar) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(bar.ts.as_millis().unsigned_abs())
+}
+
 struct Feed {
     client: Client,
     insert: Statement,
@@ -66,7 +75,6 @@ impl Feed {
 
     fn insert(&mut self, bars: &[Fed]) {
         let symbols: Vec<&str> = bars.iter().map(|(series, _)| &*series.symbol).collect();
-        let time = |bar: &Bar| UNIX_EPOCH + Duration::from_millis(bar.ts.as_millis().unsigned_abs());
         let times: Vec<SystemTime> = bars.iter().map(|(_, bar)| time(bar)).collect();
         let numbers: [fn(&Bar) -> f64; 5] = [|b| b.open, |b| b.high, |b| b.low, |b| b.close, |b| b.volume];
         let numbers = numbers.map(|number| bars.iter().map(|(_, bar)| number(bar)).collect::<Vec<f64>>());
@@ -74,143 +82,6 @@ impl Feed {
         parameters.extend(numbers.iter().map(|column| column as &(dyn ToSql + Sync)));
         self.client.execute(&self.insert, &parameters).unwrap();
     }
-}
-
-/// A row as wide as a prediction.
-const SAME_ROW: &str =
-    "INSERT INTO public.predictions (symbol, timeframe, horizon, ts, model, version, value, latency_us,
-        ingest_us, feature_us, predict_us, created_at, revision)
-    VALUES ('SYM', '1m', 1, to_timestamp($1::bigint * 60), 'floor', 1, 0.5, 1, 1, 1, 1, now(), 0)";
-
-/// A program that does nothing but answer an announcement with a row.
-struct Floor {
-    ask: Box<dyn FnMut(&Fed)>,
-    answered: Receiver<Instant>,
-}
-
-impl Floor {
-    /// The least there can be: a number in, a number out.
-    fn least(url: &str) -> Self {
-        let mut feed = Client::connect(url, NoTls).unwrap();
-        feed.batch_execute(
-            "CREATE TABLE public.question (n bigint PRIMARY KEY, open float8, high float8, low float8, close float8, volume float8);
-             CREATE TABLE public.answer (n bigint PRIMARY KEY, value float8);
-             CREATE FUNCTION public.ask() RETURNS trigger LANGUAGE plpgsql AS
-                 $$ BEGIN PERFORM pg_notify('least', ''); RETURN NULL; END $$;
-             CREATE TRIGGER ask AFTER INSERT ON public.question FOR EACH STATEMENT EXECUTE FUNCTION public.ask();",
-        )
-        .unwrap();
-        let insert = feed.prepare("INSERT INTO public.question VALUES ($1, 1, 1, 1, 1, 1)").unwrap();
-        let mut count = 0_i64;
-        let ask = move |_: &Fed| {
-            count += 1;
-            feed.execute(&insert, &[&count]).unwrap();
-        };
-        Self {
-            ask: Box::new(ask),
-            answered: answer(url, "least", "INSERT INTO public.answer VALUES ($1, 1)"),
-        }
-    }
-
-    /// The very bar into a table like that of the bars, and a row as wide as a prediction into one like theirs.
-    fn same_rows(url: &str) -> Self {
-        let mut setup = Client::connect(url, NoTls).unwrap();
-        setup
-            .batch_execute(
-                "CREATE TABLE public.bars (LIKE trading.ohlcv INCLUDING ALL);
-                 INSERT INTO public.bars SELECT * FROM trading.ohlcv;
-                 CREATE TABLE public.predictions (LIKE trading.agentpreds INCLUDING ALL);
-                 INSERT INTO public.predictions SELECT * FROM trading.agentpreds;
-                 ANALYZE;
-                 CREATE FUNCTION public.same() RETURNS trigger LANGUAGE plpgsql AS
-                     $$ BEGIN PERFORM pg_notify('same', ''); RETURN NULL; END $$;
-                 CREATE TRIGGER same AFTER INSERT ON public.bars FOR EACH STATEMENT EXECUTE FUNCTION public.same();",
-            )
-            .unwrap();
-        let mut feed = Feed::new(url, "public.bars");
-        let ask = move |bar: &Fed| feed.insert(std::slice::from_ref(bar));
-        Self { ask: Box::new(ask), answered: answer(url, "same", SAME_ROW) }
-    }
-
-    /// The same rows, by as many threads as the design has.
-    fn of_the_design(url: &str) -> Self {
-        let mut setup = Client::connect(url, NoTls).unwrap();
-        setup
-            .batch_execute(
-                "CREATE TABLE public.hopped (LIKE trading.ohlcv INCLUDING ALL);
-                 INSERT INTO public.hopped SELECT * FROM trading.ohlcv;
-                 ANALYZE public.hopped;
-                 CREATE FUNCTION public.hop() RETURNS trigger LANGUAGE plpgsql AS
-                     $$ BEGIN PERFORM pg_notify('hop', ''); RETURN NULL; END $$;
-                 CREATE TRIGGER hop AFTER INSERT ON public.hopped FOR EACH STATEMENT EXECUTE FUNCTION public.hop();",
-            )
-            .unwrap();
-        let mut feed = Feed::new(url, "public.hopped");
-        let ask = move |bar: &Fed| feed.insert(std::slice::from_ref(bar));
-        let row = SAME_ROW.replace("'floor'", "'design'");
-        Self { ask: Box::new(ask), answered: answer_by_threads(url, "hop", &row) }
-    }
-
-    fn time(&mut self, bar: &Fed) -> Duration {
-        std::thread::sleep(REST);
-        let begin = Instant::now();
-        (self.ask)(bar);
-        self.answered.recv().unwrap().duration_since(begin)
-    }
-}
-
-/// Listens, and answers with a row; when it was committed.
-fn answer(url: &str, channel: &str, row: &str) -> Receiver<Instant> {
-    let (done, answered) = bounded(1);
-    let mut listener = Client::connect(url, NoTls).unwrap();
-    listener.batch_execute(&format!("LISTEN {channel}")).unwrap();
-    let row = listener.prepare(row).unwrap();
-    std::thread::spawn(move || {
-        for n in 0_i64.. {
-            // The server goes before this does.
-            let Ok(Some(_)) = listener.notifications().blocking_iter().next() else { return };
-            listener.execute(&row, &[&n]).unwrap();
-            if done.send(Instant::now()).is_err() {
-                return;
-            }
-        }
-    });
-    answered
-}
-
-/// Does as [`answer`], each part on a thread of its own.
-fn answer_by_threads(url: &str, channel: &str, row: &str) -> Receiver<Instant> {
-    let (heard, news) = bounded::<i64>(1);
-    let (read, bars) = bounded::<i64>(1);
-    let (wanted, rows) = bounded::<i64>(1);
-    let (written, acknowledged) = bounded::<()>(1);
-    let (done, answered) = bounded(1);
-    let mut listener = Client::connect(url, NoTls).unwrap();
-    listener.batch_execute(&format!("LISTEN {channel}")).unwrap();
-    let mut writer = Client::connect(url, NoTls).unwrap();
-    let row = writer.prepare(row).unwrap();
-    // Each ends with the one before it, the first with the server.
-    std::thread::spawn(move || {
-        for n in 0.. {
-            let Ok(Some(_)) = listener.notifications().blocking_iter().next() else { return };
-            let _ = heard.send(n);
-        }
-    });
-    std::thread::spawn(move || news.iter().for_each(|n| read.send(n).unwrap()));
-    std::thread::spawn(move || {
-        for n in bars {
-            wanted.send(n).unwrap();
-            acknowledged.recv().unwrap();
-            let _ = done.send(Instant::now());
-        }
-    });
-    std::thread::spawn(move || {
-        for n in rows {
-            writer.execute(&row, &[&n]).unwrap();
-            let _ = written.send(());
-        }
-    });
-    answered
 }
 
 /// The store itself, and when what it was given was committed.
@@ -268,6 +139,9 @@ fn main() {
     };
     (0..HISTORY_MINUTES).for_each(|_| feed.insert(&minute()));
     feed.client.batch_execute("ANALYZE").unwrap();
+    drop(feed);
+    floors::prepare(&url);
+    let mut feed = Feed::new(&url, "trading.ohlcv");
     let (store, watermarks) = vela::store::open(&settings).unwrap();
     let (committed, stamps) = bounded(1_000_000);
     let store = Some(Box::new(Stamping { store, committed }) as Box<dyn Store>);
@@ -298,7 +172,7 @@ fn lone(
     heard: &impl Fn(usize) -> Instant,
 ) {
     let rounds = rounds("VELA_BENCH_ROUNDS", 3000);
-    let mut floors = [Floor::least(url), Floor::same_rows(url), Floor::of_the_design(url)];
+    let mut floors = floors::start(url);
     let mut histograms = [(); 5].map(|()| Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).unwrap());
     let mut bars = Vec::new();
     for round in 0..rounds + 200 {
