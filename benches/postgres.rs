@@ -19,7 +19,7 @@ mod cluster;
 mod floors;
 
 use cluster::Cluster;
-use crossbeam::channel::{Receiver, Sender, bounded};
+use crossbeam::channel::{Sender, bounded};
 use hdrhistogram::Histogram;
 use postgres::types::ToSql;
 use postgres::{Client, NoTls, Statement};

@@ -163,7 +163,8 @@ fn a_server_that_cannot_be_reached_keeps_nobody_from_the_next_one() {
 #[test]
 fn a_socket_of_this_machine_needs_no_tls_and_a_password_may_stand_in_a_file() {
     let hba = "local all vela trust\nhost all all 127.0.0.1/32 scram-sha-256\nlocal all all scram-sha-256\n";
-    let Some(cluster) = Cluster::start_with(&["hba_file = 'data/own_hba.conf'"], &[("own_hba.conf", hba)]) else {
+    let Some(cluster) = Cluster::start_with(&["hba_file = 'data/own_hba.conf'"], &[("own_hba.conf", hba)])
+    else {
         return;
     };
     let folder = std::path::Path::new(&cluster.log()).parent().unwrap().display().to_string();
