@@ -17,9 +17,9 @@ from onnx import TensorProto, helper
 
 FEATURES = ["ret_1", "ret_3", "ret_5", "ret_10", "body_ratio", "rsi_14", "stoch_d", "willr_14", "zscore_20", "adx_14"]
 TREES, DEPTH = 200, 5
-# Turns of each server and number of connections: those that are compared closely take turns more often.
+# By the number of connections: rounds, in each of which every server has a turn, and those of them that FastAPI has one in too.
 ROUNDS = {1: 8, 32: 8}
-ROUNDS_FASTAPI = 3
+ROUNDS_FASTAPI = {1: 3, 32: 8}
 SECONDS = 2
 
 
@@ -95,7 +95,8 @@ def wrk(address, script, connections, core=None):
 
 
 def turns(servers, addresses, script):
-    """Turns of vela and the bare loop, one after the other, each first as often as second; FastAPI now and then."""
+    """Rounds of turns, one server after the other, each of them first as often as last: a machine that changes its mood
+    does so for all."""
     cores = os.sched_getaffinity(0)
     one, other = sorted(cores)[0], sorted(cores)[-1]
     seen = {}
@@ -105,10 +106,10 @@ def turns(servers, addresses, script):
 
     for connections, rounds in ROUNDS.items():
         for at in range(rounds):
-            for name in ("vela", "bare") if at % 2 == 0 else ("bare", "vela"):
+            names = ["vela", "bare", "fastapi"] if at < ROUNDS_FASTAPI[connections] else ["vela", "bare"]
+            first = at % len(names)
+            for name in names[first:] + names[:first]:
                 turn(name, connections)
-        for _ in range(ROUNDS_FASTAPI):
-            turn("fastapi", connections)
     # Once more with one connection, where the system has no choice of cores: wrk has one and the server the other.
     for name in ("vela", "bare"):
         pin(servers[name], {other})
@@ -128,7 +129,13 @@ def turns(servers, addresses, script):
     for connections, pinned, what in ((1, False, "1 connection"), (1, True, "1 connection, a core for each side"), (32, False, "32 connections")):
         (p50, rate), (bare_p50, bare_rate) = median["vela", connections, pinned], median["bare", connections, pinned]
         print(f"vela over bare, {what}: p50 {p50 / bare_p50:.2f}, time a request {bare_rate / rate:.2f}")
-    print(f"vela over FastAPI, 32 connections: {median['vela', 32, False][1] / median['fastapi', 32, False][1]:.1f} times the requests a second")
+    for name in ("vela", "bare"):
+        rates = [[rate for _, rate in seen[server, 32, False]] for server in (name, "fastapi")]
+        by_round = [ours / theirs for ours, theirs in zip(*rates)]
+        print(
+            f"{name} over FastAPI, 32 connections: {statistics.median(rates[0]) / statistics.median(rates[1]):.1f} times the requests a second; "
+            f"by round {statistics.median(by_round):.1f} ({' '.join(f'{ratio:.1f}' for ratio in by_round)})"
+        )
 
 
 def main():

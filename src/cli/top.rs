@@ -3,6 +3,7 @@
 mod ask;
 mod draw;
 mod interval;
+mod tables;
 mod view;
 
 use super::CliError;

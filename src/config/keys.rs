@@ -6,8 +6,8 @@
 
 mod process;
 
-use super::choice::{GAPS, STABILITY};
-use super::table::{Allowed, Change, Field, Key, Section, settings};
+use super::table::{self, Allowed, Change, Section, settings};
+use super::value::{Field, GAPS, STABILITY};
 use super::watch::{Rules, default_rules};
 use super::{BarTable, CatchUp, LogFormat, LogLevel, PostgresUrl, SourceKind, Stale, StoreUrl};
 use crate::domain::{GapPolicy, Lane, MarketHours, Stability};
@@ -18,6 +18,9 @@ use Allowed::{
 use process::with_process_keys;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+
+/// A key of the configuration: one row of the table.
+pub type Key = table::Key<Settings>;
 
 with_process_keys! {
     /// The checked configuration, one field a key. What a key means stands at its field.

@@ -1,7 +1,6 @@
 //! Which tables of a PostgreSQL database hold bars, and what their columns are called.
 
-use super::read::{Refused, type_name};
-use super::render::toml_string;
+use super::notation::{Refused, toml_string, type_name};
 use crate::domain::{SeriesKey, Timeframe};
 use std::ops::Range;
 use toml::Spanned;

@@ -123,15 +123,19 @@ impl Drop for Webhook {
     }
 }
 
+/// How a client of `url` speaks TLS: it trusts whom this system trusts.
+pub fn trusting_the_system(url: &str) -> TlsConfig {
+    let mut tls = TlsConfig::builder().unversioned_rustls_crypto_provider(Arc::new(ring::default_provider()));
+    if url.starts_with("https:") {
+        let found = rustls_native_certs::load_native_certs();
+        let certs = found.certs.iter().map(|cert| Certificate::from_der(cert).to_owned());
+        tls = tls.root_certs(RootCerts::Specific(Arc::new(certs.collect())));
+    }
+    tls.build()
+}
+
 impl Target {
     fn new(settings: &AlertSettings) -> Result<Self, String> {
-        let mut tls =
-            TlsConfig::builder().unversioned_rustls_crypto_provider(Arc::new(ring::default_provider()));
-        if settings.webhook_url.starts_with("https:") {
-            let found = rustls_native_certs::load_native_certs();
-            let certs = found.certs.iter().map(|cert| Certificate::from_der(cert).to_owned());
-            tls = tls.root_certs(RootCerts::Specific(Arc::new(certs.collect())));
-        }
         let config = ureq::Agent::config_builder()
             .timeout_global(Some(Duration::from_millis(settings.webhook_timeout_ms)))
             // What is signed for one place is for no other.
@@ -139,7 +143,7 @@ impl Target {
             .max_redirects_will_error(false)
             .http_status_as_error(false)
             .user_agent(concat!("vela/", env!("CARGO_PKG_VERSION")))
-            .tls_config(tls.build())
+            .tls_config(trusting_the_system(&settings.webhook_url))
             .build();
         Ok(Self {
             url: settings.webhook_url.clone(),

@@ -4,12 +4,9 @@
 use super::access::Guard;
 use super::http::{Method, Request, Response, Then, decoded};
 use super::problem::Problem;
-use super::service::Service;
+use super::service::{Captures, Service};
 use super::{api, oip, page, stream};
-use std::borrow::Cow;
-
-/// What a route's pattern caught, in its order.
-pub type Captures<'a> = Vec<Cow<'a, str>>;
+use std::sync::LazyLock;
 
 /// Answers a request of a route.
 pub type Answer = fn(&Service, &Request<'_>, &Captures<'_>, &mut Response) -> Result<Then, Problem>;
@@ -104,15 +101,49 @@ pub enum Found<'a> {
     Nothing,
 }
 
+/// The most segments that a pattern has.
+const SEGMENTS_MAX: usize = 8;
+
+/// A path or a pattern, taken apart.
+struct Segments<'a> {
+    all: [&'a str; SEGMENTS_MAX],
+    count: usize,
+}
+
+impl<'a> Segments<'a> {
+    /// What stands between the slashes of `path`; `None` where that is more than any pattern has.
+    fn of(path: &'a str) -> Option<Self> {
+        let mut segments = Self { all: [""; SEGMENTS_MAX], count: 0 };
+        for segment in path.split('/') {
+            *segments.all.get_mut(segments.count)? = segment;
+            segments.count += 1;
+        }
+        Some(segments)
+    }
+
+    fn as_slice(&self) -> &[&'a str] {
+        &self.all[..self.count]
+    }
+}
+
+/// The routes' patterns, taken apart once: this is on the way of every request.
+static PATTERNS: LazyLock<Vec<Segments<'static>>> =
+    LazyLock::new(|| ROUTES.iter().filter_map(|route| Segments::of(route.pattern)).collect());
+
 /// The route for `method` and `path`.
 pub fn find(method: Method, path: &str) -> Found<'_> {
+    let Some(path) = Segments::of(path) else { return Found::Nothing };
     let wanted = if method == Method::Head { Method::Get } else { method };
-    let mut others = Vec::new();
-    for (at, route) in ROUTES.iter().enumerate() {
-        let Some(captures) = caught(route.pattern, path) else { continue };
-        if route.method == wanted {
+    let routes = || ROUTES.iter().zip(PATTERNS.iter());
+    for (at, (route, pattern)) in routes().enumerate() {
+        if route.method == wanted
+            && let Some(captures) = caught(pattern, &path)
+        {
             return Found::Route(at, captures);
         }
+    }
+    let mut others = Vec::new();
+    for (route, _) in routes().filter(|(_, pattern)| caught(pattern, &path).is_some()) {
         others.push(route.method.name());
         if route.method == Method::Get {
             others.push(Method::Head.name());
@@ -122,29 +153,24 @@ pub fn find(method: Method, path: &str) -> Found<'_> {
 }
 
 /// What `pattern` catches of `path`, if it fits.
-fn caught<'a>(pattern: &str, path: &'a str) -> Option<Captures<'a>> {
-    let fixed = pattern.split('{').next().unwrap_or(pattern);
-    let rest = path.strip_prefix(fixed)?;
-    if fixed.len() == pattern.len() {
-        return rest.is_empty().then(Vec::new);
+fn caught<'a>(pattern: &Segments<'_>, path: &Segments<'a>) -> Option<Captures<'a>> {
+    let catches = |wanted: &str| wanted.starts_with('{');
+    let (pattern, path) = (pattern.as_slice(), path.as_slice());
+    let fits = pattern.len() == path.len()
+        && pattern.iter().zip(path).all(|(wanted, segment)| wanted == segment || catches(wanted));
+    if !fits {
+        return None;
     }
-    let mut captures = Vec::with_capacity(2);
-    let mut wanted = pattern[fixed.len()..].split('/');
-    let mut segments = rest.split('/');
-    loop {
-        match (wanted.next(), segments.next()) {
-            (None, None) => return Some(captures),
-            (Some(wanted), Some(segment)) if wanted.starts_with('{') => {
-                let text = decoded(segment, false);
-                if text.is_empty() || text.contains(['/', '\0']) {
-                    return None;
-                }
-                captures.push(text);
-            }
-            (Some(wanted), Some(segment)) if wanted == segment => {}
-            _ => return None,
+    let segments = pattern.iter().zip(path).filter(|(wanted, _)| catches(wanted));
+    let mut captures = Vec::new();
+    for (_, segment) in segments {
+        let text = decoded(segment, false);
+        if text.is_empty() || text.contains(['/', '\0']) {
+            return None;
         }
+        captures.push(text);
     }
+    Some(captures)
 }
 
 #[cfg(test)]
@@ -153,7 +179,11 @@ mod tests {
 
     #[test]
     fn patterns_catch_whole_segments() {
-        let caught = |pattern, path| caught(pattern, path).map(|all| all.join(","));
+        assert_eq!(PATTERNS.len(), ROUTES.len(), "each has at most {SEGMENTS_MAX} segments");
+        let caught = |pattern, path| {
+            let (pattern, path) = (Segments::of(pattern).unwrap(), Segments::of(path).unwrap());
+            caught(&pattern, &path).map(|all| all.join(","))
+        };
         assert_eq!(caught("/api/models/{name}/promote", "/api/models/a%20b/promote").as_deref(), Some("a b"));
         assert_eq!(caught("/v2/models/{m}/versions/{v}", "/v2/models/a/versions/3").as_deref(), Some("a,3"));
         for path in ["/api/models//promote", "/api/models/a%2Fb/promote", "/api/models/a/promote/"] {
@@ -163,6 +193,8 @@ mod tests {
         assert_eq!(caught("/api/predict", "/api/predictions"), None);
         assert!(matches!(find(Method::Head, "/metrics"), Found::Route(..)));
         assert!(matches!(find(Method::Delete, "/api/predict"), Found::Others(others) if others.len() == 3));
-        assert!(matches!(find(Method::Get, "/nothing"), Found::Nothing));
+        for nothing in ["/nothing", "/a/b/c/d/e/f/g/h/i/j", "//livez", "/livez/"] {
+            assert!(matches!(find(Method::Get, nothing), Found::Nothing), "{nothing}");
+        }
     }
 }

@@ -40,6 +40,7 @@ mod serve_bars;
 mod serve_config;
 mod serve_described;
 mod serve_http;
+mod serve_pace;
 mod serve_stored;
 mod serve_stream;
 mod serve_support;

@@ -187,6 +187,13 @@ fn manners_of_http() {
     client.send(b"GET /livez HTTP/1.0\r\n\r\n");
     assert_eq!(client.reply(false).unwrap().status, 200);
     assert!(client.ends());
+    // Who speaks HTTP/1.0 is told where its connection stays; else it would wait for the end.
+    let mut client = served.connect();
+    client.send(b"GET /livez HTTP/1.0\r\nConnection: keep-alive\r\n\r\n".repeat(2).as_slice());
+    for _ in 0..2 {
+        let reply = client.reply(false).unwrap();
+        assert_eq!((reply.status, reply.header("connection")), (200, Some("keep-alive")));
+    }
     for (garbage, status) in
         [(&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc"[..], 400), (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505)]
     {

@@ -9,10 +9,11 @@ use std::time::Instant;
 use tungstenite::client::IntoClientRequest as _;
 use tungstenite::{Message, WebSocket};
 
-struct Socket(WebSocket<TcpStream>);
+/// A client of the stream.
+pub struct Socket(WebSocket<TcpStream>);
 
 impl Socket {
-    fn open(served: &Served) -> Self {
+    pub fn open(served: &Served) -> Self {
         Self::try_open(served).unwrap()
     }
 
@@ -24,11 +25,11 @@ impl Socket {
         tungstenite::client(request, stream).ok().map(|(socket, _)| Self(socket))
     }
 
-    fn say(&mut self, value: &Value) {
+    pub fn say(&mut self, value: &Value) {
         self.0.send(Message::text(value.to_string())).unwrap();
     }
 
-    fn hear(&mut self) -> Value {
+    pub fn hear(&mut self) -> Value {
         loop {
             match self.0.read().unwrap() {
                 Message::Text(text) => return serde_json::from_str(text.as_str()).unwrap(),
@@ -49,7 +50,7 @@ impl Socket {
     }
 
     /// Subscribes; what the server says to it.
-    fn subscribe(&mut self, wanted: Value) -> Value {
+    pub fn subscribe(&mut self, wanted: Value) -> Value {
         let mut message = json!({"type": "subscribe"});
         message.as_object_mut().unwrap().extend(wanted.as_object().unwrap().clone());
         self.say(&message);
@@ -59,12 +60,13 @@ impl Socket {
     }
 }
 
-fn key_and_seq(event: &Value) -> (String, u64) {
+/// Which event it is.
+pub fn key_and_seq(event: &Value) -> (String, u64) {
     (event["key"].as_str().unwrap().to_owned(), event["seq"].as_u64().unwrap())
 }
 
 /// Waits until the stream has numbered everything that came out.
-fn settled(served: &Served) {
+pub fn settled(served: &Served) {
     eventually("the stream has seen everything", || {
         let all = served.get("/api/predictions?limit=10000&refusals=true").json();
         (all["predictions"].as_array()?.len() as u64 == served.engine.outcomes()).then_some(())

@@ -22,7 +22,7 @@ struct Proxy {
     http: u16,
     https: u16,
     tls: Arc<ClientConfig>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Drop for Proxy {
@@ -40,7 +40,8 @@ fn free_port() -> u16 {
 impl Proxy {
     fn before(served: &Served) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let CertifiedKey { cert, signing_key } = generate_simple_self_signed([NAME.to_owned()]).unwrap();
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed([NAME.to_owned(), "localhost".to_owned()]).unwrap();
         std::fs::write(folder.path().join("fullchain.pem"), cert.pem()).unwrap();
         std::fs::write(folder.path().join("privkey.pem"), signing_key.serialize_pem()).unwrap();
         let (http, https) = (free_port(), free_port());
@@ -72,7 +73,7 @@ impl Proxy {
         let tls =
             ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
         let tls = Arc::new(tls.with_root_certificates(roots).with_no_client_auth());
-        let proxy = Self { child, http, https, tls, _folder: folder };
+        let proxy = Self { child, http, https, tls, folder };
         let deadline = Instant::now() + SOON;
         while TcpStream::connect(("127.0.0.1", https)).is_err() {
             assert!(Instant::now() < deadline, "nginx does not listen");
@@ -221,4 +222,25 @@ fn the_nginx_example_serves_everything_by_tls() {
         said += &String::from_utf8_lossy(&block[..read]);
     }
     assert!(said.contains("text/event-stream"), "{said:.300}");
+}
+
+#[test]
+fn top_looks_through_tls() {
+    let Some((_served, proxy)) = proxied() else { return };
+    let url = format!("https://localhost:{}", proxy.https);
+    let top = |trusted: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vela"));
+        // Whom this system trusts, in the way that its libraries are told another file.
+        command.env("SSL_CERT_FILE", proxy.folder.path().join(trusted)).env("VELA_TOKEN", TOKEN);
+        let output = command.args(["top", "--once", "--url", &url]).output().unwrap();
+        let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.success(), said(&output.stdout), said(&output.stderr))
+    };
+    let (well, shown, complaint) = top("fullchain.pem");
+    assert!(well && shown.contains(&url) && shown.contains("persist"), "{shown}{complaint}");
+    let (well, _, complaint) = top("none.pem");
+    assert!(
+        !well && complaint.starts_with("error: https://") && !complaint.contains("panicked"),
+        "{complaint}"
+    );
 }

@@ -1,5 +1,6 @@
 //! Asks a running vela over HTTP.
 
+use crate::control::webhook::trusting_the_system;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -136,10 +137,6 @@ impl Server {
                 "--url {url}: it begins with http:// or https://, such as http://127.0.0.1:8080"
             ));
         }
-        if url.starts_with("https://") {
-            // The program has one provider of cryptography, which is told to the client's library here.
-            let _ = rustls::crypto::ring::default_provider().install_default();
-        }
         let token = match (std::env::var("VELA_TOKEN"), token_file) {
             (Ok(token), _) => Some(token),
             (Err(_), Some(path)) => {
@@ -149,7 +146,10 @@ impl Server {
             }
             (Err(_), None) => None,
         };
-        let config = ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).http_status_as_error(false);
+        let config = ureq::Agent::config_builder()
+            .timeout_global(Some(TIMEOUT))
+            .http_status_as_error(false)
+            .tls_config(trusting_the_system(url));
         Ok(Self { agent: config.build().new_agent(), url: url.to_owned(), token })
     }
 

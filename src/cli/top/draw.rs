@@ -1,14 +1,15 @@
 //! The screen of `vela top`.
 
 use super::super::report::{grouped, short_us};
-use super::view::{Row, Sort, StageRow, View};
+use super::tables::{rows_of, stage_table};
+use super::view::View;
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style, Stylize as _};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, Cell, Paragraph, Row as TableRow, Sparkline, Table, Widget as _};
+use ratatui::widgets::{Block, Paragraph, Sparkline, Widget as _};
 
-const BAD: Style = Style::new().fg(Color::Red).add_modifier(Modifier::BOLD);
+pub(super) const BAD: Style = Style::new().fg(Color::Red).add_modifier(Modifier::BOLD);
 const WARN: Style = Style::new().fg(Color::Yellow);
 const GOOD: Style = Style::new().fg(Color::Green).add_modifier(Modifier::BOLD);
 
@@ -21,7 +22,7 @@ pub(super) fn frame(view: &View, frame: &mut ratatui::Frame<'_>) {
 /// The same as lines of text, as many as there is something to show.
 pub(super) fn text(view: &View, width: u16) -> String {
     let rows = u16::try_from(view.rows().len()).unwrap_or(u16::MAX).min(400);
-    let lines = headline(view, width, true).len() + troubles(view).len();
+    let lines = headline(view, width, true).len() + troubles(view, width).len();
     let height = u16::try_from(lines).unwrap_or(u16::MAX) + stages_height(view) + COURSE + FRAME + rows + 1;
     let area = Rect::new(0, 0, width, height);
     let mut buffer = Buffer::empty(area);
@@ -53,7 +54,7 @@ fn stages_height(view: &View) -> u16 {
 /// Where there is no room for all: what hurts goes before the stages, these before the table, that before the course.
 fn everything(view: &View, area: Rect, buffer: &mut Buffer) {
     let head_lines = headline(view, area.width, area.height >= ROOMY);
-    let troubles = troubles(view);
+    let troubles = troubles(view, area.width);
     let lines = (head_lines.len() + troubles.len() + 1) as u16;
     let room = area.height.saturating_sub(lines);
     let stages_height = stages_height(view).min(room);
@@ -82,7 +83,7 @@ fn everything(view: &View, area: Rect, buffer: &mut Buffer) {
     Paragraph::new(help(view, keys.width)).render(keys, buffer);
 }
 
-fn us(value: Option<f64>) -> String {
+pub(super) fn us(value: Option<f64>) -> String {
     value.map_or_else(|| "–".to_owned(), short_us)
 }
 
@@ -97,16 +98,20 @@ fn uptime(seconds: f64) -> String {
 }
 
 /// Puts parts beside each other, on as many lines as they need; a part is never cut in two.
-fn flow(parts: impl IntoIterator<Item = Span<'static>>, width: u16) -> Vec<Line<'static>> {
+fn flow(
+    parts: impl IntoIterator<Item = Span<'static>>,
+    between: &'static str,
+    width: u16,
+) -> Vec<Line<'static>> {
     let mut lines: Vec<Line<'static>> = vec![Line::default()];
     for part in parts {
         let line = &lines[lines.len() - 1];
-        if line.width() > 0 && line.width() + 2 + part.width() > usize::from(width) {
+        if line.width() > 0 && line.width() + between.len() + part.width() > usize::from(width) {
             lines.push(Line::default());
         }
         let last = lines.len() - 1;
         if lines[last].width() > 0 {
-            lines[last].push_span("  ");
+            lines[last].push_span(between);
         }
         lines[last].push_span(part);
     }
@@ -145,7 +150,7 @@ fn headline(view: &View, width: u16, roomy: bool) -> Vec<Line<'static>> {
         parts.push(Span::styled(format!("replaced itself {times}, at {clock} out of {}", last.cause), WARN));
         parts.push(Span::raw(last.detail.clone()));
     }
-    let mut lines = flow(parts, width);
+    let mut lines = flow(parts, "  ", width);
     let without: u64 = metrics.reasons.values().sum();
     let parts = [
         format!("bars {}/s", grouped(view.per_s(|m| m.performance.total_bars) as u64)),
@@ -156,70 +161,34 @@ fn headline(view: &View, width: u16, roomy: bool) -> Vec<Line<'static>> {
         format!("without a prediction {}", grouped(without)),
         format!("alerts {}", grouped(metrics.alerts.values().sum())),
     ];
-    lines.extend(flow(parts.map(Span::raw), width));
+    lines.extend(flow(parts.map(Span::raw), "  ", width));
     lines
 }
 
-/// Where it hurts, a line each.
-fn troubles(view: &View) -> Vec<Line<'static>> {
-    let mut lines = Vec::new();
+/// Where it hurts, each on as many lines as it needs.
+fn troubles(view: &View, width: u16) -> Vec<Line<'static>> {
+    let mut all = Vec::new();
     if let Some(problem) = &view.problem {
-        lines.push(Line::styled(problem.clone(), BAD));
+        all.push((problem.clone(), BAD));
     }
     let unsaved = view.now.metrics.performance.unsaved;
     if unsaved > 0 {
-        lines.push(Line::styled(format!("{unsaved} outcomes are not stored"), BAD));
+        all.push((format!("{unsaved} outcomes are not stored"), BAD));
     }
     for reason in &view.now.health.reasons {
         let style = if reason.severity == "error" { BAD } else { WARN };
-        lines.push(Line::styled(format!("{} {}: {}", reason.code, reason.subject, reason.detail), style));
+        all.push((format!("{} {}: {}", reason.code, reason.subject, reason.detail), style));
     }
-    if lines.len() > TROUBLES_MAX {
-        let more = lines.split_off(TROUBLES_MAX - 1).len();
-        lines.push(Line::styled(format!("and {more} more: /api/health has them all"), WARN));
+    if all.len() > TROUBLES_MAX {
+        let more = all.split_off(TROUBLES_MAX - 1).len();
+        all.push((format!("and {more} more: /api/health has them all"), WARN));
     }
-    lines
-}
-
-fn stage_table(view: &View, width: u16) -> Table<'static> {
-    let budget_us = view.now.metrics.performance.budget_ms as f64 * 1e3;
-    // (name, columns, whether it is shown on a narrow terminal as well)
-    let columns = [
-        ("stage", 10, true),
-        ("handled", 11, true),
-        ("waiting", 16, true),
-        ("workers", 9, false),
-        ("wait p50", 9, false),
-        ("wait p99", 9, true),
-        ("work p50", 9, false),
-        ("work p99", 9, true),
-        ("panics", 7, false),
-    ];
-    let all: u16 = columns.iter().map(|(_, columns, _)| columns + 1).sum();
-    let shown = |at: usize| columns[at].2 || width > all;
-    let row = |stage: StageRow| {
-        let [wait50, wait99, work50, work99] = stage.quantiles_us;
-        let full = stage.items_max > 0 && stage.depth * 10 >= stage.items_max * 9;
-        let slow = wait99.is_some_and(|wait| wait > budget_us);
-        let style = |bad: bool| if bad { BAD } else { Style::new() };
-        let waiting = format!("{} of {}", grouped(stage.depth as u64), grouped(stage.items_max as u64));
-        let cells = [
-            Cell::from(stage.name),
-            Cell::from(format!("{}/s", grouped(stage.per_s as u64))),
-            Cell::from(waiting).style(style(full)),
-            Cell::from(format!("{} of {}", stage.workers, stage.workers_max)),
-            Cell::from(us(wait50)),
-            Cell::from(us(wait99)).style(style(slow)),
-            Cell::from(us(work50)),
-            Cell::from(us(work99)),
-            Cell::from(stage.panics.to_string()).style(style(stage.panics > 0)),
-        ];
-        TableRow::new(cells.into_iter().enumerate().filter(|(at, _)| shown(*at)).map(|(_, cell)| cell))
-    };
-    let kept = || columns.iter().enumerate().filter(|(at, _)| shown(*at)).map(|(_, column)| column);
-    Table::new(view.stages().into_iter().map(row), kept().map(|(_, columns, _)| Constraint::Length(*columns)))
-        .header(TableRow::new(kept().map(|(name, ..)| *name)).style(Style::new().dim()))
-        .block(Block::bordered().title("pipeline, last interval"))
+    let lines = all.into_iter().flat_map(|(text, style)| {
+        let words: Vec<Span<'static>> =
+            text.split_whitespace().map(|word| Span::styled(word.to_owned(), style)).collect();
+        flow(words, " ", width)
+    });
+    lines.collect()
 }
 
 fn course_of(view: &View, area: Rect, buffer: &mut Buffer) {
@@ -234,46 +203,6 @@ fn course_of(view: &View, area: Rect, buffer: &mut Buffer) {
     Sparkline::default().data(&data).style(Style::new().fg(Color::Cyan)).render(inside, buffer);
 }
 
-fn rows_of(view: &View, area: Rect, buffer: &mut Buffer) {
-    let rows = view.rows();
-    let count = rows.len();
-    let first = view.first.min(count.saturating_sub(1));
-    let row = |row: Row| {
-        TableRow::new([
-            row.name,
-            grouped(row.predictions),
-            format!("{:.1}", row.per_s),
-            grouped(row.errors),
-            short_us(row.latency_avg_ms * 1e3),
-            short_us(row.latency_max_ms * 1e3),
-        ])
-    };
-    let what = if view.models { "model" } else { "symbol" };
-    let mark = |name: &str, sort: Sort| format!("{name}{}", if view.sort == sort { " ▾" } else { "" });
-    let names = [
-        mark(what, Sort::Name),
-        "predictions".into(),
-        mark("per s", Sort::Rate),
-        mark("without", Sort::Errors),
-        "mean latency".into(),
-        mark("longest", Sort::Latency),
-    ];
-    let plural = if count == 1 { "" } else { "s" };
-    let filter = if view.filter.is_empty() { String::new() } else { format!(" with `{}`", view.filter) };
-    let widths = [
-        Constraint::Fill(1),
-        Constraint::Length(13),
-        Constraint::Length(9),
-        Constraint::Length(11),
-        Constraint::Length(13),
-        Constraint::Length(11),
-    ];
-    let table = Table::new(rows.into_iter().skip(first).map(row), widths)
-        .header(TableRow::new(names).style(Style::new().dim()))
-        .block(Block::bordered().title(format!("{count} {what}{plural}{filter}")));
-    table.render(area, buffer);
-}
-
 /// The keys, as many as there is room for.
 fn help(view: &View, width: u16) -> Line<'static> {
     if view.typing {
@@ -286,12 +215,13 @@ fn help(view: &View, width: u16) -> Line<'static> {
         "order: n name, r rate, e without, l longest",
         "↑↓ PgUp PgDn Home End",
     ];
-    flow(keys.map(Span::raw), width).swap_remove(0).dim()
+    flow(keys.map(Span::raw), "  ", width).swap_remove(0).dim()
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::ask::Look;
+    use super::super::view::Sort;
     use super::*;
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
@@ -396,6 +326,11 @@ mod tests {
         for (width, height) in [(1, 1), (20, 5), (60, 24), (300, 90)] {
             drawn(&view, width, height);
         }
+        // What there is no room for is left out whole: half a number would be another one.
+        let narrow = drawn(&view, 40, 24);
+        assert!(narrow.contains("3 of 1 000") && narrow.contains("wait p99"), "{narrow}");
+        assert!(narrow.contains("BTCUSD") && narrow.contains("42 rows wait"), "{narrow}");
+        assert!(!narrow.contains("work") && !narrow.contains("mean"), "{narrow}");
         let screen = drawn(&view, 60, 16);
         assert!(
             screen.contains("store_away") && screen.contains("wait p99"),

@@ -195,6 +195,9 @@ impl<'a> Connection<'a> {
             let bodiless = head.framing == Framing::Length(0);
             let (keep_alive, head_only) = (head.keep_alive && bodiless, head.method.name() == "HEAD");
             let end = head.len;
+            if keep_alive && head.says_keep_alive {
+                self.response.header("Connection", "keep-alive");
+            }
             if !self.send(head_only, keep_alive) {
                 return Ok(Ok(Turn::End));
             }
@@ -244,6 +247,9 @@ impl<'a> Connection<'a> {
         });
         let (keep_alive, head_only) = (head.keep_alive, head.method.name() == "HEAD");
         let keep_alive = keep_alive && !self.response.close && !shared.stopping.load(Ordering::Relaxed);
+        if keep_alive && head.says_keep_alive {
+            self.response.header("Connection", "keep-alive");
+        }
         let sent = self.send(head_only, keep_alive);
         self.consume(end);
         Ok(Ok(match then {

@@ -101,6 +101,8 @@ pub struct RequestHead<'h, 'b> {
     pub expects_continue: bool,
     /// Whether another request may follow on this connection.
     pub keep_alive: bool,
+    /// Whether that has to be said: HTTP/1.0 takes it for the exception.
+    pub says_keep_alive: bool,
     /// Its length in bytes.
     pub len: usize,
 }
@@ -189,7 +191,19 @@ pub fn parse_head<'h, 'b>(
         return Err(fault(400, "HTTP/1.1 needs a Host header"));
     }
     let host = authority.or(host).unwrap_or("");
-    Ok(Some(RequestHead { method, path, query, headers, host, framing, expects_continue, keep_alive, len }))
+    let says_keep_alive = keep_alive && minor == 0;
+    Ok(Some(RequestHead {
+        method,
+        path,
+        query,
+        headers,
+        host,
+        framing,
+        expects_continue,
+        keep_alive,
+        says_keep_alive,
+        len,
+    }))
 }
 
 /// The host (of the absolute form, which proxies are sent), path and query of a target.

@@ -93,12 +93,14 @@ pub fn read(body: &[u8], length: Option<&[u8]>) -> Result<InferRequest, String> 
     if !rest.is_empty() {
         return Err(format!("{} bytes are left behind the last tensor", rest.len()));
     }
-    let outputs = match json.outputs {
+    // No output named is every output.
+    let outputs = match json.outputs.filter(|outputs| !outputs.is_empty()) {
         None => None,
         Some(outputs) => {
             let mut wanted = Vec::with_capacity(outputs.len());
             for OutputJson { name, parameters } in outputs {
                 let parameters = parameters.unwrap_or_default();
+                refuse_shared_memory(&parameters).map_err(|detail| format!("output `{name}`: {detail}"))?;
                 if parameters.get("classification").is_some_and(|value| value.as_u64() != Some(0)) {
                     return Err("`classification` is not offered: see the server's extensions".to_owned());
                 }
@@ -129,9 +131,9 @@ pub fn read_raw(body: &[u8], inputs: &[Port]) -> Result<InferRequest, String> {
     // Of the rows, the only dimension that varies, it is one.
     let shape: Vec<i64> = dims.iter().map(|dim| (*dim).max(1)).collect();
     let data = from_bytes(body, datatype(element))?;
-    let values = shape.iter().product::<i64>();
-    if i64::try_from(data.len()) != Ok(values) {
-        return Err(format!("raw bytes are one row, of {values} values: {} came", data.len()));
+    let values = shape.iter().try_fold(1_i64, |values, dim| values.checked_mul(*dim));
+    if i64::try_from(data.len()).ok() != values {
+        return Err(format!("raw bytes are one row, of the shape {shape:?}: {} values came", data.len()));
     }
     let inputs = vec![Tensor { name: name.clone(), shape, data }];
     Ok(InferRequest { id: None, inputs, outputs: None, binary: true, timeout: None })
@@ -152,10 +154,20 @@ fn truth(parameters: &Map<String, Value>, name: &str) -> Result<Option<bool>, St
     }
 }
 
+/// A caller that names a region would read there what was never written.
+fn refuse_shared_memory(parameters: &Map<String, Value>) -> Result<(), String> {
+    if parameters.keys().any(|name| name.starts_with("shared_memory_")) {
+        return Err("shared memory is not offered: tensors are sent as JSON or in binary".to_owned());
+    }
+    Ok(())
+}
+
 fn tensor(input: InputJson<'_>, rest: &mut &[u8]) -> Result<Tensor, String> {
     let InputJson { name, shape, datatype, parameters, data } = input;
     let wrong = |detail: String| format!("input `{name}`: {detail}");
-    let size = parameters.as_ref().and_then(|parameters| parameters.get("binary_data_size"));
+    let parameters = parameters.unwrap_or_default();
+    refuse_shared_memory(&parameters).map_err(wrong)?;
+    let size = parameters.get("binary_data_size");
     let data = match (size, data) {
         (Some(_), Some(_)) => {
             return Err(wrong("`data` and `binary_data_size` exclude each other".to_owned()));

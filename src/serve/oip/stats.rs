@@ -50,6 +50,12 @@ pub struct ModelStats {
     batch_stats: [(); 0],
 }
 
+impl ModelStats {
+    fn none(model: &str, version: u32) -> Self {
+        Self { name: model.to_owned(), version: version.to_string(), ..Self::default() }
+    }
+}
+
 /// How long the parts of an answer took, in ns.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Parts {
@@ -64,18 +70,18 @@ pub struct Parts {
 /// All versions'.
 #[derive(Default)]
 pub struct Stats {
-    all: Mutex<BTreeMap<(String, u32), ModelStats>>,
+    all: Mutex<BTreeMap<String, BTreeMap<u32, ModelStats>>>,
 }
 
 impl Stats {
     fn with(&self, model: &str, version: u32, note: impl FnOnce(&mut ModelStats)) {
         let mut all = self.all.lock();
-        let stats = all.entry((model.to_owned(), version)).or_insert_with(|| ModelStats {
-            name: model.to_owned(),
-            version: version.to_string(),
-            ..ModelStats::default()
-        });
-        note(stats);
+        // Nothing is copied for a model that was asked before: this is on the way of every answer.
+        if let Some(known) = all.get_mut(model).and_then(|versions| versions.get_mut(&version)) {
+            return note(known);
+        }
+        let versions = all.entry(model.to_owned()).or_default();
+        note(versions.entry(version).or_insert_with(|| ModelStats::none(model, version)));
     }
 
     /// An answer was given.
@@ -101,11 +107,8 @@ impl Stats {
 
     /// Those of one version; all zero where it was never asked.
     pub fn of(&self, model: &str, version: u32) -> ModelStats {
-        let known = self.all.lock().get(&(model.to_owned(), version)).cloned();
-        known.unwrap_or_else(|| ModelStats {
-            name: model.to_owned(),
-            version: version.to_string(),
-            ..ModelStats::default()
-        })
+        let all = self.all.lock();
+        let known = all.get(model).and_then(|versions| versions.get(&version)).cloned();
+        known.unwrap_or_else(|| ModelStats::none(model, version))
     }
 }

@@ -144,7 +144,9 @@ export function spread(canvas, bounds, counts, marks) {
   pen.fillStyle = ink.quiet;
   const every = Math.ceil(72 / step);
   for (let i = first; i < last; i += every) {
-    pen.fillText(duration(bounds[Math.min(i, bounds.length - 1)]), (i - first + 1) * step - 14, height - 3);
+    const text = duration(bounds[Math.min(i, bounds.length - 1)]);
+    const at = (i - first + 1) * step - 14;
+    pen.fillText(text, Math.max(0, Math.min(at, width - pen.measureText(text).width)), height - 3);
   }
   for (const { us, colour, name } of marks) {
     const i = bounds.findIndex((bound) => us <= bound);

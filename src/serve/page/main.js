@@ -27,7 +27,8 @@ let streamState = "connecting";
 let answered = null;
 
 const count = { number: true, show: (value) => short(value) };
-const ms = { number: true, show: (value) => duration(value * 1000) };
+// None where nothing was predicted.
+const ms = { number: true, show: (value) => duration(value > 0 ? value * 1000 : NaN) };
 const symbols = new Table(byId("symbols"), "Symbols", [
   { name: "symbol", of: (row) => row.name },
   { name: "predictions", of: (row) => row.predictions_count, ...count },

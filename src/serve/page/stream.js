@@ -1,7 +1,9 @@
-// The stream of predictions: reconnects by itself, resumes where it was, and hands over what came once a frame at most.
+// The stream of predictions, once a second the newest of every key: reconnects by itself, and resumes where it was.
 import { token } from "./access.js";
 
 const PAUSE_MS_MAX = 10000;
+// What is drawn once a second need not come more often.
+const INTERVAL_MS = 1000;
 
 export class Stream {
   // `take(events)` gets predictions in order; `state(text)` is told how the connection is.
@@ -20,7 +22,8 @@ export class Stream {
     socket.addEventListener("open", () => {
       this.pause_ms = 250;
       this.state("live");
-      socket.send(JSON.stringify({ type: "subscribe", symbols: ["*"], resume: this.epoch ? { epoch: this.epoch, after: this.seen } : undefined }));
+      const resume = this.epoch ? { epoch: this.epoch, after: this.seen } : undefined;
+      socket.send(JSON.stringify({ type: "subscribe", interval_ms: INTERVAL_MS, batch: true, resume }));
     });
     socket.addEventListener("message", (message) => this.receive(JSON.parse(message.data)));
     socket.addEventListener("close", () => {
@@ -36,9 +39,10 @@ export class Stream {
       if (message.epoch !== this.epoch) this.seen = {};
       this.epoch = message.epoch;
     }
-    if (message.type === "prediction") {
-      this.seen[message.key] = message.seq;
-      this.take(message);
+    if (message.type !== "batch") return;
+    for (const event of message.events) {
+      this.seen[event.key] = event.seq;
+      this.take(event);
     }
   }
 }

@@ -2,6 +2,7 @@
 
 use super::super::recent::{Event, Recent};
 use super::filter::{Filter, Wanted};
+use super::pace::Pace;
 use super::pending::Pending;
 use super::wire::{Gone, Wire};
 use crate::domain::Timestamp;
@@ -15,6 +16,8 @@ use std::time::{Duration, Instant};
 const MESSAGES_MAX: u32 = 1000;
 /// How many heartbeats a client may leave unanswered, or unread.
 const SILENCE_MAX: u32 = 3;
+/// A message of several events takes no further one when it is this long.
+const BATCH_BYTES: usize = 64 * 1024;
 
 /// What a client says.
 #[derive(Debug, Deserialize)]
@@ -30,6 +33,8 @@ enum Said {
 struct Subscribe {
     #[serde(flatten)]
     wanted: Wanted,
+    #[serde(flatten)]
+    pace: Pace,
     /// Whether the latest event of every key comes first.
     #[serde(default = "yes")]
     snapshot: bool,
@@ -53,6 +58,8 @@ fn yes() -> bool {
 pub struct Opening {
     /// What it wants.
     pub wanted: Wanted,
+    /// How often, and how much in one message.
+    pub pace: Pace,
     /// Whether the latest event of every key comes first.
     pub snapshot: bool,
     /// The last event it had: its epoch and its number.
@@ -63,6 +70,9 @@ pub struct Opening {
 pub struct Client {
     wire: Wire,
     filter: Option<Filter>,
+    pace: Pace,
+    /// Before this no round begins.
+    round_at: Instant,
     pending: Pending,
     keys_max: usize,
     /// Since when it has not taken what waits.
@@ -74,8 +84,18 @@ pub struct Client {
 impl Client {
     /// A client that has not said what it wants.
     pub fn new(wire: Wire, keys_max: usize) -> Self {
-        let pending = Pending::default();
-        Self { wire, filter: None, pending, keys_max, blocked: None, messages: 0, seen: Instant::now() }
+        let (now, pending, pace) = (Instant::now(), Pending::default(), Pace::default());
+        Self {
+            wire,
+            filter: None,
+            pace,
+            round_at: now,
+            pending,
+            keys_max,
+            blocked: None,
+            messages: 0,
+            seen: now,
+        }
     }
 
     /// Events it missed so far, (conflated, left out).
@@ -88,28 +108,30 @@ impl Client {
     /// # Errors
     /// When it is gone.
     pub fn open(&mut self, opening: Opening, recent: &Recent) -> Result<(), Gone> {
-        let Opening { wanted, snapshot, last } = opening;
+        let Opening { wanted, pace, snapshot, last } = opening;
         let last = last.filter(|(epoch, _)| epoch == recent.epoch());
         let backlog = match &last {
             Some((_, id)) => recent.since(|key| wanted.takes(key), |event| event.id > *id),
             None if snapshot => recent.latest(|key| wanted.takes(key)),
             None => Vec::new(),
         };
-        self.begin(wanted, backlog, last.is_some(), recent)
+        self.begin(wanted, pace, backlog, last.is_some(), recent)
     }
 
     fn begin(
         &mut self,
         wanted: Wanted,
+        pace: Pace,
         backlog: Vec<Arc<Event>>,
         resumed: bool,
         recent: &Recent,
     ) -> Result<(), Gone> {
         self.filter = Some(Filter::new(wanted));
+        (self.pace, self.round_at) = (pace, Instant::now());
         let text = json!({"type": "subscribed", "epoch": recent.epoch(), "resumed": resumed, "events": backlog.len()});
         self.pending.begin(backlog);
         self.say("subscribed", &text)?;
-        self.drain(recent)
+        self.flush(recent)
     }
 
     /// Reads what it says.
@@ -145,8 +167,8 @@ impl Client {
                     .complain(&format!("not understood: {error}; send {{\"type\":\"subscribe\", …}}"));
             }
         };
-        let Subscribe { wanted, snapshot, resume } = subscribe;
-        if let Err(detail) = wanted.check() {
+        let Subscribe { wanted, pace, snapshot, resume } = subscribe;
+        if let Err(detail) = wanted.check().and_then(|()| pace.check()) {
             return self.complain(&detail);
         }
         let resume = resume.filter(|resume| resume.epoch == recent.epoch());
@@ -161,7 +183,7 @@ impl Client {
             backlog.extend(recent.since(|key| wanted.takes(key), missed));
             backlog.sort_unstable_by_key(|event| event.id);
         }
-        self.begin(wanted, backlog, resume.is_some(), recent)
+        self.begin(wanted, pace, backlog, resume.is_some(), recent)
     }
 
     fn complain(&mut self, detail: &str) -> Result<(), Gone> {
@@ -178,7 +200,7 @@ impl Client {
         self.blocked = blocked.then(|| self.blocked.unwrap_or_else(Instant::now));
     }
 
-    /// Events happened: those it wants are written, together, as far as they are taken.
+    /// Events happened: those it wants are written, together, as far as it wants and takes them now.
     ///
     /// # Errors
     /// When it is gone.
@@ -189,37 +211,76 @@ impl Client {
                 continue;
             }
             any = true;
-            if self.blocked.is_some() || !self.pending.is_empty() {
+            if self.blocked.is_some() || self.pace.interval_ms > 0 {
                 self.pending.put(event, self.keys_max);
+            } else if self.pace.batch {
+                self.pending.follow(event);
             } else {
-                self.pass(event, recent)?;
+                self.pass(&[Arc::clone(event)], recent)?;
             }
         }
         // Where what waits could not be written, it is said when it can.
         if any && self.blocked.is_none() { self.flush(recent) } else { Ok(()) }
     }
 
-    fn pass(&mut self, event: &Arc<Event>, recent: &Recent) -> Result<(), Gone> {
-        let kind = if event.key.predictions { "prediction" } else { "refusal" };
+    /// When the next round is due; `None` where nothing waits for it, or what was written before is not taken yet.
+    pub fn due(&self) -> Option<Instant> {
+        (self.pending.has_next() && self.blocked.is_none()).then_some(self.round_at)
+    }
+
+    /// Writes events: more than one where they make one message.
+    fn pass(&mut self, events: &[Arc<Event>], recent: &Recent) -> Result<(), Gone> {
+        let Some(last) = events.last() else { return Ok(()) };
         let id = match self.wire {
-            Wire::Events { .. } => Some(format!("{}-{}", recent.epoch(), event.id)),
+            Wire::Events { .. } => Some(format!("{}-{}", recent.epoch(), last.id)),
             Wire::Socket(_) => None,
         };
-        let blocked = self.wire.send(kind, id.as_deref(), event.json())?;
+        let blocked = if self.pace.batch {
+            let mut text = String::from("{\"type\":\"batch\",\"events\":[");
+            for (at, event) in events.iter().enumerate() {
+                text.push_str(if at > 0 { "," } else { "" });
+                text.push_str(event.json());
+            }
+            text.push_str("]}");
+            self.wire.send("batch", id.as_deref(), &text.into())?
+        } else {
+            let kind = if last.key.predictions { "prediction" } else { "refusal" };
+            self.wire.send(kind, id.as_deref(), last.json())?
+        };
         self.note(blocked);
         Ok(())
     }
 
+    /// Whether something is to be sent now. A round begins where the one before has been sent and it is due.
+    fn ready(&mut self) -> bool {
+        if !self.pending.has_now() && self.pending.has_next() {
+            let now = Instant::now();
+            if now >= self.round_at {
+                self.round_at = now + self.pace.interval();
+                self.pending.turn_over();
+            }
+        }
+        self.pending.has_now()
+    }
+
     fn drain(&mut self, recent: &Recent) -> Result<(), Gone> {
-        while self.blocked.is_none()
-            && let Some(event) = self.pending.take()
-        {
-            self.pass(&event, recent)?;
+        let mut message = Vec::new();
+        while self.blocked.is_none() && self.pending.has_now() {
+            let mut bytes = 0;
+            while let Some(event) = self.pending.take() {
+                bytes += event.json().len();
+                message.push(event);
+                if !self.pace.batch || bytes >= BATCH_BYTES {
+                    break;
+                }
+            }
+            self.pass(&message, recent)?;
+            message.clear();
         }
         Ok(())
     }
 
-    /// Writes what waits, as far as it is taken.
+    /// Writes what waits, as far as it is due and taken.
     ///
     /// # Errors
     /// When it is gone.
@@ -227,7 +288,7 @@ impl Client {
         loop {
             let blocked = self.wire.flush()?;
             self.note(blocked);
-            if blocked || self.pending.is_empty() {
+            if blocked || !self.ready() {
                 return Ok(());
             }
             self.drain(recent)?;

@@ -190,7 +190,10 @@ impl Thread {
             let timeout = match (busy, self.clients.is_empty()) {
                 (true, _) => Duration::ZERO,
                 (false, true) => TICK,
-                (false, false) => beat_at.saturating_duration_since(Instant::now()),
+                (false, false) => {
+                    let rounds = self.clients.values().filter_map(|(client, _)| client.due());
+                    rounds.fold(beat_at, Instant::min).saturating_duration_since(Instant::now())
+                }
             };
             if let Err(error) = self.poll.poll(&mut events, Some(timeout))
                 && error.kind() != std::io::ErrorKind::Interrupted
@@ -213,7 +216,12 @@ impl Thread {
                 self.join(joining);
             }
             self.pass_on();
-            if Instant::now() >= beat_at {
+            let now = Instant::now();
+            self.with_all(|client, recent| match client.due() {
+                Some(at) if at <= now => client.flush(recent),
+                _ => Ok(()),
+            });
+            if now >= beat_at {
                 beat_at = Instant::now() + interval;
                 self.with_all(|client, recent| client.beat(interval, recent));
             }

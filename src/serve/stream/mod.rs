@@ -3,6 +3,7 @@
 mod client;
 mod filter;
 mod hub;
+mod pace;
 mod pending;
 mod priority;
 mod wire;
@@ -12,8 +13,7 @@ pub use hub::Hub;
 
 use super::http::{Request, Response, Then};
 use super::problem::Problem;
-use super::routes::Captures;
-use super::service::Service;
+use super::service::{Captures, Service};
 use filter::Wanted;
 use hub::Joining;
 use mio::net::TcpStream;
@@ -109,15 +109,21 @@ fn opening(request: &Request<'_>) -> Result<Opening, Problem> {
             }
             "refusals" => *refusals = yes()?,
             "snapshot" => opening.snapshot = yes()?,
+            "batch" => opening.pace.batch = yes()?,
+            "interval_ms" => {
+                let wrong = |_| Problem::bad(format!("interval_ms: `{value}` is no whole number"));
+                opening.pace.interval_ms = value.parse().map_err(wrong)?;
+            }
             "access_token" => {}
             _ => {
                 return Err(Problem::bad(format!(
-                    "there is no parameter `{name}`: symbols, timeframes, horizons, models, refusals, snapshot are known"
+                    "there is no parameter `{name}`: symbols, timeframes, horizons, models, refusals, snapshot, \
+                     interval_ms, batch are known"
                 )));
             }
         }
     }
-    opening.wanted.check().map_err(Problem::bad)?;
+    opening.wanted.check().and_then(|()| opening.pace.check()).map_err(Problem::bad)?;
     opening.last = request.text_header("last-event-id").and_then(|id| {
         let (epoch, number) = id.rsplit_once('-')?;
         Some((epoch.to_owned(), number.parse().ok()?))

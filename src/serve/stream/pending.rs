@@ -1,4 +1,8 @@
-//! What waits for a client that is behind: of each key its newest event, the longest-waiting key first.
+//! What waits for a client that is behind, or that wants to be sent something only so often: of each key its newest event.
+//!
+//! What waits is sent in rounds. A round holds every key once, in the order of storing, and what comes in the meantime waits
+//! for the next one: no key is passed over by another that changes more often, and what was sent last says that everything
+//! stored before it was sent too, or replaced. That is what a client of Server-Sent Events resumes from.
 
 use super::super::recent::Event;
 use std::collections::{HashMap, VecDeque};
@@ -7,9 +11,10 @@ use std::sync::Arc;
 /// The events that wait for one client.
 #[derive(Debug, Default)]
 pub struct Pending {
-    /// What it is to be sent in any case and in its order: the snapshot, or what it missed.
-    backlog: VecDeque<Arc<Event>>,
+    /// What is to be sent now, in its order: the snapshot, what it missed, or a round.
+    now: VecDeque<Arc<Event>>,
     newest: HashMap<u32, Arc<Event>>,
+    /// The keys of `newest`, the longest-waiting first.
     order: VecDeque<u32>,
     /// Events that a newer one of their key replaced.
     pub conflated: u64,
@@ -18,19 +23,19 @@ pub struct Pending {
 }
 
 impl Pending {
-    /// Whether nothing waits.
-    pub fn is_empty(&self) -> bool {
-        self.backlog.is_empty() && self.order.is_empty()
-    }
-
     /// Begins anew with these.
     pub fn begin(&mut self, backlog: Vec<Arc<Event>>) {
         self.newest.clear();
         self.order.clear();
-        self.backlog = backlog.into();
+        self.now = backlog.into();
     }
 
-    /// An event comes while others wait; at most `keys_max` keys do.
+    /// An event comes that is to be sent with those before it.
+    pub fn follow(&mut self, event: &Arc<Event>) {
+        self.now.push_back(Arc::clone(event));
+    }
+
+    /// An event comes for the next round, in which at most `keys_max` keys are.
     pub fn put(&mut self, event: &Arc<Event>, keys_max: usize) {
         if self.newest.insert(event.line, Arc::clone(event)).is_some() {
             self.conflated += 1;
@@ -45,11 +50,26 @@ impl Pending {
         }
     }
 
-    /// The next event to be sent.
+    /// Whether there is something to be sent now.
+    pub fn has_now(&self) -> bool {
+        !self.now.is_empty()
+    }
+
+    /// Whether something waits for the next round.
+    pub fn has_next(&self) -> bool {
+        !self.order.is_empty()
+    }
+
+    /// The next round begins.
+    pub fn turn_over(&mut self) {
+        self.order.clear();
+        let begin = self.now.len();
+        self.now.extend(self.newest.drain().map(|(_, event)| event));
+        self.now.make_contiguous()[begin..].sort_unstable_by_key(|event| event.id);
+    }
+
+    /// The next event to be sent now.
     pub fn take(&mut self) -> Option<Arc<Event>> {
-        if let Some(event) = self.backlog.pop_front() {
-            return Some(event);
-        }
-        self.newest.remove(&self.order.pop_front()?)
+        self.now.pop_front()
     }
 }

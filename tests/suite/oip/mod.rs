@@ -140,6 +140,7 @@ fn every_form_of_a_request_is_answered() {
         infer("/v2/models/line/infer", &length, &[json.as_bytes(), &values].concat())
     };
     assert_eq!(parts(&with(json!({}))).0, expected);
+    assert_eq!(parts(&with(json!({"outputs": []}))).0, expected, "none named is all");
     let binary_y =
         json!({"name": "y", "datatype": "FP32", "shape": [2, 1], "parameters": {"binary_data_size": 8}});
     for wanted in [
@@ -276,6 +277,12 @@ fn what_cannot_be_answered_is_said() {
         &|r| r["outputs"] = json!([{"name": "y", "parameters": {"classification": 2}}]),
         "`classification` is not offered",
     );
+    let region = || json!({"shared_memory_region": "r", "shared_memory_byte_size": 16});
+    said(&|r| x(r, "parameters", region()), "input `x`: shared memory is not offered");
+    said(
+        &|r| r["outputs"] = json!([{"name": "y", "parameters": region()}]),
+        "output `y`: shared memory is not offered",
+    );
     said(&|r| r["parameters"] = json!({"triton_enable": true}), "reserved");
     said(&|r| r["parameters"] = json!({"priority": "high"}), "`priority` must be a whole number");
     said(&|r| r["parameters"] = json!({"binary_data_output": "yes"}), "true or false");
@@ -296,7 +303,7 @@ fn what_cannot_be_answered_is_said() {
     let nan = [&header[..], &bytes(&[f32::NAN, 0.0])].concat();
     ask(line, &length, &nan, 400, "value 0 is NaN or infinite");
     let raw = format!("{LENGTH}: 0\r\n");
-    ask(line, &raw, &[0; 12], 400, "raw bytes are one row, of 2 values: 3 came");
+    ask(line, &raw, &[0; 12], 400, "raw bytes are one row, of the shape [1, 2]: 3 values came");
     ask(line, &raw, &[0; 9], 400, "no whole number of values");
     ask(line, "Content-Encoding: br\r\n", two_rows().to_string().as_bytes(), 415, "`br` is not taken");
     ask(line, "Content-Encoding: gzip\r\n", two_rows().to_string().as_bytes(), 400, "no gzip");
@@ -316,10 +323,12 @@ fn what_cannot_be_answered_is_said() {
     ask("/v2/models/line/versions/latest/infer", "", b"{}", 404, "versions are whole numbers");
     ask("/v2/models/broken/infer", "", two_rows().to_string().as_bytes(), 503, "");
     assert!(error_of(&served.get("/v2/models/line/infer"), 405).contains("POST is"));
-    for nothing in
-        ["/v2/nothing", "/v2/models/a%2Fb", "/v2/systemsharedmemory/status", "/v2/models/none/stats"]
-    {
+    for nothing in ["/v2/nothing", "/v2/models/a%2Fb", "/v2/models/none/stats"] {
         error_of(&served.get(nothing), 404);
+    }
+    for extension in ["systemsharedmemory/status", "cudasharedmemory/status", "trace/setting", "logging"] {
+        let error = error_of(&served.get(&format!("/v2/{extension}")), 404);
+        assert!(error.contains("GET /v2 names the extensions"), "{error}");
     }
     assert!(!error_of(&served.get("/v2/models/broken/ready"), 503).is_empty());
 
