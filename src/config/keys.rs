@@ -13,7 +13,7 @@ use super::{BarTable, CatchUp, LogFormat, LogLevel, PostgresUrl, SourceKind, Sta
 use crate::domain::{GapPolicy, Lane, MarketHours, Stability};
 use Allowed::{
     Bool, Fraction, Hosts, Hours, HttpUrlOrEmpty, Lanes, Listen, OneOf, PathOrEmpty, PostgresOrEmpty,
-    SqlName, Store, Tables, Whole,
+    SqlName, Store, Symbols, Tables, Whole,
 };
 use process::with_process_keys;
 use std::collections::BTreeMap;
@@ -142,6 +142,10 @@ with_process_keys! {
         /// moved to hold them. Otherwise it is refused.
         clamp_ohlc: bool = false, Bool, "", Restart;
 
+        /// The symbols whose prices may be 0 or below, such as spreads, or futures on oil in April 2020: "CL,BRENT-WTI".
+        /// What has no meaning there (the logarithm of such a price) is undefined. Of all others such a bar is refused.
+        any_price_symbols: String = String::new(), Symbols, "", Restart;
+
         /// How many of a series' newest bars can change after they closed: a bar that comes again with other content
         /// replaces the first, one that comes late goes in its place, and it and all newer bars are answered anew,
         /// each with its next revision number. Older ones are counted and recorded. 0: none can change.
@@ -232,7 +236,8 @@ with_process_keys! {
 
         /// How long a live bar may have been on its way when a model's turn comes to run it. Older ones are recorded as
         /// overdue: a model that is slower than its bars come answers the newest, instead of filling the queue that
-        /// it shares with the others. 0: all are run, however late. Replays run all.
+        /// it shares with the others. Less than max_latency_ms, by a run and its storing, keeps what is predicted
+        /// within it also under overload. 0: all are run, however late. Replays run all.
         overdue_ms: u64 = 60_000, Whole(0..=86_400_000), "ms", Restart;
 
         /// How much memory one run of a model may take for tensors at a time. A run that wants more fails, before it

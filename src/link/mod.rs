@@ -14,6 +14,7 @@
 mod batch;
 mod carry;
 pub mod clock;
+mod fair;
 mod lanes;
 mod mailbox;
 mod meter;
@@ -21,6 +22,8 @@ mod parking;
 mod slice;
 mod stage;
 mod sync;
+#[cfg(test)]
+mod tests_fair;
 mod workers;
 
 pub use batch::{BatchLimit, BatchReading};
