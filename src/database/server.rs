@@ -163,7 +163,8 @@ fn read(url: &str) -> Result<Read, String> {
         let cause = std::error::Error::source(&error).map_or_else(String::new, |cause| format!(": {cause}"));
         // The commonest cause, and the parser takes the rest of the password for something else.
         let hint = if base.contains('@') {
-            "; in a user or password whatever is no letter, digit, or one of -._~ is written as % and two digits: @ is %40, : is %3A, / is %2F"
+            "; in a user or password whatever is no letter, digit or one of -._~ is written as % and two digits: \
+             @ is %40, : is %3A, / is %2F"
         } else {
             ""
         };
