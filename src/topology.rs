@@ -28,7 +28,7 @@ use crate::domain::{
     AlertEvent, Ask, Incoming, Lane, Origin, Outcome, SeriesId, SeriesKey, SymbolPerformance,
 };
 use crate::feature::{FeatureCache, FeatureRules, FeatureStage, ResumedSeries};
-use crate::ingest::{IngestKey, IngestStage, Ranking};
+use crate::ingest::{AnyPrice, IngestKey, IngestStage, Ranking};
 use crate::link::{Key, KeyOptions, LinkOptions};
 use crate::persist::{Ledger, Outlets, PersistKey, PersistStage};
 use crate::predict::{Loading, Models, PredictStage};
@@ -146,6 +146,7 @@ impl Topology {
                 clock_skew_ms_max: refuse_future.then(|| skew_ms.into()),
                 revision_bars: settings.ingest.revision_bars,
                 clamp_ohlc: settings.ingest.clamp_ohlc,
+                any_price: AnyPrice::of(&settings.ingest.any_price_symbols),
             },
             options(settings.ingest.queue_bars_max, settings.series_max),
             settings,

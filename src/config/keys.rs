@@ -13,7 +13,7 @@ use super::{BarTable, CatchUp, LogFormat, LogLevel, PostgresUrl, SourceKind, Sta
 use crate::domain::{GapPolicy, Lane, MarketHours, Stability};
 use Allowed::{
     Bool, Fraction, Hosts, Hours, HttpUrlOrEmpty, Lanes, Listen, OneOf, PathOrEmpty, PostgresOrEmpty,
-    SqlName, Store, Tables, Whole,
+    SqlName, Store, Symbols, Tables, Whole,
 };
 use process::with_process_keys;
 use std::collections::BTreeMap;
@@ -102,10 +102,11 @@ with_process_keys! {
         /// The tables that hold the bars, for kind = "postgres"; none here: trading.ohlcv, as `vela db init` makes it.
         /// Each is a [[source.tables]] with its name, symbol or timeframe where all its bars have the same, and
         /// columns = { ts = "open_time", ... } for those that are not called symbol, timeframe, ts, open, high, low, close,
-        /// volume. ts may be a time, or a whole number since 1970 in any unit. A row is taken once its column `closed` is
-        /// true; where there is none (columns.closed = ""), once its time is over. In the environment and with --set: names
-        /// with commas between, or a TOML array. New bars are seen at once where `vela db init --watch NAME` had them
-        /// announced; else the table is looked at every poll_interval_ms.
+        /// volume. ts may be a time, or a whole number since 1970 in any unit; the timeframe a text, an interval, or a whole
+        /// number of timeframe_unit = "s", "m", "h", "d" or "w". A row is taken once its column `closed` is true; where there
+        /// is none (columns.closed = ""), once its time is over. In the environment and with --set: names with commas
+        /// between, or a TOML array. New bars are seen at once where `vela db init --watch NAME` had them announced; else,
+        /// and on a standby, the table is looked at every poll_interval_ms.
         tables: Vec<BarTable> = Vec::new(), Tables, "", Restart;
 
         /// How often every series of a PostgreSQL table is read again from its newest bar, less overlap_bars: finds what was
@@ -140,6 +141,10 @@ with_process_keys! {
         /// Whether a bar whose open or close lies outside its low and high is taken with the low and high
         /// moved to hold them. Otherwise it is refused.
         clamp_ohlc: bool = false, Bool, "", Restart;
+
+        /// The symbols whose prices may be 0 or below, such as spreads, or futures on oil in April 2020: "CL,BRENT-WTI".
+        /// What has no meaning there (the logarithm of such a price) is undefined. Of all others such a bar is refused.
+        any_price_symbols: String = String::new(), Symbols, "", Restart;
 
         /// How many of a series' newest bars can change after they closed: a bar that comes again with other content
         /// replaces the first, one that comes late goes in its place, and it and all newer bars are answered anew,

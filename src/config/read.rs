@@ -36,7 +36,8 @@ pub(super) fn read(key: &Key, raw: Raw<'_>, folder: Option<&Path>) -> Result<Val
         | Allowed::Hours
         | Allowed::HttpUrlOrEmpty
         | Allowed::Listen
-        | Allowed::Hosts => Value::Text(text(key, raw)?.to_owned()),
+        | Allowed::Hosts
+        | Allowed::Symbols => Value::Text(text(key, raw)?.to_owned()),
         Allowed::Path | Allowed::PathOrEmpty => Value::Path(beside(folder, Path::new(text(key, raw)?))),
         Allowed::Store => match StoreUrl::parse(text(key, raw)?) {
             Some(StoreUrl::Sqlite(path)) => Value::Store(StoreUrl::Sqlite(beside(folder, &path))),
@@ -84,6 +85,12 @@ pub(super) fn check(key: &Key, value: &Value) -> Result<(), String> {
         }
         (Allowed::Hosts, Value::Text(hosts)) => {
             hosts.is_empty() || hosts.split(',').map(str::trim).all(is_host_name)
+        }
+        (Allowed::Symbols, Value::Text(symbols)) => {
+            if !symbols.is_empty() {
+                symbols.split(',').map(str::trim).try_for_each(symbol_checked)?;
+            }
+            true
         }
         (Allowed::Store, Value::Store(StoreUrl::None | StoreUrl::Postgres(_))) => true,
         (Allowed::Store, Value::Store(StoreUrl::Sqlite(path))) => {

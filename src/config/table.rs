@@ -37,6 +37,8 @@ pub enum Allowed {
     Listen,
     /// Names of hosts, separated by commas, or the empty text.
     Hosts,
+    /// Symbols, separated by commas, or the empty text.
+    Symbols,
     /// The URL of a PostgreSQL database, or the empty text.
     PostgresOrEmpty,
     /// Tables of bars in a PostgreSQL database.
@@ -145,6 +147,7 @@ impl Allowed {
             | Self::HttpUrlOrEmpty
             | Self::Listen
             | Self::Hosts
+            | Self::Symbols
             | Self::Hours => "a string",
         }
     }
@@ -167,6 +170,7 @@ impl fmt::Display for Allowed {
             }
             Self::Listen => f.write_str("an IP address with a port, such as \"127.0.0.1:8080\", or \"\""),
             Self::Hosts => f.write_str("names of hosts, separated by commas, or \"\""),
+            Self::Symbols => f.write_str("symbols, separated by commas, or \"\""),
             Self::PostgresOrEmpty => f.write_str("\"postgres://USER@HOST/DATABASE\", or \"\""),
             Self::Tables => f.write_str(
                 "tables with name and, where needed, symbol, timeframe, columns = { ts = \"open_time\", ... }",
