@@ -102,10 +102,11 @@ with_process_keys! {
         /// The tables that hold the bars, for kind = "postgres"; none here: trading.ohlcv, as `vela db init` makes it.
         /// Each is a [[source.tables]] with its name, symbol or timeframe where all its bars have the same, and
         /// columns = { ts = "open_time", ... } for those that are not called symbol, timeframe, ts, open, high, low, close,
-        /// volume. ts may be a time, or a whole number since 1970 in any unit. A row is taken once its column `closed` is
-        /// true; where there is none (columns.closed = ""), once its time is over. In the environment and with --set: names
-        /// with commas between, or a TOML array. New bars are seen at once where `vela db init --watch NAME` had them
-        /// announced; else the table is looked at every poll_interval_ms.
+        /// volume. ts may be a time, or a whole number since 1970 in any unit; the timeframe a text, an interval, or a whole
+        /// number of timeframe_unit = "s", "m", "h", "d" or "w". A row is taken once its column `closed` is true; where there
+        /// is none (columns.closed = ""), once its time is over. In the environment and with --set: names with commas
+        /// between, or a TOML array. New bars are seen at once where `vela db init --watch NAME` had them announced; else,
+        /// and on a standby, the table is looked at every poll_interval_ms.
         tables: Vec<BarTable> = Vec::new(), Tables, "", Restart;
 
         /// How often every series of a PostgreSQL table is read again from its newest bar, less overlap_bars: finds what was

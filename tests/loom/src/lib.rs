@@ -308,10 +308,17 @@ fn of_a_shared_mailbox_who_put_in_more_is_served_no_sooner() {
     });
 }
 
+/// Explores the runs in which threads are interrupted at most three times: with all of them it takes hours.
+fn few_preemptions(run: impl Fn() + Sync + Send + 'static) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = model.preemption_bound.or(Some(3));
+    model.check(run);
+}
+
 /// One announces, others sleep: each announcement is found, and nobody sleeps beside one. loom ends a run in which
 /// all sleep.
 fn announced_and_found(sleepers: usize, announcements: usize) {
-    loom::model(move || {
+    few_preemptions(move || {
         let desk = Arc::new((Parking::default(), AtomicUsize::new(0)));
         let sleeping: Vec<_> = (0..sleepers)
             .map(|_| {
@@ -322,7 +329,8 @@ fn announced_and_found(sleepers: usize, announcements: usize) {
                         let one = |n: usize| n.checked_sub(1);
                         waiting.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one).ok()
                     };
-                    (0..announcements / sleepers).for_each(|_| drop(parking.wait(take)));
+                    let more = || waiting.load(Ordering::SeqCst) > 0;
+                    (0..announcements / sleepers).for_each(|_| drop(parking.wait(take, more)));
                 })
             })
             .collect();
@@ -338,6 +346,34 @@ fn announced_and_found(sleepers: usize, announcements: usize) {
 #[test]
 fn who_sleeps_is_called_for_every_announcement() {
     announced_and_found(1, 2);
+}
+
+/// Another who is awake may be faster than the one that is called: the next announcement wakes it all the same.
+#[test]
+fn a_call_that_comes_to_nothing_keeps_back_no_other() {
+    few_preemptions(|| {
+        let desk = Arc::new((Parking::default(), AtomicUsize::new(0)));
+        let take = |waiting: &AtomicUsize| {
+            let one = |n: usize| n.checked_sub(1);
+            waiting.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one).ok()
+        };
+        let sleeping = {
+            let desk = Arc::clone(&desk);
+            thread::spawn(move || {
+                let (parking, waiting) = &*desk;
+                parking.wait(|| take(waiting), || waiting.load(Ordering::SeqCst) > 0)
+            })
+        };
+        let announce = || {
+            desk.1.fetch_add(1, Ordering::SeqCst);
+            desk.0.call();
+        };
+        announce();
+        if take(&desk.1).is_some() {
+            announce();
+        }
+        sleeping.join().unwrap();
+    });
 }
 
 #[test]
