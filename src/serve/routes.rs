@@ -7,25 +7,10 @@ use super::problem::Problem;
 use super::service::Service;
 use super::{api, oip, page, stream};
 use std::borrow::Cow;
-use std::ops::Deref;
 use std::sync::LazyLock;
 
-/// The most segments that a pattern catches.
-const CAPTURES_MAX: usize = 2;
-
 /// What a route's pattern caught, in its order.
-pub struct Captures<'a> {
-    all: [Cow<'a, str>; CAPTURES_MAX],
-    count: usize,
-}
-
-impl<'a> Deref for Captures<'a> {
-    type Target = [Cow<'a, str>];
-
-    fn deref(&self) -> &Self::Target {
-        &self.all[..self.count]
-    }
-}
+pub type Captures<'a> = Vec<Cow<'a, str>>;
 
 /// Answers a request of a route.
 pub type Answer = fn(&Service, &Request<'_>, &Captures<'_>, &mut Response) -> Result<Then, Problem>;
@@ -181,14 +166,13 @@ fn caught<'a>(pattern: &Segments<'_>, path: &Segments<'a>) -> Option<Captures<'a
         return None;
     }
     let segments = pattern.iter().zip(path).filter(|(wanted, _)| catches(wanted));
-    let mut captures = Captures { all: [Cow::Borrowed(""), Cow::Borrowed("")], count: 0 };
+    let mut captures = Vec::new();
     for (_, segment) in segments {
         let text = decoded(segment, false);
         if text.is_empty() || text.contains(['/', '\0']) {
             return None;
         }
-        *captures.all.get_mut(captures.count)? = text;
-        captures.count += 1;
+        captures.push(text);
     }
     Some(captures)
 }
@@ -200,7 +184,6 @@ mod tests {
     #[test]
     fn patterns_catch_whole_segments() {
         assert_eq!(PATTERNS.len(), ROUTES.len(), "each has at most {SEGMENTS_MAX} segments");
-        assert!(ROUTES.iter().all(|route| route.pattern.matches('{').count() <= CAPTURES_MAX));
         let caught = |pattern, path| {
             let (pattern, path) = (Segments::of(pattern).unwrap(), Segments::of(path).unwrap());
             caught(&pattern, &path).map(|all| all.join(","))

@@ -159,10 +159,10 @@ impl<'a> Connection<'a> {
             if let Missing::Chunks { head_len, .. } = missing {
                 self.filled = head_len;
             }
-            let mut more = self.fill_more(deadline);
+            let mut more = self.fill(deadline);
             if let Missing::Body { until, .. } = missing {
                 while more.is_ok() && self.filled < until {
-                    more = self.fill_more(deadline);
+                    more = self.fill(deadline);
                 }
             }
             match more {
@@ -280,12 +280,7 @@ impl<'a> Connection<'a> {
         self.filled -= end;
     }
 
-    /// Reads once more: whoever sends little at a time is late too.
-    fn fill_more(&mut self, deadline: Instant) -> Result<(), Gap> {
-        if Instant::now() < deadline { self.fill(deadline) } else { Err(Gap::Late) }
-    }
-
-    /// Reads once, at least a byte; what does not come is waited for until `deadline`.
+    /// Reads once, at least a byte, before `deadline`.
     fn fill(&mut self, deadline: Instant) -> Result<(), Gap> {
         if self.filled == self.buffer.len() {
             // By as much as there is: what a client says of a length costs nothing before it came.
@@ -299,7 +294,8 @@ impl<'a> Connection<'a> {
                 Ok(0) => return Err(Gap::Closed),
                 Ok(read) => {
                     self.filled += read;
-                    return Ok(());
+                    // Only reached again where that was not a whole request.
+                    return if Instant::now() < deadline { Ok(()) } else { Err(Gap::Late) };
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
@@ -350,7 +346,7 @@ impl<'a> Connection<'a> {
         }
         let deadline = Instant::now() + LINGER;
         self.filled = 0;
-        while self.fill_more(deadline).is_ok() {
+        while self.fill(deadline).is_ok() {
             self.filled = 0;
         }
     }

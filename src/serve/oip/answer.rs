@@ -43,12 +43,9 @@ pub fn write(model: &str, request: &InferRequest, inferred: &Inferred) -> Result
         }
     };
     let mut json = String::with_capacity(256);
-    json.push_str("{\"model_name\":");
-    push_quoted(model, &mut json);
-    let _ = write!(json, ",\"model_version\":\"{}\"", inferred.version);
+    let _ = write!(json, "{{\"model_name\":{},\"model_version\":\"{}\"", quoted(model), inferred.version);
     if let Some(id) = &request.id {
-        json.push_str(",\"id\":");
-        push_quoted(id, &mut json);
+        let _ = write!(json, ",\"id\":{}", quoted(id));
     }
     json.push_str(",\"outputs\":[");
     let mut binary_part = Vec::new();
@@ -58,9 +55,7 @@ pub fn write(model: &str, request: &InferRequest, inferred: &Inferred) -> Result
             json.push(',');
         }
         let datatype = datatype(&data.element());
-        json.push_str("{\"name\":");
-        push_quoted(name, &mut json);
-        let _ = write!(json, ",\"datatype\":\"{datatype}\",\"shape\":{shape:?},");
+        let _ = write!(json, "{{\"name\":{},\"datatype\":\"{datatype}\",\"shape\":{shape:?},", quoted(name));
         // FP16 has no JSON form.
         if *binary || matches!(data, TensorData::F16(_)) {
             let from = binary_part.len();
@@ -80,15 +75,8 @@ pub fn write(model: &str, request: &InferRequest, inferred: &Inferred) -> Result
     Ok(Body { bytes, json_len })
 }
 
-/// A text as JSON; most have nothing in them that would have to be written otherwise.
-fn push_quoted(text: &str, json: &mut String) {
-    if text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
-        json.push('"');
-        json.push_str(text);
-        json.push('"');
-    } else {
-        json.push_str(&serde_json::Value::from(text).to_string());
-    }
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
 }
 
 fn push_json(data: &TensorData, json: &mut String) {
@@ -112,7 +100,7 @@ fn push_json(data: &TensorData, json: &mut String) {
         TensorData::I32(values) => all(values, json, |value, json| push(json, format_args!("{value}"))),
         TensorData::I64(values) => all(values, json, |value, json| push(json, format_args!("{value}"))),
         TensorData::Bool(values) => all(values, json, |value, json| push(json, format_args!("{value}"))),
-        TensorData::Text(values) => all(values, json, |value, json| push_quoted(value, json)),
+        TensorData::Text(values) => all(values, json, |value, json| json.push_str(&quoted(value))),
     }
 }
 
