@@ -4,6 +4,9 @@
 //! - the floors: a commit that announces something, and the commit of a row in answer: a program that does nothing but
 //!   that, with one connection that listens and writes; once with the least rows there can be, once with the very bar and a
 //!   row as wide as a prediction;
+//! - the floor of the design: the same rows, by a program whose connections are on threads of their own, as vela's are, so
+//!   that a server that hangs holds up neither the reading nor the predicting: who listens, who takes what was heard, who
+//!   predicts (nothing here), who writes, and back to who predicted;
 //! - vela: the INSERT of a lone bar, until the first of its three predictions is committed, and until all are.
 //!
 //! Then a commit of 500 symbols until its 1,500 predictions are committed, and bars at a steady rate while what waits is
@@ -12,11 +15,12 @@
 
 #[path = "../tests/suite/support/cluster.rs"]
 mod cluster;
+#[path = "postgres/floors.rs"]
+mod floors;
 
 use cluster::Cluster;
-use crossbeam::channel::{Receiver, Sender, bounded};
+use crossbeam::channel::{Sender, bounded};
 use hdrhistogram::Histogram;
-use postgres::fallible_iterator::FallibleIterator as _;
 use postgres::types::ToSql;
 use postgres::{Client, NoTls, Statement};
 use std::path::Path;
@@ -42,6 +46,14 @@ fn rounds(name: &str, default: usize) -> usize {
     std::env::var(name).map_or(default, |rounds| rounds.parse().unwrap())
 }
 
+fn in_database(url: &str, name: &str) -> String {
+    url.replace("/postgres", &format!("/{name}"))
+}
+
+fn time(bar: &Bar) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(bar.ts.as_millis().unsigned_abs())
+}
+
 struct Feed {
     client: Client,
     insert: Statement,
@@ -63,7 +75,6 @@ impl Feed {
 
     fn insert(&mut self, bars: &[Fed]) {
         let symbols: Vec<&str> = bars.iter().map(|(series, _)| &*series.symbol).collect();
-        let time = |bar: &Bar| UNIX_EPOCH + Duration::from_millis(bar.ts.as_millis().unsigned_abs());
         let times: Vec<SystemTime> = bars.iter().map(|(_, bar)| time(bar)).collect();
         let numbers: [fn(&Bar) -> f64; 5] = [|b| b.open, |b| b.high, |b| b.low, |b| b.close, |b| b.volume];
         let numbers = numbers.map(|number| bars.iter().map(|(_, bar)| number(bar)).collect::<Vec<f64>>());
@@ -71,86 +82,6 @@ impl Feed {
         parameters.extend(numbers.iter().map(|column| column as &(dyn ToSql + Sync)));
         self.client.execute(&self.insert, &parameters).unwrap();
     }
-}
-
-/// A program that does nothing but answer an announcement with a row.
-struct Floor {
-    ask: Box<dyn FnMut(&Fed)>,
-    answered: Receiver<Instant>,
-}
-
-impl Floor {
-    /// The least there can be: a number in, a number out.
-    fn least(url: &str) -> Self {
-        let mut feed = Client::connect(url, NoTls).unwrap();
-        feed.batch_execute(
-            "CREATE TABLE public.question (n bigint PRIMARY KEY, open float8, high float8, low float8, close float8, volume float8);
-             CREATE TABLE public.answer (n bigint PRIMARY KEY, value float8);
-             CREATE FUNCTION public.ask() RETURNS trigger LANGUAGE plpgsql AS
-                 $$ BEGIN PERFORM pg_notify('least', ''); RETURN NULL; END $$;
-             CREATE TRIGGER ask AFTER INSERT ON public.question FOR EACH STATEMENT EXECUTE FUNCTION public.ask();",
-        )
-        .unwrap();
-        let insert = feed.prepare("INSERT INTO public.question VALUES ($1, 1, 1, 1, 1, 1)").unwrap();
-        let mut count = 0_i64;
-        let ask = move |_: &Fed| {
-            count += 1;
-            feed.execute(&insert, &[&count]).unwrap();
-        };
-        Self {
-            ask: Box::new(ask),
-            answered: answer(url, "least", "INSERT INTO public.answer VALUES ($1, 1)"),
-        }
-    }
-
-    /// The very bar into a table like that of the bars, and a row as wide as a prediction into one like theirs.
-    fn same_rows(url: &str) -> Self {
-        let mut setup = Client::connect(url, NoTls).unwrap();
-        setup
-            .batch_execute(
-                "CREATE TABLE public.bars (LIKE trading.ohlcv INCLUDING ALL);
-                 INSERT INTO public.bars SELECT * FROM trading.ohlcv;
-                 CREATE TABLE public.predictions (LIKE trading.agentpreds INCLUDING ALL);
-                 INSERT INTO public.predictions SELECT * FROM trading.agentpreds;
-                 ANALYZE;
-                 CREATE FUNCTION public.same() RETURNS trigger LANGUAGE plpgsql AS
-                     $$ BEGIN PERFORM pg_notify('same', ''); RETURN NULL; END $$;
-                 CREATE TRIGGER same AFTER INSERT ON public.bars FOR EACH STATEMENT EXECUTE FUNCTION public.same();",
-            )
-            .unwrap();
-        let mut feed = Feed::new(url, "public.bars");
-        let ask = move |bar: &Fed| feed.insert(std::slice::from_ref(bar));
-        let row = "INSERT INTO public.predictions (symbol, timeframe, horizon, ts, model, version, value, latency_us,
-                       ingest_us, feature_us, predict_us, created_at, revision)
-                   VALUES ('SYM', '1m', 1, to_timestamp($1::bigint * 60), 'floor', 1, 0.5, 1, 1, 1, 1, now(), 0)";
-        Self { ask: Box::new(ask), answered: answer(url, "same", row) }
-    }
-
-    fn time(&mut self, bar: &Fed) -> Duration {
-        std::thread::sleep(REST);
-        let begin = Instant::now();
-        (self.ask)(bar);
-        self.answered.recv().unwrap().duration_since(begin)
-    }
-}
-
-/// Listens, and answers with a row; when it was committed.
-fn answer(url: &str, channel: &str, row: &str) -> Receiver<Instant> {
-    let (done, answered) = bounded(1);
-    let mut listener = Client::connect(url, NoTls).unwrap();
-    listener.batch_execute(&format!("LISTEN {channel}")).unwrap();
-    let row = listener.prepare(row).unwrap();
-    std::thread::spawn(move || {
-        for n in 0_i64.. {
-            // The server goes before this does.
-            let Ok(Some(_)) = listener.notifications().blocking_iter().next() else { return };
-            listener.execute(&row, &[&n]).unwrap();
-            if done.send(Instant::now()).is_err() {
-                return;
-            }
-        }
-    });
-    answered
 }
 
 /// The store itself, and when what it was given was committed.
@@ -208,6 +139,9 @@ fn main() {
     };
     (0..HISTORY_MINUTES).for_each(|_| feed.insert(&minute()));
     feed.client.batch_execute("ANALYZE").unwrap();
+    drop(feed);
+    floors::prepare(&url);
+    let mut feed = Feed::new(&url, "trading.ohlcv");
     let (store, watermarks) = vela::store::open(&settings).unwrap();
     let (committed, stamps) = bounded(1_000_000);
     let store = Some(Box::new(Stamping { store, committed }) as Box<dyn Store>);
@@ -238,8 +172,8 @@ fn lone(
     heard: &impl Fn(usize) -> Instant,
 ) {
     let rounds = rounds("VELA_BENCH_ROUNDS", 3000);
-    let mut floors = [Floor::least(url), Floor::same_rows(url)];
-    let mut histograms = [(); 4].map(|()| Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).unwrap());
+    let mut floors = floors::start(url);
+    let mut histograms = [(); 5].map(|()| Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).unwrap());
     let mut bars = Vec::new();
     for round in 0..rounds + 200 {
         let bar: Fed = match bars.pop() {
@@ -257,7 +191,7 @@ fn lone(
         let all = heard(HORIZONS - 1).duration_since(begin);
         // The first ones are everybody's warm-up.
         if round >= 200 {
-            let times = [of_floors[0], of_floors[1], first, all];
+            let times = [of_floors[0], of_floors[1], of_floors[2], first, all];
             for (histogram, time) in histograms.iter_mut().zip(times) {
                 histogram.saturating_record(time.as_micros() as u64);
             }
@@ -273,6 +207,7 @@ fn lone(
     for (n, name) in [
         "commit + NOTIFY + commit, least rows",
         "commit + NOTIFY + commit, the same rows",
+        "the same rows, by the threads of the design",
         "INSERT to the first prediction committed",
         "INSERT to all three committed",
     ]
@@ -282,8 +217,11 @@ fn lone(
         let [p50, p90, p99, max] = [0.5, 0.9, 0.99, 1.0].map(|quantile| at(n, quantile));
         println!("{name:<44}{p50:>8.0}{p90:>10.0}{p99:>10.0}{max:>10.0}");
     }
-    for (floor, of) in ["least rows", "the same rows"].into_iter().enumerate() {
-        for (n, name) in [(2, "first"), (3, "all three")] {
+    for (floor, of) in ["least rows", "the same rows", "the design"].into_iter().enumerate() {
+        for (n, name) in [(2, "the design"), (3, "first"), (4, "all three")] {
+            if n == floor {
+                continue;
+            }
             println!(
                 "{name} over the floor of {of}: p50 {:.2}, p99 {:.2}",
                 at(n, 0.5) / at(floor, 0.5),

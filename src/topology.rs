@@ -28,7 +28,7 @@ use crate::domain::{
     AlertEvent, Ask, Incoming, Lane, Origin, Outcome, SeriesId, SeriesKey, SymbolPerformance,
 };
 use crate::feature::{FeatureCache, FeatureRules, FeatureStage, ResumedSeries};
-use crate::ingest::{IngestKey, IngestStage, Ranking};
+use crate::ingest::{AnyPrice, IngestKey, IngestStage, Ranking};
 use crate::link::{Key, KeyOptions, LinkOptions};
 use crate::persist::{Ledger, Outlets, PersistKey, PersistStage};
 use crate::predict::{Loading, Models, PredictStage};
@@ -126,6 +126,7 @@ impl Topology {
             let deliver = Box::new(sender_to(&store_key));
             PredictStage::new(Arc::clone(&models), (settings.batch_size_max, overdue), loading, deliver)
         };
+        let supersede = settings.priority.stale == Stale::Supersede;
         let rows_max = settings.predict.queue_rows_max;
         let loaders = LinkOptions { items_max: rows_max, keys_max: CONTENTS_MAX, workers_max: LOADERS };
         let loading = line("load", predict_stage(Loading::Here), loaders, settings)?;
@@ -133,7 +134,7 @@ impl Topology {
             line(STAGES[2], predict_stage(Loading::Elsewhere), options(rows_max, CONTENTS_MAX), settings)?;
         let feature = line(
             STAGES[1],
-            FeatureStage { cache: Arc::clone(&cache), rules: feature_rules(settings) },
+            FeatureStage { cache: Arc::clone(&cache), rules: feature_rules(settings), supersede },
             options(settings.feature.queue_bars_max, settings.series_max),
             settings,
         )?;
@@ -145,6 +146,7 @@ impl Topology {
                 clock_skew_ms_max: refuse_future.then(|| skew_ms.into()),
                 revision_bars: settings.ingest.revision_bars,
                 clamp_ohlc: settings.ingest.clamp_ohlc,
+                any_price: AnyPrice::of(&settings.ingest.any_price_symbols),
             },
             options(settings.ingest.queue_bars_max, settings.series_max),
             settings,
@@ -166,7 +168,7 @@ impl Topology {
             store_key,
             series: RwLock::default(),
             series_max: settings.series_max,
-            supersede: settings.priority.stale == Stale::Supersede,
+            supersede,
             ranking,
             cache,
             ledger,
@@ -216,6 +218,7 @@ impl Topology {
         let (live, feature) = (Arc::clone(&standing), Arc::clone(&feature_key));
         let ingest_to_feature = Box::new(move |item: crate::domain::Admitted| {
             let lane = item.origin().lane(live.lane());
+            feature_key.data.comes(&item);
             feature_key.put(item, lane);
         });
         let ingest_key: IngestKey =

@@ -1,6 +1,10 @@
 //! What is left of a window's mean and deviation after many bars, and after a fall of the price.
 
-use super::{Bar, Contestant, NonZero, each, market, ohlcv, quantedge, running_mean, vela};
+use super::floors::{exact_deviation, exact_mean, running_mean};
+use super::peers::ohlcv;
+use super::{Bar, Contestant, each, market, vela};
+use quantedge_ta as quantedge;
+use std::num::NonZero;
 use ta::Next as _;
 use yata::prelude::Method as _;
 
@@ -35,29 +39,31 @@ fn errors(bars: &[Bar]) {
         vela(&["sma_20"]),
         each("quantedge-ta", move || {
             let mut sma = quantedge::Sma::new(quantedge::SmaConfig::close(nz));
-            Box::new(move |bar| sma.compute(&ohlcv(bar)).unwrap_or(f64::NAN))
+            move |bar: &Bar| sma.compute(&ohlcv(bar)).unwrap_or(f64::NAN)
         }),
         each("ta", || {
             let mut sma = ta::indicators::SimpleMovingAverage::new(20).unwrap();
-            Box::new(move |bar| sma.next(bar.close))
+            move |bar: &Bar| sma.next(bar.close)
         }),
         each("yata", move || {
             let mut sma = yata::methods::SMA::new(20, &first).unwrap();
-            Box::new(move |bar| sma.next(&bar.close))
+            move |bar: &Bar| sma.next(&bar.close)
         }),
         running_mean::<20>(),
+        exact_mean::<20>(),
     ];
     let mut bands = [
         vela(&["bb_upper_20_2"]),
         each("quantedge-ta", move || {
             let mut bands = quantedge::Bb::new(quantedge::BbConfig::close(nz));
-            Box::new(move |bar| bands.compute(&ohlcv(bar)).map_or(f64::NAN, |bands| bands.upper))
+            move |bar: &Bar| bands.compute(&ohlcv(bar)).map_or(f64::NAN, |bands| bands.upper)
         }),
+        exact_deviation::<20>(),
     ];
     let row = |what: &str, exact: f64, contestants: &mut [Contestant<'_>]| {
-        print!("{what:<16}");
+        print!("`{what}`:");
         for (who, run) in contestants {
-            print!("   {who} {:.0e}", ((run(bars) - exact) / exact).abs());
+            print!(" {who} {:.0e};", ((run(bars) - exact) / exact).abs());
         }
         println!();
     };

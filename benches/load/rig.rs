@@ -20,6 +20,8 @@ const WARM_UP_BARS: u64 = 120;
 /// More minutes than are on their way at any time.
 const MINUTES: usize = 4096;
 pub const BUDGET_MS: u64 = 250;
+/// What of it a row may wait, where what waited too long is dropped: the rest is for its run and the store.
+pub const OVERDUE_MS: u64 = BUDGET_MS / 5 * 4;
 
 /// A prediction that came out.
 pub struct Out {
@@ -150,21 +152,25 @@ impl Rig {
         self.engine.ingest_series(&self.series[n], bar).unwrap();
     }
 
-    /// Bars a second that the engine takes and answers, over five seconds.
-    pub fn capacity(&mut self) -> f64 {
-        let (begin, before) = (Instant::now(), self.next);
+    /// Bars a second that the engine takes and answers, over five seconds, and the share of a processor that putting them
+    /// in took.
+    pub fn capacity(&mut self) -> (f64, f64) {
+        let (begin, before, used_ns) = (Instant::now(), self.next, thread_cpu_ns());
         while begin.elapsed() < Duration::from_secs(5) {
             let due_ns = self.due.now_ns();
             (0..64).for_each(|_| self.put(due_ns));
         }
+        let used = (thread_cpu_ns() - used_ns) as f64 / begin.elapsed().as_nanos() as f64;
         assert!(self.engine.drain(Duration::from_secs(60)));
         let rate = (self.next - before) as f64 / begin.elapsed().as_secs_f64();
         *self.seen.lock() = Seen::default();
-        rate
+        (rate, used)
     }
 
-    /// Offers bars by the clock, not by what the engine takes; when the last was put in, in ns behind its time.
-    pub fn offer(&mut self, phase: &Phase) -> u64 {
+    /// Offers bars by the clock, not by what the engine takes; when the last was put in, in ns behind its time, and the
+    /// share of a processor that this took.
+    pub fn offer(&mut self, phase: &Phase) -> (u64, f64) {
+        let (begin, used_ns) = (Instant::now(), thread_cpu_ns());
         let count = (phase.per_s * (phase.to_ns - phase.from_ns) as f64 / 1e9) as u64;
         for n in 0..count {
             let due_ns = phase.from_ns + (n as f64 * 1e9 / phase.per_s) as u64;
@@ -178,8 +184,15 @@ impl Rig {
             }
             self.put(due_ns);
         }
-        self.due.now_ns().saturating_sub(phase.to_ns)
+        let used = (thread_cpu_ns() - used_ns) as f64 / begin.elapsed().as_nanos() as f64;
+        (self.due.now_ns().saturating_sub(phase.to_ns), used)
     }
+}
+
+/// The processor time of this thread so far, in ns.
+fn thread_cpu_ns() -> u64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    text.split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or_default()
 }
 
 /// A stretch of time with one rate, in ns of the clock that bars are due by.

@@ -19,6 +19,7 @@ struct Input {
     start: Start,
     now: Option<i64>,
     clock_skew_ms_max: u32,
+    any_price: bool,
     revision_bars: u8,
     operations: Vec<Operation>,
 }
@@ -88,7 +89,7 @@ impl Model {
         {
             return Err(Reason::NotFinite);
         }
-        if prices.iter().any(|x| *x <= 0.0) {
+        if !self.limits.any_price && prices.iter().any(|x| *x <= 0.0) {
             return Err(Reason::PriceNotPositive);
         }
         if bar.volume < 0.0 {
@@ -201,7 +202,8 @@ fuzz_target!(|input: Input| {
     };
     let start = timeframe.open_of(start);
     let now = input.now.map(Timestamp::from_millis);
-    let limits = Limits { now, clock_skew_ms_max: input.clock_skew_ms_max.into() };
+    let clock_skew_ms_max = input.clock_skew_ms_max.into();
+    let limits = Limits { now, clock_skew_ms_max, any_price: input.any_price };
     let revision_bars = usize::from(input.revision_bars);
     let mut model = Model { timeframe, limits, revision_bars, taken: Vec::new() };
     let mut order = Order::new(revision_bars);

@@ -65,6 +65,8 @@ impl Target {
         settings.models.path = folder;
         settings.source.kind = SourceKind::None;
         settings.store.url = StoreUrl::None;
+        // A fuzzer that is held for a while finds its connection as it left it.
+        settings.serve.idle_s = 3600;
         let engine = Arc::new(Engine::start(settings).expect("the engine starts: vela runtime install?"));
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let server = Server::start_on(&engine, listener).expect("the server starts");

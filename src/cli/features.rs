@@ -6,6 +6,7 @@ use super::{CliError, settings::ConfigOptions, signals};
 use crate::domain::{FeatureSet, Timeframe};
 use crate::export::{Description, Dtype, Export, ExportError, Label, Request, Rules};
 use crate::feature::catalogue;
+use crate::ingest::AnyPrice;
 use crate::topology::feature_rules;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::Write as _;
@@ -97,7 +98,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         label: label.transpose().map_err(|error| CliError::Failed(format!("--label: {error}")))?,
         out: arguments.out.clone().unwrap_or_default(),
         dtype: arguments.dtype,
-        rules: Rules { features: feature_rules(&settings), clamp_ohlc: settings.ingest.clamp_ohlc },
+        rules: Rules {
+            features: feature_rules(&settings),
+            clamp_ohlc: settings.ingest.clamp_ohlc,
+            any_price: AnyPrice::of(&settings.ingest.any_price_symbols),
+        },
         complete: arguments.complete,
     };
     let out = request.out.clone();

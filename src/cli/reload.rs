@@ -28,6 +28,11 @@ fn stamp(file: Option<&Path>) -> Stamp {
     Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
 }
 
+/// Whether something else lies there than what can be read at once.
+fn is_pipe(file: &Path) -> bool {
+    std::fs::metadata(file).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
+}
+
 impl Reload {
     /// To be made before the configuration is read: what changes afterwards is seen. Where it was read by the process before
     /// this one, `read` is the file as it was then.
@@ -52,13 +57,18 @@ impl Reload {
         let settled = now == self.seen;
         self.seen = now;
         let asked = self.hung_up.swap(false, Ordering::Relaxed);
-        // A file that is gone for a moment is being replaced.
-        let changed = settled && now.is_some() && now != self.read;
+        // A file that is gone or empty for a moment is being replaced.
+        let changed = settled && now.is_some_and(|(_, bytes, _)| bytes > 0) && now != self.read;
         if !(asked || changed) {
             return false;
         }
         before();
         self.read = now;
+        if let Some(file) = self.file.as_deref().filter(|file| is_pipe(file)) {
+            // Reading it would wait for whoever writes: signals and the service manager with it.
+            engine.refuse(&format!("{}: it is no regular file, and is read at a start only", file.display()));
+            return true;
+        }
         match self.options.load() {
             // Said to whom it concerns by the engine itself.
             Ok(loaded) => drop(engine.reconfigure(loaded.settings)),

@@ -248,8 +248,8 @@ fn log_performance(engine: &Engine) {
         latency_avg_ms = performance.avg_latency_ms,
         latency_p99_us = performance.latency.p99,
         error_rate = performance.error_rate,
-        memory_mb = metrics.system.memory_usage_mb,
-        cpu_percent = metrics.system.cpu_usage_percent,
+        memory_mb = metrics.system.memory_usage_mb.round(),
+        cpu_percent = metrics.system.cpu_usage_percent.round(),
         "performance"
     );
     for (symbol, tally) in &metrics.symbols {

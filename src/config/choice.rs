@@ -1,7 +1,6 @@
 //! The types of the keys that are chosen from a few words.
 
-use super::table::{Field, Value};
-use crate::domain::{GapPolicy, Lane, MarketHours, Stability};
+use crate::domain::Lane;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -9,41 +8,6 @@ use std::path::PathBuf;
 pub(super) const LANES: &[&str] = &["high", "normal", "low"];
 
 const SQLITE: &str = "sqlite:";
-
-/// Words for a type that the whole house knows.
-macro_rules! words {
-    ($($WORDS:ident: $Name:ident { $($Word:ident = $word:literal,)+ })+) => { $(
-        pub(super) const $WORDS: &[&str] = &[$($word,)+];
-
-        impl Field for $Name {
-            fn to_value(&self) -> Value {
-                Value::Text(match self { $(Self::$Word => $word,)+ }.to_owned())
-            }
-
-            fn from_value(value: Value) -> Option<Self> {
-                match value {
-                    $(Value::Text(text) if text == $word => Some(Self::$Word),)+
-                    _ => None,
-                }
-            }
-        }
-    )+ };
-}
-
-words! {
-    GAPS: GapPolicy { Skip = "skip", FillFlat = "fill_flat", Reset = "reset", }
-    STABILITY: Stability { Defined = "defined", Digits4 = "stable_4", Digits8 = "stable_8", }
-}
-
-impl Field for MarketHours {
-    fn to_value(&self) -> Value {
-        Value::Text(self.to_string())
-    }
-
-    fn from_value(value: Value) -> Option<Self> {
-        if let Value::Text(text) = value { text.parse().ok() } else { None }
-    }
-}
 
 macro_rules! choice {
     ($(
@@ -62,24 +26,19 @@ macro_rules! choice {
             pub const fn word(self) -> &'static str {
                 match self { $(Self::$Word => $word,)+ }
             }
+
+            /// What the configuration calls so.
+            pub(super) fn of_word(word: &str) -> Option<Self> {
+                match word {
+                    $($word => Some(Self::$Word),)+
+                    _ => None,
+                }
+            }
         }
 
         impl fmt::Display for $Name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(self.word())
-            }
-        }
-
-        impl Field for $Name {
-            fn to_value(&self) -> Value {
-                Value::Text(self.word().to_owned())
-            }
-
-            fn from_value(value: Value) -> Option<Self> {
-                match value {
-                    $(Value::Text(text) if text == $word => Some(Self::$Word),)+
-                    _ => None,
-                }
             }
         }
     )+ };

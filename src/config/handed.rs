@@ -3,9 +3,9 @@
 
 use super::keys::{KEYS, Settings};
 use super::load::Layers;
+use super::notation::toml_string;
 use super::problem::ConfigError;
-use super::render::{toml_of, toml_string};
-use super::table::Value;
+use super::value::{Value, toml_of};
 use super::{PostgresUrl, StoreUrl};
 use std::fmt::Write as _;
 use std::path::Path;

@@ -6,18 +6,21 @@
 
 mod process;
 
-use super::choice::{GAPS, STABILITY};
-use super::table::{Allowed, Change, Field, Key, Section, settings};
+use super::table::{self, Allowed, Change, Section, settings};
+use super::value::{Field, GAPS, STABILITY};
 use super::watch::{Rules, default_rules};
 use super::{BarTable, CatchUp, LogFormat, LogLevel, PostgresUrl, SourceKind, Stale, StoreUrl};
 use crate::domain::{GapPolicy, Lane, MarketHours, Stability};
 use Allowed::{
     Bool, Fraction, Hosts, Hours, HttpUrlOrEmpty, Lanes, Listen, OneOf, PathOrEmpty, PostgresOrEmpty,
-    SqlName, Store, Tables, Whole,
+    SqlName, Store, Symbols, Tables, Whole,
 };
 use process::with_process_keys;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+
+/// A key of the configuration: one row of the table.
+pub type Key = table::Key<Settings>;
 
 with_process_keys! {
     /// The checked configuration, one field a key. What a key means stands at its field.
@@ -99,10 +102,11 @@ with_process_keys! {
         /// The tables that hold the bars, for kind = "postgres"; none here: trading.ohlcv, as `vela db init` makes it.
         /// Each is a [[source.tables]] with its name, symbol or timeframe where all its bars have the same, and
         /// columns = { ts = "open_time", ... } for those that are not called symbol, timeframe, ts, open, high, low, close,
-        /// volume. ts may be a time, or a whole number since 1970 in any unit. A row is taken once its column `closed` is
-        /// true; where there is none (columns.closed = ""), once its time is over. In the environment and with --set: names
-        /// with commas between, or a TOML array. New bars are seen at once where `vela db init --watch NAME` had them
-        /// announced; else the table is looked at every poll_interval_ms.
+        /// volume. ts may be a time, or a whole number since 1970 in any unit; the timeframe a text, an interval, or a whole
+        /// number of timeframe_unit = "s", "m", "h", "d" or "w". A row is taken once its column `closed` is true; where there
+        /// is none (columns.closed = ""), once its time is over. In the environment and with --set: names with commas
+        /// between, or a TOML array. New bars are seen at once where `vela db init --watch NAME` had them announced; else,
+        /// and on a standby, the table is looked at every poll_interval_ms.
         tables: Vec<BarTable> = Vec::new(), Tables, "", Restart;
 
         /// How often every series of a PostgreSQL table is read again from its newest bar, less overlap_bars: finds what was
@@ -137,6 +141,10 @@ with_process_keys! {
         /// Whether a bar whose open or close lies outside its low and high is taken with the low and high
         /// moved to hold them. Otherwise it is refused.
         clamp_ohlc: bool = false, Bool, "", Restart;
+
+        /// The symbols whose prices may be 0 or below, such as spreads, or futures on oil in April 2020: "CL,BRENT-WTI".
+        /// What has no meaning there (the logarithm of such a price) is undefined. Of all others such a bar is refused.
+        any_price_symbols: String = String::new(), Symbols, "", Restart;
 
         /// How many of a series' newest bars can change after they closed: a bar that comes again with other content
         /// replaces the first, one that comes late goes in its place, and it and all newer bars are answered anew,
@@ -228,7 +236,8 @@ with_process_keys! {
 
         /// How long a live bar may have been on its way when a model's turn comes to run it. Older ones are recorded as
         /// overdue: a model that is slower than its bars come answers the newest, instead of filling the queue that
-        /// it shares with the others. 0: all are run, however late. Replays run all.
+        /// it shares with the others. Less than max_latency_ms, by a run and its storing, keeps what is predicted
+        /// within it also under overload. 0: all are run, however late. Replays run all.
         overdue_ms: u64 = 60_000, Whole(0..=86_400_000), "ms", Restart;
 
         /// How much memory one run of a model may take for tensors at a time. A run that wants more fails, before it

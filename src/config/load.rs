@@ -1,11 +1,11 @@
 //! Loading: defaults, then the file, then the environment, then overrides; every problem is collected.
 
-use super::keys::{KEYS, SECTIONS, Settings};
+use super::keys::{KEYS, Key, SECTIONS, Settings};
+use super::notation::{Refused, type_name};
 use super::problem::{ConfigError, Problem, SetBy};
-use super::read::{Raw, Refused, read, type_name};
+use super::read::{Raw, read};
 use super::rules;
 use super::secret::{MASK, is_secret, masked};
-use super::table::Key;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read as _;

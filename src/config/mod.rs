@@ -16,6 +16,7 @@ mod choice;
 mod handed;
 mod keys;
 mod load;
+mod notation;
 mod patch;
 mod problem;
 mod read;
@@ -23,12 +24,13 @@ mod render;
 mod rules;
 mod secret;
 mod tables;
+mod value;
 mod watch;
 
 pub use change::Reconfigured;
 pub use choice::{CatchUp, LogFormat, LogLevel, PostgresUrl, SourceKind, Stale, StoreUrl};
 pub use keys::{
-    AlertSettings, DatabaseSettings, FeatureSettings, IngestSettings, KEYS, LogSettings, ModelsSettings,
+    AlertSettings, DatabaseSettings, FeatureSettings, IngestSettings, KEYS, Key, LogSettings, ModelsSettings,
     PersistSettings, PredictSettings, PrioritySettings, RuntimeSettings, ServeSettings, Settings,
     SourceSettings, StoreSettings, WatchdogSettings,
 };
@@ -36,6 +38,7 @@ pub use load::{Loaded, OTHER_VARIABLES, WEBHOOK_KEY, environment};
 pub use problem::{ConfigError, Problem, SetBy};
 pub use render::{render_effective, render_reference};
 pub use secret::masked;
-pub use table::{Allowed, Change, Key, Value};
+pub use table::{Allowed, Change};
 pub use tables::{BarColumns, BarTable};
+pub use value::Value;
 pub use watch::{Measure, Rule, Rules};

@@ -1,11 +1,12 @@
 //! Changes as a program sends them: keys with texts, or a JSON merge patch (RFC 7396), read by the rules of a file.
 
-use super::keys::{SECTIONS, Settings};
+use super::keys::{Key, SECTIONS, Settings};
 use super::load::{Layers, quoted};
+use super::notation::{toml_key, toml_string};
 use super::problem::{ConfigError, Problem, SetBy};
 use super::read::{Raw, read};
-use super::render::{toml_key, toml_of, toml_string};
-use super::table::{Allowed, Key, Value};
+use super::table::Allowed;
+use super::value::{Value, toml_of};
 use serde_json::{Map, Value as Json};
 use std::collections::BTreeMap;
 use toml::de::DeTable;
@@ -101,7 +102,7 @@ fn value_of(key: &Key, before: &Value, change: &Json) -> Result<Value, Vec<Strin
     let table = DeTable::parse(&document).map_err(|error| vec![error.message().to_owned()])?;
     let Some(value) = table.get_ref().get("value") else { unreachable!("it was just written") };
     read(key, Raw::Toml(value), None).map_err(|refused| {
-        let said = |one: super::read::Refused| match one.entry {
+        let said = |one: super::notation::Refused| match one.entry {
             Some((entry, _)) => format!("{}: {}", quoted("", &entry), one.detail),
             None => one.detail,
         };

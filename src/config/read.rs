@@ -1,7 +1,10 @@
 //! From what was written to a checked value: pure functions of a row of the table and a text.
 
 use super::choice::lane_of;
-use super::table::{Allowed, Key, Value};
+use super::keys::Key;
+use super::notation::{Refused, type_name};
+use super::table::Allowed;
+use super::value::Value;
 use super::watch::{check_rules, rules_of_table, rules_of_text};
 use super::{PostgresUrl, StoreUrl, tables};
 use crate::domain::{Lane, MarketHours, SeriesKey, Timeframe};
@@ -22,20 +25,6 @@ pub(super) enum Raw<'a> {
     Text(&'a str),
 }
 
-/// Why a value, or an entry of a table, is not taken.
-pub(super) struct Refused {
-    /// The entry of a table and where in the file its value starts and ends; `None` for the value itself.
-    pub(super) entry: Option<(String, std::ops::Range<usize>)>,
-    /// What is wrong and what is allowed.
-    pub(super) detail: String,
-}
-
-impl Refused {
-    fn whole(detail: String) -> Vec<Self> {
-        vec![Self { entry: None, detail }]
-    }
-}
-
 /// Reads and checks a value of `key`; relative paths are taken from `folder` where there is one.
 pub(super) fn read(key: &Key, raw: Raw<'_>, folder: Option<&Path>) -> Result<Value, Vec<Refused>> {
     let value = match &key.allowed {
@@ -47,7 +36,8 @@ pub(super) fn read(key: &Key, raw: Raw<'_>, folder: Option<&Path>) -> Result<Val
         | Allowed::Hours
         | Allowed::HttpUrlOrEmpty
         | Allowed::Listen
-        | Allowed::Hosts => Value::Text(text(key, raw)?.to_owned()),
+        | Allowed::Hosts
+        | Allowed::Symbols => Value::Text(text(key, raw)?.to_owned()),
         Allowed::Path | Allowed::PathOrEmpty => Value::Path(beside(folder, Path::new(text(key, raw)?))),
         Allowed::Store => match StoreUrl::parse(text(key, raw)?) {
             Some(StoreUrl::Sqlite(path)) => Value::Store(StoreUrl::Sqlite(beside(folder, &path))),
@@ -96,6 +86,12 @@ pub(super) fn check(key: &Key, value: &Value) -> Result<(), String> {
         (Allowed::Hosts, Value::Text(hosts)) => {
             hosts.is_empty() || hosts.split(',').map(str::trim).all(is_host_name)
         }
+        (Allowed::Symbols, Value::Text(symbols)) => {
+            if !symbols.is_empty() {
+                symbols.split(',').map(str::trim).try_for_each(symbol_checked)?;
+            }
+            true
+        }
         (Allowed::Store, Value::Store(StoreUrl::None | StoreUrl::Postgres(_))) => true,
         (Allowed::Store, Value::Store(StoreUrl::Sqlite(path))) => {
             !path.as_os_str().is_empty() && path_fits(path)
@@ -140,19 +136,6 @@ fn wrong_type(key: &Key, raw: Raw<'_>) -> Vec<Refused> {
         detail.push_str(&format!(", found {}", type_name(value.get_ref())));
     }
     Refused::whole(detail)
-}
-
-/// What a person calls the type of a TOML value.
-pub(super) fn type_name(value: &DeValue<'_>) -> &'static str {
-    match value {
-        DeValue::String(_) => "a string",
-        DeValue::Integer(_) => "a whole number",
-        DeValue::Float(_) => "a fraction",
-        DeValue::Boolean(_) => "a boolean",
-        DeValue::Datetime(_) => "a date",
-        DeValue::Array(_) => "an array",
-        DeValue::Table(_) => "a table",
-    }
 }
 
 fn whole(key: &Key, raw: Raw<'_>) -> Result<u64, Vec<Refused>> {

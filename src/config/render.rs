@@ -1,13 +1,13 @@
 //! The table as text: the reference file, and what is in effect.
 
-use super::choice::lane_word;
-use super::keys::{KEYS, SECTIONS};
+use super::StoreUrl;
+use super::keys::{KEYS, Key, SECTIONS};
 use super::load::{Loaded, OTHER_VARIABLES};
+use super::notation::toml_key;
 use super::problem::SetBy;
 use super::secret::masked;
-use super::table::{Key, Value};
+use super::value::{Value, toml_of};
 use super::watch::toml_of_rule;
-use super::{BarTable, StoreUrl};
 use std::fmt::Write as _;
 
 const COLUMNS_MAX: usize = 100;
@@ -75,63 +75,6 @@ pub fn render_effective(loaded: &Loaded) -> String {
         let set_by = loaded.origins.get(key.name).unwrap_or(&SetBy::Default).to_string();
         push(&mut out, format_args!("{name} = {}  # {}\n", masked(&value), set_by.escape_debug()));
     }
-    out
-}
-
-impl Value {
-    /// It as TOML writes it, without its secrets.
-    pub fn shown(&self) -> String {
-        masked(&toml_of(self)).into_owned()
-    }
-}
-
-/// A value as TOML writes it.
-pub(super) fn toml_of(value: &Value) -> String {
-    match value {
-        Value::Whole(number) => number.to_string(),
-        Value::Fraction(number) => format!("{number:?}"),
-        Value::Bool(yes) => yes.to_string(),
-        Value::Text(text) => toml_string(text),
-        Value::Path(path) => toml_string(&path.to_string_lossy()),
-        Value::Store(url) => toml_string(&url.to_string()),
-        Value::Rules(rules) => {
-            let entries: Vec<String> = rules
-                .iter()
-                .map(|(name, rule)| format!("{} = {}", toml_key(name), toml_of_rule(rule)))
-                .collect();
-            format!("{{ {} }}", entries.join(", "))
-        }
-        Value::Postgres(url) => toml_string(&url.as_ref().map_or_else(String::new, ToString::to_string)),
-        Value::Tables(tables) => {
-            let tables: Vec<String> = tables.iter().map(BarTable::to_toml).collect();
-            format!("[{}]", tables.join(", "))
-        }
-        Value::Lanes(lanes) if lanes.is_empty() => "{}".to_owned(),
-        Value::Lanes(lanes) => {
-            let entries: Vec<String> = lanes
-                .iter()
-                .map(|(symbol, lane)| format!("{} = \"{}\"", toml_key(symbol), lane_word(*lane)))
-                .collect();
-            format!("{{ {} }}", entries.join(", "))
-        }
-    }
-}
-
-pub(super) fn toml_key(name: &str) -> String {
-    let bare = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-    if bare { name.to_owned() } else { toml_string(name) }
-}
-
-pub(super) fn toml_string(text: &str) -> String {
-    let mut out = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => out.extend(['\\', c]),
-            c if c.is_control() => push(&mut out, format_args!("\\u{:04X}", u32::from(c))),
-            c => out.push(c),
-        }
-    }
-    out.push('"');
     out
 }
 

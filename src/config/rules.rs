@@ -1,11 +1,10 @@
 //! Rules between keys, and the check of settings that were made by hand.
 
-use super::keys::{KEYS, Settings};
+use super::keys::{KEYS, Key, Settings};
 use super::problem::{ConfigError, Problem, SetBy};
 use super::read::check;
-use super::render::toml_of;
 use super::secret::masked;
-use super::table::{Key, Value};
+use super::value::{Value, toml_of};
 use super::{PostgresUrl, SourceKind, StoreUrl};
 
 /// The first of each pair must not exceed the second.

@@ -1,13 +1,9 @@
 //! What a row of the table of keys is, and the macro that turns the rows into `Settings` and `KEYS`.
 
-use super::keys::Settings;
-use super::watch::Rules;
-use super::{BarTable, PostgresUrl, StoreUrl, choice};
-use crate::domain::Lane;
-use std::collections::BTreeMap;
+use super::choice;
+use super::value::Value;
 use std::fmt;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
 
 /// When a change to a key takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +37,8 @@ pub enum Allowed {
     Listen,
     /// Names of hosts, separated by commas, or the empty text.
     Hosts,
+    /// Symbols, separated by commas, or the empty text.
+    Symbols,
     /// The URL of a PostgreSQL database, or the empty text.
     PostgresOrEmpty,
     /// Tables of bars in a PostgreSQL database.
@@ -55,34 +53,9 @@ pub enum Allowed {
     Rules,
 }
 
-/// A value of any key.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Value {
-    /// A whole number.
-    Whole(u64),
-    /// A number.
-    Fraction(f64),
-    /// Yes or no.
-    Bool(bool),
-    /// A text.
-    Text(String),
-    /// A file or folder.
-    Path(PathBuf),
-    /// Where predictions go.
-    Store(StoreUrl),
-    /// A PostgreSQL database, or none.
-    Postgres(Option<PostgresUrl>),
-    /// Tables of bars.
-    Tables(Vec<BarTable>),
-    /// Symbols and their lanes.
-    Lanes(BTreeMap<String, Lane>),
-    /// Alert rules by name.
-    Rules(Rules),
-}
-
-/// A key: one row of the table.
+/// A key of the configuration `S`: one row of its table.
 #[derive(Clone)]
-pub struct Key {
+pub struct Key<S> {
     /// Its dotted name; the part before the dot is its section.
     pub name: &'static str,
     /// What its number counts (`ms`, `bars`); empty where there is none.
@@ -93,8 +66,8 @@ pub struct Key {
     pub change: Change,
     /// What it is for: one line each, an empty one between paragraphs.
     pub doc: &'static [&'static str],
-    pub(super) get: fn(&Settings) -> Value,
-    pub(super) set: fn(&mut Settings, Value) -> bool,
+    pub(super) get: fn(&S) -> Value,
+    pub(super) set: fn(&mut S, Value) -> bool,
 }
 
 /// A section of the configuration, with its documentation.
@@ -103,7 +76,7 @@ pub(super) struct Section {
     pub(super) doc: &'static [&'static str],
 }
 
-impl Key {
+impl<S: Default> Key<S> {
     /// The section and the name within it; the section is empty for a key of the top level.
     pub fn parts(&self) -> (&'static str, &'static str) {
         self.name.split_once('.').unwrap_or(("", self.name))
@@ -115,19 +88,19 @@ impl Key {
     }
 
     /// Its value in `settings`.
-    pub fn value(&self, settings: &Settings) -> Value {
+    pub fn value(&self, settings: &S) -> Value {
         (self.get)(settings)
     }
 
     /// Gives `to` the value that `from` has.
-    pub(super) fn copy(&self, from: &Settings, to: &mut Settings) {
+    pub(super) fn copy(&self, from: &S, to: &mut S) {
         let fits = (self.set)(to, self.value(from));
         debug_assert!(fits, "a value of {} is one", self.name);
     }
 
     /// Its value when nobody sets it.
     pub fn default_value(&self) -> Value {
-        self.value(&Settings::default())
+        self.value(&S::default())
     }
 
     /// Its allowed values and unit in words: `1 to 256 workers`.
@@ -140,7 +113,7 @@ impl Key {
     }
 }
 
-impl fmt::Debug for Key {
+impl<S> fmt::Debug for Key<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Key").field("name", &self.name).finish_non_exhaustive()
     }
@@ -174,6 +147,7 @@ impl Allowed {
             | Self::HttpUrlOrEmpty
             | Self::Listen
             | Self::Hosts
+            | Self::Symbols
             | Self::Hours => "a string",
         }
     }
@@ -196,6 +170,7 @@ impl fmt::Display for Allowed {
             }
             Self::Listen => f.write_str("an IP address with a port, such as \"127.0.0.1:8080\", or \"\""),
             Self::Hosts => f.write_str("names of hosts, separated by commas, or \"\""),
+            Self::Symbols => f.write_str("symbols, separated by commas, or \"\""),
             Self::PostgresOrEmpty => f.write_str("\"postgres://USER@HOST/DATABASE\", or \"\""),
             Self::Tables => f.write_str(
                 "tables with name and, where needed, symbol, timeframe, columns = { ts = \"open_time\", ... }",
@@ -207,51 +182,6 @@ impl fmt::Display for Allowed {
                 "NAME = { measure = \"...\", over = NUMBER, for_s = SECONDS, severity = \"...\" } entries",
             ),
         }
-    }
-}
-
-/// The type of a field of `Settings`: how it goes into a [`Value`] and comes out of one.
-pub(super) trait Field: Sized {
-    /// The field as a value.
-    fn to_value(&self) -> Value;
-    /// The value as a field; `None` where it does not fit the type.
-    fn from_value(value: Value) -> Option<Self>;
-}
-
-macro_rules! fields {
-    ($($ty:ty, $variant:ident;)+) => { $(
-        impl Field for $ty {
-            fn to_value(&self) -> Value {
-                Value::$variant(self.clone())
-            }
-
-            fn from_value(value: Value) -> Option<Self> {
-                if let Value::$variant(inner) = value { Some(inner) } else { None }
-            }
-        }
-    )+ };
-}
-
-fields! {
-    f64, Fraction;
-    bool, Bool;
-    String, Text;
-    PathBuf, Path;
-    StoreUrl, Store;
-    Option<PostgresUrl>, Postgres;
-    Vec<BarTable>, Tables;
-    BTreeMap<String, Lane>, Lanes;
-    Rules, Rules;
-    u64, Whole;
-}
-
-impl Field for usize {
-    fn to_value(&self) -> Value {
-        Value::Whole(*self as u64)
-    }
-
-    fn from_value(value: Value) -> Option<Self> {
-        u64::from_value(value).and_then(|number| Self::try_from(number).ok())
     }
 }
 

@@ -1,7 +1,6 @@
 //! Which tables of a PostgreSQL database hold bars, and what their columns are called.
 
-use super::read::{Refused, type_name};
-use super::render::toml_string;
+use super::notation::{Refused, toml_string, type_name};
 use crate::domain::{SeriesKey, Timeframe};
 use std::ops::Range;
 use toml::Spanned;
@@ -19,6 +18,8 @@ pub struct BarTable {
     pub symbol: Option<String>,
     /// The timeframe of all its bars; `None` where a column says it.
     pub timeframe: Option<Timeframe>,
+    /// What the column of the timeframe counts where it holds whole numbers: `s`, `m`, `h`, `d` or `w`.
+    pub timeframe_unit: Option<char>,
     /// The names of its columns.
     pub columns: BarColumns,
 }
@@ -74,7 +75,13 @@ impl BarColumns {
 impl BarTable {
     /// The table `name` with the columns of `trading.ohlcv`.
     pub fn named(name: impl Into<String>) -> Self {
-        Self { name: name.into(), symbol: None, timeframe: None, columns: BarColumns::default() }
+        Self {
+            name: name.into(),
+            symbol: None,
+            timeframe: None,
+            timeframe_unit: None,
+            columns: BarColumns::default(),
+        }
     }
 
     /// The parts of its name: a schema, where there is one, and the table.
@@ -98,6 +105,7 @@ impl BarTable {
         let mut entries = vec![format!("name = {}", toml_string(&self.name))];
         entries.extend(self.symbol.iter().map(|symbol| format!("symbol = {}", toml_string(symbol))));
         entries.extend(self.timeframe.iter().map(|timeframe| format!("timeframe = \"{timeframe}\"")));
+        entries.extend(self.timeframe_unit.map(|unit| format!("timeframe_unit = \"{unit}\"")));
         let (mut columns, mut usual) = (self.columns.clone(), BarColumns::default());
         let mut renamed: Vec<String> = columns
             .named()
@@ -223,13 +231,23 @@ impl Reader {
                     Some(Err(error)) => self.refuse(entry, value.span(), format!("{error}")),
                     None => {}
                 },
+                ("timeframe_unit", _) => match self.text(&entry, value).as_deref() {
+                    Some(unit @ ("s" | "m" | "h" | "d" | "w")) => read.timeframe_unit = unit.chars().next(),
+                    Some(other) => {
+                        let detail = format!("`{other}` is no unit: write s, m, h, d or w");
+                        self.refuse(entry, value.span(), detail);
+                    }
+                    None => {}
+                },
                 ("columns", DeValue::Table(columns)) => self.columns(&entry, columns, &mut read.columns),
                 ("columns", other) => {
                     let detail = format!("expected a table, found {}", type_name(other));
                     self.refuse(entry, value.span(), detail);
                 }
                 _ => {
-                    let detail = "unknown key; a table has name, symbol, timeframe and columns".to_owned();
+                    let detail =
+                        "unknown key; a table has name, symbol, timeframe, timeframe_unit and columns"
+                            .to_owned();
                     self.refuse(entry, value.span(), detail);
                 }
             }
@@ -263,7 +281,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back() {
         let text = r#"[{ name = "feeds.\"b.1m\"", symbol = "BTC/USDT", timeframe = "1m",
-            columns = { ts = "open time", closed = "" } }, { name = "x" }]"#;
+            columns = { ts = "open time", closed = "" } }, { name = "x" }, { name = "y", timeframe_unit = "m" }]"#;
         let tables = of_text(&text.replace('\n', " ")).ok().unwrap();
         assert_eq!(tables[0].parts(), ["feeds", "b.1m"]);
         assert_eq!(
@@ -271,6 +289,7 @@ mod tests {
             ("open time", Some(""))
         );
         assert_eq!(tables[1], BarTable::named("x"));
+        assert_eq!(tables[2].timeframe_unit, Some('m'));
         let again = format!("[{}]", tables.iter().map(BarTable::to_toml).collect::<Vec<_>>().join(", "));
         assert_eq!(of_text(&again).ok().unwrap(), tables);
         assert_eq!(of_text("a.b, c").ok().unwrap(), [BarTable::named("a.b"), BarTable::named("c")]);
@@ -284,6 +303,7 @@ mod tests {
             ("[{ name = 1 }]", "0.name"),
             ("[{ name = \"a\", timeframe = \"soon\" }]", "0.timeframe"),
             ("[\"a\", { name = \"b\", colums = {} }]", "1.colums"),
+            ("[{ name = \"a\", timeframe_unit = \"M\" }]", "0.timeframe_unit"),
             ("[{ name = \"a\", columns = { opne = \"o\" } }]", "0.columns.opne"),
             ("[1]", "0"),
         ] {

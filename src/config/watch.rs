@@ -1,6 +1,6 @@
 //! Alert rules: what is measured, and from where on somebody is told of it.
 
-use super::read::{Refused, type_name};
+use super::notation::{Refused, type_name};
 use crate::domain::Severity;
 use std::collections::BTreeMap;
 use toml::de::{DeTable, DeValue};

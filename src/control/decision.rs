@@ -3,6 +3,7 @@
 use super::sample::Sample;
 use crate::link::BatchReading;
 use serde::Serialize;
+use std::fmt;
 
 /// One change that the controller made.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -104,6 +105,32 @@ impl DecisionWhy {
     }
 }
 
+impl fmt::Display for DecisionSeen {
+    /// In words, for the log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Stage { arrivals_per_s, service_us, load, wait_p99_us, wait_max_us, depth } => write!(
+                f,
+                "{arrivals_per_s:.1} items a second of {service_us:.1} us each keep {load:.2} workers busy; 99 % waited \
+                 {:.2} ms at most, {:.2} may be; {depth} in the stage",
+                wait_p99_us / 1e3,
+                wait_max_us / 1e3
+            ),
+            Self::Batch { runs, full, late, rows_avg, run_avg_us, run_max_us, call_us, row_us } => {
+                write!(
+                    f,
+                    "{runs} runs of {rows_avg:.1} rows and {run_avg_us:.1} us on average, {full} full, {late} longer than \
+                     {run_max_us:.0} us"
+                )?;
+                match call_us.zip(row_us) {
+                    Some((call, row)) => write!(f, "; a call costs {call:.1} us and {row:.1} us a row"),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+}
+
 impl DecisionSeen {
     pub(super) fn of_stage(sample: &Sample, load: f64, wait_max_ns: u64) -> Self {
         Self::Stage {
@@ -132,4 +159,37 @@ impl DecisionSeen {
 
 fn per(what: f64, of: u64) -> f64 {
     if of == 0 { 0.0 } else { what / of as f64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_seen_reads_as_a_sentence() {
+        let seen = DecisionSeen::Stage {
+            arrivals_per_s: 1234.56,
+            service_us: 350.04,
+            load: 0.4321,
+            wait_p99_us: 2100.0,
+            wait_max_us: 25_000.0,
+            depth: 14,
+        };
+        let expected = "1234.6 items a second of 350.0 us each keep 0.43 workers busy; 99 % waited 2.10 ms at most, \
+                        25.00 may be; 14 in the stage";
+        assert_eq!(seen.to_string(), expected);
+        let seen = DecisionSeen::Batch {
+            runs: 40,
+            full: 32,
+            late: 1,
+            rows_avg: 7.5,
+            run_avg_us: 812.26,
+            run_max_us: 25_000.0,
+            call_us: Some(40.0),
+            row_us: Some(100.04),
+        };
+        let expected = "40 runs of 7.5 rows and 812.3 us on average, 32 full, 1 longer than 25000 us; a call costs \
+                        40.0 us and 100.0 us a row";
+        assert_eq!(seen.to_string(), expected);
+    }
 }

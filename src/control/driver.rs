@@ -3,15 +3,14 @@
 use super::batch::{BatchRules, BatchState};
 use super::decision::Decision;
 use super::policy::{Rules, State, decide};
+use super::routine::Routine;
 use super::sample::Sample;
 use crate::domain::Timestamp;
 use crate::link::{BatchLimit, BatchReading, StageReading, clock};
 use arc_swap::ArcSwap;
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Weak};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How many decisions are remembered.
@@ -43,8 +42,8 @@ pub struct Controller {
     plant: Arc<dyn Plant>,
     memory: Arc<Mutex<Memory>>,
     options: Arc<ArcSwap<ControllerOptions>>,
-    /// Sent to: the options changed. Dropped: end.
-    running: Mutex<Option<(Sender<()>, JoinHandle<()>)>>,
+    /// None where nothing is decided.
+    routine: Option<Routine>,
 }
 
 /// What was done, and what must not be done; held while anything is changed.
@@ -61,16 +60,20 @@ impl Controller {
         let stages = options.rules.stages.len();
         let memory = Arc::new(Mutex::new(Memory { pinned: vec![false; stages], ..Memory::default() }));
         let options = Arc::new(ArcSwap::from_pointee(options));
-        let running = options.load().enabled.then(|| {
-            let (stop, stopped) = bounded(1);
+        let routine = options.load().enabled.then(|| {
             let shared = Arc::clone(&memory);
-            let loops = Loop { plant: Arc::clone(&plant), options: Arc::clone(&options), memory: shared };
-            let thread =
-                std::thread::Builder::new().name("vela-control".into()).spawn(move || loops.run(&stopped));
+            let desk = Desk { plant: Arc::clone(&plant), options: Arc::clone(&options), memory: shared };
+            let of = Arc::clone(&options);
+            let interval = move || Duration::from_millis(of.load().rules.interval_ms);
+            let mut round = desk.begin();
+            let work = move || {
+                desk.stages(&mut round);
+                desk.models(&mut round);
+            };
             let failed = |error| tracing::error!(%error, "the system gives no thread: nothing is tuned");
-            thread.map_err(failed).ok().map(|thread| (stop, thread))
+            Routine::start("vela-control", interval, work).map_err(failed).ok()
         });
-        Self { plant, memory, options, running: Mutex::new(running.flatten()) }
+        Self { plant, memory, options, routine: routine.flatten() }
     }
 
     /// What it holds to.
@@ -82,10 +85,7 @@ impl Controller {
     pub fn set_options(&self, options: ControllerOptions) {
         let enabled = self.options.load().enabled;
         self.options.store(Arc::new(ControllerOptions { enabled, ..options }));
-        if let Some((wake, _)) = &*self.running.lock() {
-            // Full: it was woken already.
-            let _ = wake.try_send(());
-        }
+        self.routine.iter().for_each(Routine::wake);
     }
 
     /// Sets the workers of a stage by hand, by its place; they stay until [`Controller::release`]. How many it has
@@ -119,27 +119,18 @@ impl Controller {
 
     /// Ends the thread; everything stays as it is then.
     pub fn stop(&self) {
-        if let Some((stop, thread)) = self.running.lock().take() {
-            drop(stop);
-            // It panics for defects only; the log has the message.
-            let _ = thread.join();
-        }
+        self.routine.iter().for_each(Routine::stop);
     }
 }
 
-impl Drop for Controller {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
-struct Loop {
+/// What the thread works with.
+struct Desk {
     plant: Arc<dyn Plant>,
     options: Arc<ArcSwap<ControllerOptions>>,
     memory: Arc<Mutex<Memory>>,
 }
 
-/// What the loop knows from one round to the next.
+/// What it knows from one round to the next.
 struct Round {
     at_ns: u64,
     stages: Vec<StageReading>,
@@ -153,25 +144,13 @@ struct Model {
     state: BatchState,
 }
 
-impl Loop {
-    fn run(self, stop: &Receiver<()>) {
-        let interval = || Duration::from_millis(self.options.load().rules.interval_ms);
-        let mut round = Round {
+impl Desk {
+    fn begin(&self) -> Round {
+        Round {
             at_ns: clock::now_ns(),
             stages: self.plant.stages(),
             state: State::default(),
             models: HashMap::new(),
-        };
-        loop {
-            match stop.recv_timeout(interval()) {
-                Err(RecvTimeoutError::Timeout) => {
-                    self.stages(&mut round);
-                    self.models(&mut round);
-                }
-                // The interval may be another one now.
-                Ok(()) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
         }
     }
 
@@ -190,7 +169,7 @@ impl Loop {
             let to = self.plant.set_workers(change.stage, change.to);
             let subject = now[change.stage].name;
             let (from, why, seen) = (change.from, change.why, change.seen);
-            tracing::info!(stage = subject, from, to, why = why.word(), ?seen, "workers");
+            tracing::info!(stage = subject, from, to, why = why.word(), %seen, "workers");
             memory.keep(Decision { what: "workers", ..decision(subject, (from, to), why, seen) });
         }
         drop(memory);
@@ -211,7 +190,7 @@ impl Loop {
             (model.state, model.before) = (state, now);
             if let Some((to, why, seen)) = change {
                 limit.set(to);
-                tracing::debug!(model = %name, from = rows, to, why = why.word(), ?seen, "rows a run");
+                tracing::debug!(model = %name, from = rows, to, why = why.word(), %seen, "rows a run");
                 self.memory
                     .lock()
                     .keep(Decision { what: "batch_rows", ..decision(&name, (rows, to), why, seen) });

@@ -1,9 +1,7 @@
-//! Health: what was seen, and what is made of it. Both are plain data; who looks and when is the engine's matter.
+//! Health: what was seen, and what is made of it, as plain data. Rules judge it; who looks and when is the engine's matter.
 
 use super::Standstill;
-use super::rules::{Before, examine};
-use crate::alert::{Alerts, Standing};
-use crate::config::Rules;
+use crate::alert::Standing;
 use crate::domain::{MarketHours, SeriesKey, Severity, Timeframe, Timestamp};
 use serde::Serialize;
 use std::sync::Arc;
@@ -168,39 +166,5 @@ impl HealthReport {
         };
         let reasons = standing.into_iter().map(reason).collect();
         Self { status, reasons, checked_at: checked_at.to_string() }
-    }
-}
-
-/// Remembers, from one check to the next, what shares are counted from.
-#[derive(Default)]
-pub struct Examiner {
-    /// At the last check in turn, and at the one before.
-    totals: [Totals; 2],
-    /// How many bars had come when it was looked at last, and since when there were so many.
-    arrived: (u64, Duration),
-}
-
-impl Examiner {
-    /// Judges `seen` by `rules`, has `alerts` told of it, and reports.
-    ///
-    /// A check that is not `in_turn` counts shares from where the last one in turn did, so that somebody who asks
-    /// often does not make them shares of nothing.
-    pub fn check(
-        &mut self,
-        (seen, rules): (&Observation, &Rules),
-        (alerts, repeat_after): (&Alerts, Duration),
-        in_turn: bool,
-    ) -> HealthReport {
-        if self.arrived.0 != seen.totals.bars {
-            self.arrived = (seen.totals.bars, seen.totals.at);
-        }
-        let totals = self.totals[usize::from(in_turn)];
-        let before = Before { totals, arrived: self.arrived.1 };
-        let conditions = examine(seen, &before, rules);
-        if in_turn {
-            self.totals = [self.totals[1], seen.totals];
-        }
-        alerts.update(conditions, repeat_after, seen.totals.at);
-        HealthReport::of(alerts.standing(), Timestamp::now())
     }
 }

@@ -5,14 +5,14 @@
 
 mod trim;
 
+use super::routine::Routine;
 use super::verdict::{Cause, Limits, Sample, StageProgress, Standstill, Verdict, Watch};
 use crate::alert::{Alerts, Severity};
 use crate::observe::ProcessProbe;
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam::channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// What the watchdog looks at and acts on, whatever it is made of.
@@ -27,7 +27,7 @@ pub trait Watched: Send + Sync {
 /// The thread that watches; it ends when it is told to, or this is dropped.
 pub struct Watchdog {
     shared: Arc<Shared>,
-    thread: Mutex<Option<(Sender<()>, JoinHandle<()>)>>,
+    routine: Routine,
 }
 
 struct Shared {
@@ -60,12 +60,10 @@ impl Watchdog {
             standstill: Mutex::new(None),
             wanted: bounded(1),
         });
-        let (stop, stopped) = bounded(0);
-        let watching = Watching { shared: Arc::clone(&shared), watched, process, watch: Watch::default() };
-        let thread = std::thread::Builder::new()
-            .name("vela-watchdog".into())
-            .spawn(move || watching.run(interval, &stopped))?;
-        Ok(Self { shared, thread: Mutex::new(Some((stop, thread))) })
+        let mut watching =
+            Watching { shared: Arc::clone(&shared), watched, process, watch: Watch::default() };
+        let routine = Routine::start("vela-watchdog", move || interval, move || watching.look())?;
+        Ok(Self { shared, routine })
     }
 
     /// Gets the reason, once, when the process should be replaced: see [`super::reexec`].
@@ -93,16 +91,7 @@ impl Watchdog {
 
     /// Ends it.
     pub fn stop(&self) {
-        let Some((stop, thread)) = self.thread.lock().take() else { return };
-        drop(stop);
-        // It panics for defects only; the log has the message.
-        let _ = thread.join();
-    }
-}
-
-impl Drop for Watchdog {
-    fn drop(&mut self) {
-        self.stop();
+        self.routine.stop();
     }
 }
 
@@ -114,15 +103,14 @@ struct Watching {
 }
 
 impl Watching {
-    fn run(mut self, interval: Duration, stop: &Receiver<()>) {
-        while stop.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
-            self.look();
-            let elapsed_ms = self.shared.begin.elapsed().as_millis() as u64;
-            self.shared.looked_ms.store(elapsed_ms, Ordering::Relaxed);
-        }
+    fn look(&mut self) {
+        self.see();
+        let elapsed_ms = self.shared.begin.elapsed().as_millis() as u64;
+        self.shared.looked_ms.store(elapsed_ms, Ordering::Relaxed);
     }
 
-    fn look(&mut self) {
+    /// Looks at memory and progress, and does what is to be done.
+    fn see(&mut self) {
         let (usage, stages) = (self.process.look(), self.watched.stages());
         let sample = Sample {
             resident_mb: usage.memory_mb,

@@ -4,6 +4,8 @@
 //! on a thread of its own, a [`Session`]; whoever wants something done hands it over and waits for so long and no
 //! longer. A session that did not answer in time is given up: its thread ends when the system gives the socket up.
 
+mod answer;
+mod passfile;
 mod pool;
 pub mod schema;
 mod server;

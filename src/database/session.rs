@@ -1,7 +1,8 @@
 //! A client on a thread of its own, and deadlines for whatever it is asked to do.
 
+use super::answer::{Answer, Silence, answer};
 use super::{DatabaseError, Trouble, text_of, trouble_of};
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
+use crossbeam::channel::{Sender, bounded};
 use postgres::{Error, Statement};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -29,7 +30,7 @@ pub struct Begun<T> {
     what: &'static str,
     allowed: Duration,
     until: Instant,
-    answered: Receiver<Result<T, Error>>,
+    answered: Answer<Result<T, Error>>,
 }
 
 impl<T> Begun<T> {
@@ -111,7 +112,7 @@ impl Session {
         work: impl FnOnce(&mut Client) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, DatabaseError> {
         let begun = self.begin(what, deadline, || {}, work);
-        let answer = begun.answered.recv_timeout(deadline);
+        let answer = begun.answered.wait_until(begun.until);
         self.outcome(&begun, answer)
     }
 
@@ -124,13 +125,13 @@ impl Session {
         then: impl FnOnce() + Send + 'static,
         work: impl FnOnce(&mut Client) -> Result<T, Error> + Send + 'static,
     ) -> Begun<T> {
-        let (answer, answered) = bounded(1);
+        let (giver, answered) = answer();
         if !self.broken {
             let job: Job = Box::new(move |client| {
-                drop(answer.send(work(client)));
+                giver.give(work(client));
                 then();
             });
-            // Where the thread is gone, so is the sender of the answer: that is the answer.
+            // Where the thread is gone, so is who would give the answer: that is the answer.
             let _ = self.jobs.send(job);
         }
         Begun { what, allowed: deadline, until: Instant::now() + deadline, answered }
@@ -141,19 +142,15 @@ impl Session {
     /// # Errors
     /// As [`Session::run`].
     pub fn look<T>(&mut self, begun: &Begun<T>) -> Option<Result<T, DatabaseError>> {
-        let answer = match begun.answered.try_recv() {
-            Err(TryRecvError::Empty) if Instant::now() < begun.until => return None,
-            Err(TryRecvError::Empty) => Err(RecvTimeoutError::Timeout),
-            Err(TryRecvError::Disconnected) => Err(RecvTimeoutError::Disconnected),
-            Ok(answer) => Ok(answer),
-        };
-        Some(self.outcome(begun, answer))
+        let answer = begun.answered.look();
+        let in_time = Instant::now() < begun.until;
+        (!in_time || !matches!(answer, Err(Silence::Timeout))).then(|| self.outcome(begun, answer))
     }
 
     fn outcome<T>(
         &mut self,
         begun: &Begun<T>,
-        answer: Result<Result<T, Error>, RecvTimeoutError>,
+        answer: Result<Result<T, Error>, Silence>,
     ) -> Result<T, DatabaseError> {
         let what = begun.what;
         let result = match answer {
@@ -161,10 +158,8 @@ impl Session {
             Err(silence) => {
                 self.broken = true;
                 let problem = match silence {
-                    RecvTimeoutError::Timeout => {
-                        format!("{what}: no answer within {} ms", begun.allowed.as_millis())
-                    }
-                    RecvTimeoutError::Disconnected => format!("{what}: the connection is gone"),
+                    Silence::Timeout => format!("{what}: no answer within {} ms", begun.allowed.as_millis()),
+                    Silence::Gone => format!("{what}: the connection is gone"),
                 };
                 return Err(self.failed(problem, Trouble::Away));
             }

@@ -31,8 +31,8 @@ impl Bar {
         volume: f64::NAN,
     };
 
-    /// Traded value: `close * volume`.
+    /// Traded value: `close * volume`, also where a price is below 0.
     pub fn quote_volume(&self) -> f64 {
-        self.close * self.volume
+        (self.close * self.volume).abs()
     }
 }

@@ -116,6 +116,12 @@ impl Refusal {
         Self { reason, model: None, detail: detail.into() }
     }
 
+    /// That of a bar that a newer one overtook.
+    pub fn superseded() -> Self {
+        let detail = "a newer bar of its series came before it was predicted (priority.stale)";
+        Self::new(Reason::Superseded, detail)
+    }
+
     /// A refusal by, or because of, a model.
     pub fn of_model(model: &Arc<str>, reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { reason, model: Some(Arc::clone(model)), detail: detail.into() }

@@ -3,19 +3,17 @@
 use super::Engine;
 use crate::alert::{Alert, Alerts, Standing};
 use crate::config::{Settings, SourceKind, StoreUrl};
-use crate::control::Watchdog;
-use crate::control::health::{Examiner, HealthReport, ModelSeen, Observation, StageSeen, Totals, Usage};
+use crate::control::health::{HealthReport, ModelSeen, Observation, StageSeen, Totals, Usage};
 use crate::control::webhook::Webhook;
+use crate::control::{Examiner, Routine, Watchdog};
 use crate::domain::{Reason, Timestamp};
 use crate::observe::{FileSystem, ProcessProbe, ProcessUsage, cpu_time, this_process};
 use crate::predict::{CatalogueModel, Models, Standing as VersionStanding};
 use crate::topology::Topology;
 use arc_swap::{ArcSwap, ArcSwapOption};
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use parking_lot::Mutex;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Looks after an engine; shared with the thread that does so in turn.
@@ -187,52 +185,13 @@ fn disks(settings: &Settings) -> Vec<Usage> {
     [("log", log), ("store", store), ("spool", spool)].into_iter().filter_map(usage).collect()
 }
 
-/// The thread that checks in turn; it ends when this is dropped.
-pub(super) struct HealthThread {
-    /// Sent to: look at the interval again. Dropped: end.
-    wake: Option<Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl HealthThread {
-    pub(super) fn start(health: Arc<Health>) -> Self {
-        let (wake, woken) = bounded(1);
-        let thread =
-            std::thread::Builder::new().name("vela-health".into()).spawn(move || run(&health, &woken));
-        if let Err(error) = &thread {
-            tracing::error!(%error, "the system gives no thread: health is checked on demand only");
-        }
-        Self { wake: Some(wake), thread: thread.ok() }
-    }
-
-    /// Has it count the interval anew, from now on.
-    pub(super) fn wake(&self) {
-        if let Some(wake) = &self.wake {
-            // Full: it was woken already.
-            let _ = wake.try_send(());
-        }
-    }
-}
-
-impl Drop for HealthThread {
-    fn drop(&mut self) {
-        drop(self.wake.take());
-        if let Some(thread) = self.thread.take() {
-            // It panics for defects only; the log has the message.
-            let _ = thread.join();
-        }
-    }
-}
-
-fn run(health: &Health, woken: &Receiver<()>) {
-    loop {
-        let interval = Duration::from_secs(health.settings.load().health_check_interval);
-        match woken.recv_timeout(interval) {
-            Err(RecvTimeoutError::Timeout) => drop(health.check(true)),
-            Ok(()) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
-        }
-    }
+/// Starts to check in turn, at the interval in force.
+pub(super) fn in_turn(health: &Arc<Health>) -> Option<Routine> {
+    let (of, health) = (Arc::clone(health), Arc::clone(health));
+    let interval = move || Duration::from_secs(of.settings.load().health_check_interval);
+    let failed =
+        |error| tracing::error!(%error, "the system gives no thread: health is checked on demand only");
+    Routine::start("vela-health", interval, move || drop(health.check(true))).map_err(failed).ok()
 }
 
 impl Engine {

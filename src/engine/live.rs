@@ -3,6 +3,7 @@
 use super::{Engine, EngineError};
 use crate::alert::Severity;
 use crate::config::{ConfigError, Reconfigured, Settings};
+use crate::control::Routine;
 use crate::observe::log;
 use crate::topology;
 use serde_json::{Map, Value};
@@ -88,9 +89,7 @@ impl Engine {
         self.controller.set_options(topology::control_options(&next));
         self.watchdog.set_limits(super::watch::limits(&next));
         self.settings.store(Arc::new(next));
-        if let Some(thread) = &*self.health_thread.lock() {
-            thread.wake();
-        }
+        self.checks.iter().for_each(Routine::wake);
         Ok(report)
     }
 

@@ -14,7 +14,7 @@ mod tuning;
 mod watch;
 
 use crate::config::Settings;
-use crate::control::{Controller, Watchdog};
+use crate::control::{Controller, Routine, Watchdog};
 use crate::domain::{Bar, Origin, Outcome, SeriesKey, Stored, SymbolError, Timeframe, Wanted};
 use crate::observe::ProcessProbe;
 use crate::persist::Subscription;
@@ -26,7 +26,7 @@ use arc_swap::ArcSwap;
 pub use ask::Pending;
 use crossbeam::channel::{RecvTimeoutError, Sender, bounded};
 use gate::Gate;
-use health::{Health, HealthThread};
+use health::Health;
 pub use intake::history;
 use intake::{Intake, SourceThread};
 use parking_lot::Mutex;
@@ -130,8 +130,8 @@ pub struct Engine {
     health: Arc<Health>,
     /// Reads what is stored, where the store can be asked.
     archive: Option<Box<dyn Archive>>,
-    /// Ends with the engine's stop.
-    health_thread: Mutex<Option<HealthThread>>,
+    /// Checks health in turn; ends with the engine's stop.
+    checks: Option<Routine>,
     /// Ends with the engine's stop.
     keeper: Mutex<Option<Keeper>>,
     controller: Controller,
@@ -216,7 +216,7 @@ impl Engine {
         let reporter = Reporter::start(Arc::clone(&topology), Arc::clone(&models.alerts), &settings)?;
         let health = Arc::new(Health::new(&settings, &topology, &models, (&watchdog, &process)));
         health.webhook.follow(&settings.load().alert).map_err(EngineError::Alerts)?;
-        let health_thread = HealthThread::start(Arc::clone(&health));
+        let checks = health::in_turn(&health);
         let source = source.map(|source| SourceThread::start(source, Arc::clone(&intake)));
         Ok(Self {
             settings,
@@ -225,7 +225,7 @@ impl Engine {
             models,
             health,
             archive,
-            health_thread: Mutex::new(Some(health_thread)),
+            checks,
             keeper: Mutex::new(keeper),
             controller,
             reporter: Mutex::new(Some(reporter)),

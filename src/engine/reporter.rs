@@ -3,13 +3,13 @@
 use super::EngineError;
 use crate::alert::{Alert, Alerts};
 use crate::config::Settings;
+use crate::control::Routine;
 use crate::domain::{AlertEvent, Process, SymbolPerformance, Timestamp};
 use crate::observe::this_process;
 use crate::topology::Topology;
 use arc_swap::ArcSwap;
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use parking_lot::Mutex;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How soon an alert is stored, and how soon again where the store had no time for it.
@@ -20,9 +20,8 @@ const PATIENCE: Duration = Duration::from_millis(200);
 
 /// The thread; it reports a last time when it is stopped.
 pub(super) struct Reporter {
-    /// Dropped to end the thread.
-    stop: Sender<()>,
-    handle: JoinHandle<()>,
+    routine: Routine,
+    desk: Arc<Mutex<Desk>>,
 }
 
 /// What it knows.
@@ -30,6 +29,8 @@ struct Desk {
     topology: Arc<Topology>,
     alerts: Arc<Alerts>,
     process: Arc<Process>,
+    /// When performance was stored last.
+    last: Instant,
     /// The number of the first alert that is not stored. What is not stored when 256 newer ones are there is not stored
     /// at all: it is in the log.
     next_alert: u64,
@@ -47,38 +48,32 @@ impl Reporter {
         alerts: Arc<Alerts>,
         settings: &Arc<ArcSwap<Settings>>,
     ) -> Result<Self, EngineError> {
-        let (stop, stopped) = bounded(0);
-        let process = Arc::new(this_process());
-        let settings = Arc::clone(settings);
-        let mut desk = Desk { topology, alerts, process, next_alert: 0, failing: false };
-        let handle = std::thread::Builder::new()
-            .name("vela-report".into())
-            .spawn(move || desk.work(&settings, &stopped))
-            .map_err(EngineError::Thread)?;
-        Ok(Self { stop, handle })
+        let (process, last) = (Arc::new(this_process()), Instant::now());
+        let desk = Desk { topology, alerts, process, last, next_alert: 0, failing: false };
+        let desk = Arc::new(Mutex::new(desk));
+        let (settings, working) = (Arc::clone(settings), Arc::clone(&desk));
+        let work = move || {
+            let interval = Duration::from_secs(settings.load().log.performance_interval_s);
+            working.lock().work(interval);
+        };
+        let routine = Routine::start("vela-report", || TICK, work).map_err(EngineError::Thread)?;
+        Ok(Self { routine, desk })
     }
 
     /// Reports a last time and ends the thread.
     pub(super) fn stop(self) {
-        drop(self.stop);
-        if self.handle.join().is_err() {
-            tracing::error!("the thread that stores performance and alerts panicked");
-        }
+        self.routine.stop();
+        self.desk.lock().report(true);
     }
 }
 
 impl Desk {
-    fn work(&mut self, settings: &ArcSwap<Settings>, stopped: &Receiver<()>) {
-        let mut last = Instant::now();
-        while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
-            let interval = Duration::from_secs(settings.load().log.performance_interval_s);
-            let performance = last.elapsed() >= interval;
-            if performance {
-                last += interval;
-            }
-            self.report(performance);
+    fn work(&mut self, interval: Duration) {
+        let performance = self.last.elapsed() >= interval;
+        if performance {
+            self.last += interval;
         }
-        self.report(true);
+        self.report(performance);
     }
 
     fn report(&mut self, with_performance: bool) {

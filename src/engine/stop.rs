@@ -2,6 +2,7 @@
 
 use super::reporter::Reporter;
 use super::{Engine, EngineError};
+use crate::control::Routine;
 use std::time::{Duration, Instant};
 
 /// How long a stop waits for what is on its way, before it says what was left.
@@ -52,7 +53,7 @@ impl Engine {
         }
         drop(self.keeper.lock().take());
         self.watchdog.stop();
-        drop(self.health_thread.lock().take());
+        self.checks.iter().for_each(Routine::stop);
         self.controller.stop();
         let source = self.source.lock().take();
         let give_up = || drop(self.patience.lock().take());

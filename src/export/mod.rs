@@ -22,6 +22,7 @@ pub use label::{HorizonBy, Label, LabelError, LabelKind};
 
 use crate::domain::{FeatureSet, SeriesKey, Timeframe, Timestamp};
 use crate::feature::{FeatureError, FeatureRules, Plan};
+use crate::ingest::AnyPrice;
 use crate::source::{BarFile, SourceError, bar_files};
 use partial::Partial;
 use series::SeriesRows;
@@ -76,6 +77,8 @@ pub struct Rules {
     pub features: FeatureRules,
     /// Whether a bar's low and high are moved to hold its open and close.
     pub clamp_ohlc: bool,
+    /// The symbols whose prices may be 0 or below.
+    pub any_price: AnyPrice,
 }
 
 /// What is to be exported.

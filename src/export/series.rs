@@ -39,6 +39,7 @@ pub(super) struct SeriesRows<'a> {
     newest: VecDeque<Bar>,
     revision_bars: usize,
     clamp_ohlc: bool,
+    any_price: bool,
     batch: Batch,
     /// Bars that do not change any more and wait to be taken together, and what came of those that were.
     settled: Vec<Bar>,
@@ -83,6 +84,7 @@ impl<'a> SeriesRows<'a> {
             newest: VecDeque::with_capacity(revision_bars + 1),
             revision_bars,
             clamp_ohlc: rules.clamp_ohlc,
+            any_price: rules.any_price.allows(&series.symbol),
             batch: Batch::new(plan),
             settled: Vec::with_capacity(SETTLED),
             found: Vec::with_capacity(SETTLED * plan.len()),
@@ -105,7 +107,7 @@ impl<'a> SeriesRows<'a> {
             hold_open_and_close(&mut bar);
         }
         // As a replay takes bars: they closed long ago, whatever this machine's clock says.
-        let limits = Limits { now: None, clock_skew_ms_max: 0 };
+        let limits = Limits { now: None, clock_skew_ms_max: 0, any_price: self.any_price };
         let admitted = validate(&bar, self.series.timeframe, limits).and_then(|()| self.order.admit(&bar));
         match admitted {
             Err(refusal) => {

@@ -140,7 +140,7 @@ proptest! {
         let mut series = SeriesFeatures::new(plan.clone(), 1, revision_bars, Stability::Defined);
         let mut served = Vec::new();
         for bar in &sent {
-            let limits = Limits { now: None, clock_skew_ms_max: 0 };
+            let limits = Limits { now: None, clock_skew_ms_max: 0, any_price: false };
             let admitted = validate(bar, Timeframe::MINUTE, limits).and_then(|()| order.admit(bar));
             if let Ok(admission) = admitted {
                 prop_assert_eq!(admission, Admission::Next);
@@ -153,7 +153,7 @@ proptest! {
         // A table of the same.
         let key = SeriesKey::new("BTC", Timeframe::MINUTE).unwrap();
         let mut table = Rows::default();
-        let rules = Rules { features, clamp_ohlc: false };
+        let rules = Rules { features, ..Rules::default() };
         let mut rows = SeriesRows::new(&key, &plan, &rules, None, (Dtype::F64, false));
         for bar in &sent {
             rows.push(*bar, &mut table).unwrap();

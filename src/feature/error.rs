@@ -3,6 +3,9 @@
 /// A feature name that cannot be taken. The text says what was asked for, and what could have been.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FeatureError {
+    /// There is nothing where a name should be.
+    #[error("a feature's name is empty; write names such as rsi_14, with one comma between two")]
+    Empty,
     /// No family has this name.
     #[error("`{name}` is not a feature; the closest name is `{closest}`")]
     Unknown {

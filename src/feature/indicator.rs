@@ -42,7 +42,7 @@ impl<K: Step + TryFrom<Kernel>> Alone<K> {
         Ok(Self { kernel, memory: vec![0.0; layout.len()].into(), arguments })
     }
 
-    #[inline]
+    #[inline(always)]
     fn update(&mut self, bar: &Bar) -> Values {
         self.kernel.step(&lone(bar), &mut Commit(&mut self.memory)).map(finite)
     }
@@ -79,7 +79,9 @@ macro_rules! indicators {
             }
 
             /// Takes one closed bar in; what it says then. Allocates nothing.
-            #[inline]
+            ///
+            /// Inlined where it is called, so that over many bars its numbers stay in registers.
+            #[inline(always)]
             pub fn update(&mut self, bar: &Bar) -> $output {
                 let read: fn(Values, &Arguments) -> $output = $read;
                 read(self.0.update(bar), &self.0.arguments)

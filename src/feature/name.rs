@@ -25,6 +25,9 @@ pub fn coarser(name: &str, own: Timeframe) -> Result<(&str, Timeframe), FeatureE
 
 /// The family and the parameters that `name` asks for.
 pub fn parse(name: &str) -> Result<(&'static Family, Arguments), FeatureError> {
+    if name.is_empty() {
+        return Err(FeatureError::Empty);
+    }
     let unknown = || FeatureError::Unknown { name: name.to_owned(), closest: closest(name) };
     // The longest match: `macd_signal_12_26_9` belongs to `macd_signal`, not to `macd`.
     let (family, rest) = FAMILIES

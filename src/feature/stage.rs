@@ -13,9 +13,14 @@ use demands::{Demanded, SeriesState};
 pub use demands::{ResumedSeries, SavedSeries};
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How many bars of one series a turn takes at most.
 const BATCH_MAX: usize = 256;
+
+/// How many bars of a series in a row are not predicted because a newer one waits here already: then one is, so that also
+/// a series of which always one waits is predicted.
+const OVERTAKEN_MAX: u32 = 15;
 
 /// What holds for the features of every series.
 #[derive(Clone, Debug, Default)]
@@ -52,6 +57,9 @@ pub struct FeatureStage {
     pub cache: Arc<FeatureCache>,
     /// What holds for every series.
     pub rules: FeatureRules,
+    /// Whether a newer live bar takes the place of one that was not predicted: where both wait here, no row is made of
+    /// the older.
+    pub supersede: bool,
 }
 
 /// What the feature stage keeps for one series.
@@ -60,6 +68,8 @@ pub struct FeatureKey {
     id: SeriesId,
     /// Not contended but when the demands change: the mailbox lets one worker in at a time.
     state: Mutex<SeriesState>,
+    /// The `series_seq` of the newest live bar that was put in.
+    newest: AtomicU64,
     emit: Box<dyn Fn(Task) + Send + Sync>,
     refuse: Box<dyn Fn(Outcome) + Send + Sync>,
 }
@@ -72,9 +82,18 @@ struct Item {
     place: Place,
     stamps: Stamps,
     reply: Option<Reply>,
+    /// Whether its rows would only be superseded.
+    overtaken: bool,
 }
 
 impl FeatureKey {
+    /// Notes that `item` is about to be put in.
+    pub fn comes(&self, item: &Admitted) {
+        if let Admitted::Bar { admission: Admission::Next, origin: Origin::Live, place, .. } = item {
+            self.newest.store(place.series_seq, Ordering::Relaxed);
+        }
+    }
+
     fn outcome(&self, item: &Item, horizon: u32, refusal: Refusal) -> Outcome {
         Outcome {
             series: Arc::clone(&self.series),
@@ -102,7 +121,7 @@ impl FeatureStage {
         refuse: Box<dyn Fn(Outcome) + Send + Sync>,
     ) -> FeatureKey {
         let state = Mutex::new(SeriesState::new(&self.rules, series.timeframe, demands));
-        FeatureKey { series, id, state, emit, refuse }
+        FeatureKey { series, id, state, newest: AtomicU64::new(0), emit, refuse }
     }
 
     /// Sends one item for each of `demands` on its way; their ordinals follow on the item's.
@@ -131,6 +150,9 @@ impl FeatureStage {
     ) -> Result<Task, Refusal> {
         if let Some(refusal) = &demand.unusable {
             return Err(refusal.clone());
+        }
+        if item.overtaken {
+            return Err(Refusal::superseded());
         }
         let provisional = item.origin == Origin::Provisional;
         let vector = |reading| {
@@ -177,6 +199,8 @@ impl FeatureStage {
         match admission {
             Admission::Next => {
                 item.revision = state.take_next(bar);
+                item.overtaken =
+                    self.supersede && item.origin == Origin::Live && state.is_overtaken(key, item.place);
                 item.place.of = state.outcomes_per_bar();
                 return self.predict(key, &state, &mut item);
             }
@@ -244,6 +268,7 @@ impl FeatureStage {
             place: Place { of: 1, ..Place::default() },
             stamps,
             reply: Some(Arc::clone(&ask.reply)),
+            overtaken: false,
         };
         if let Some(bar) = provisional {
             state.peek(bar);
@@ -312,6 +337,16 @@ impl Stage for FeatureStage {
     }
 }
 
+impl SeriesState {
+    /// Whether a newer live bar of the series than that at `place` waits here; not too often in a row.
+    fn is_overtaken(&mut self, key: &FeatureKey, place: Place) -> bool {
+        let overtaken =
+            key.newest.load(Ordering::Relaxed) > place.series_seq && self.overtaken < OVERTAKEN_MAX;
+        self.overtaken = if overtaken { self.overtaken + 1 } else { 0 };
+        overtaken
+    }
+}
+
 impl Item {
     fn of(item: &Admitted) -> Self {
         let (bar, origin, place, stamps, reply) = match item {
@@ -321,6 +356,6 @@ impl Item {
                 (Bar::UNKNOWN, ask.origin(), Place::default(), *stamps, reply)
             }
         };
-        Self { bar, revision: 0, origin, place, stamps, reply }
+        Self { bar, revision: 0, origin, place, stamps, reply, overtaken: false }
     }
 }

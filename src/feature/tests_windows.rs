@@ -183,6 +183,39 @@ fn long_windows_equal_two_passes() {
     compare(12, 0.0, 10_000, 45_000, 3001);
 }
 
+/// The hardest for sums: the origin that distances are measured from is the one price, or return, far from all others, and
+/// these are the same, so that every addition rounds the same way.
+#[test]
+fn the_longest_window_keeps_its_digits_where_every_addition_rounds_alike() {
+    const N: usize = 10_000;
+    let names = ["sma", "zscore", "skew", "kurt"].map(|family| format!("{family}_{N}"));
+    let mut state = Plan::new(&names, Timeframe::MINUTE).unwrap().state();
+    let mut seen: Vec<Bar> = Vec::new();
+    for (i, bar) in Market::new(1, 1.0).take(2 * N).enumerate() {
+        // The last bar of the first block of closes is far off, and so the last return of the first of returns.
+        let close = if i == N - 2 { 1.0 } else { 0.1 + 1e-3 * (i % 2) as f64 };
+        seen.push(Bar { open: close, high: close, low: close, close, ..bar });
+        state.update(&seen[i]);
+        if i < N || i % 97 != 0 {
+            continue;
+        }
+        let (prices, returns) = (closes(&seen, N), closes(&seen, N + 1));
+        let returns: Vec<f64> = returns.windows(2).map(|pair| (pair[1] / pair[0]).ln()).collect();
+        let (deviation, distance) = spread(&prices);
+        let center = mean(&returns);
+        let moment = |power| returns.iter().map(|x| (x - center).powi(power)).sum::<f64>() / N as f64;
+        let variance = moment(2);
+        let (skew, kurt) = (moment(3) / variance.powf(1.5), moment(4) / (variance * variance) - 3.0);
+        let expected = [mean(&prices), distance / deviation, skew, kurt];
+        for ((name, ours), expected) in names.iter().zip(state.values()).zip(expected) {
+            assert!(
+                agree(*ours, expected, expected.abs().max(1.0)),
+                "bar {i}, {name}: {ours:e}, {expected:e}"
+            );
+        }
+    }
+}
+
 #[test]
 fn the_stochastic_equals_its_definition() {
     let plan = Plan::new(&["stoch_k_9_3_3", "stoch_d_9_3_3"], Timeframe::MINUTE).unwrap();

@@ -12,4 +12,4 @@ pub use order::Order;
 pub use rank::{Ranking, RankingOptions, Standing};
 pub use saved::SavedOrder;
 pub use stage::{IngestKey, IngestStage};
-pub use validate::{Limits, hold_open_and_close, validate};
+pub use validate::{AnyPrice, Limits, hold_open_and_close, validate};

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-/// How many admitted bars lie at least between two rankings.
+/// How many admitted bars lie at least between two rankings; as many as there are series where those are more, so that
+/// ranking costs a bar the same however many there are.
 const BARS_BETWEEN_RANKINGS: u64 = 256;
 
 /// What decides a symbol's lane.
@@ -77,14 +78,18 @@ impl RollingValue {
 pub struct Ranking {
     options: ArcSwap<RankingOptions>,
     entries: Mutex<Vec<(Arc<SeriesKey>, Arc<Standing>)>>,
+    /// How many bars were admitted since the last ranking.
     admitted: AtomicU64,
+    /// How many there are at least between two.
+    between: AtomicU64,
 }
 
 impl Ranking {
     /// A ranking of nothing yet.
     pub fn new(options: RankingOptions) -> Self {
         let options = ArcSwap::from_pointee(options);
-        Self { options, entries: Mutex::default(), admitted: AtomicU64::new(0) }
+        let between = AtomicU64::new(BARS_BETWEEN_RANKINGS);
+        Self { options, entries: Mutex::default(), admitted: AtomicU64::new(0), between }
     }
 
     /// Over how many bars value is summed.
@@ -103,18 +108,21 @@ impl Ranking {
     pub fn register(&self, series: &Arc<SeriesKey>) -> Arc<Standing> {
         let lane = self.options.load().pinned.get(&*series.symbol).copied().unwrap_or_default();
         let standing = Arc::new(Standing { lane: AtomicU8::new(lane as u8), rate: AtomicU64::new(0) });
-        self.entries.lock().push((Arc::clone(series), Arc::clone(&standing)));
+        let mut entries = self.entries.lock();
+        entries.push((Arc::clone(series), Arc::clone(&standing)));
+        self.between.store(BARS_BETWEEN_RANKINGS.max(entries.len() as u64), Ordering::Relaxed);
         standing
     }
 
-    /// A bar of `standing` was admitted; ranks all symbols anew every few hundred bars. One worker does
+    /// A bar of `standing` was admitted; ranks all symbols anew every few hundred bars or more. One worker does
     /// it, the others go on with the lanes they have.
     pub(super) fn note(&self, standing: &Standing, rate: f64) {
         standing.rate.store(rate.to_bits(), Ordering::Relaxed);
         let admitted = self.admitted.fetch_add(1, Ordering::Relaxed) + 1;
-        if admitted.is_multiple_of(BARS_BETWEEN_RANKINGS)
+        if admitted >= self.between.load(Ordering::Relaxed)
             && let Some(entries) = self.entries.try_lock()
         {
+            self.admitted.store(0, Ordering::Relaxed);
             self.rank(&entries);
         }
     }

@@ -1,7 +1,7 @@
 //! The ingest stage: what it keeps for a series, and its step.
 
 use super::rank::RollingValue;
-use super::{Limits, Order, Ranking, Standing, hold_open_and_close, validate};
+use super::{AnyPrice, Limits, Order, Ranking, Standing, hold_open_and_close, validate};
 use crate::domain::{
     Admission, Admitted, Ask, Bar, Incoming, Lane, Origin, Outcome, Place, Reason, Refusal, SeriesKey,
     Stamps, Timestamp,
@@ -24,12 +24,16 @@ pub struct IngestStage {
     pub revision_bars: usize,
     /// Whether a bar's low and high are moved to hold its open and close.
     pub clamp_ohlc: bool,
+    /// The symbols whose prices may be 0 or below.
+    pub any_price: AnyPrice,
 }
 
 /// What ingest keeps for one series.
 pub struct IngestKey {
     series: Arc<SeriesKey>,
     standing: Arc<Standing>,
+    /// Whether its prices may be 0 or below.
+    any_price: bool,
     /// The open time of the newest bar, in ms; `i64::MIN` before the first.
     pub(super) newest_ms: AtomicI64,
     /// Never contended: the mailbox lets one worker in at a time.
@@ -67,7 +71,8 @@ impl IngestStage {
             admitted: 0,
         };
         let newest_ms = AtomicI64::new(i64::MIN);
-        IngestKey { series, standing, newest_ms, state: Mutex::new(state), admit, refuse }
+        let any_price = self.any_price.allows(&series.symbol);
+        IngestKey { series, standing, any_price, newest_ms, state: Mutex::new(state), admit, refuse }
     }
 
     /// Notes what the series traded over the window.
@@ -89,8 +94,11 @@ impl IngestStage {
         // A bar that closed while nobody watched cannot be one of the future.
         let skew_ms = self.clock_skew_ms_max.as_ref().filter(|_| origin == Origin::Live);
         let skew_ms = skew_ms.map(|skew_ms| skew_ms.load(Ordering::Relaxed));
-        let limits =
-            Limits { now: skew_ms.map(|_| Timestamp::now()), clock_skew_ms_max: skew_ms.unwrap_or(0) };
+        let limits = Limits {
+            now: skew_ms.map(|_| Timestamp::now()),
+            clock_skew_ms_max: skew_ms.unwrap_or(0),
+            any_price: key.any_price,
+        };
         validate(bar, key.series.timeframe, limits)?;
         let mut state = key.state.lock();
         let admission = state.order.admit(bar)?;
@@ -128,7 +136,8 @@ impl IngestStage {
 
     /// Whether a bar that has not closed is one that may come next.
     fn check_provisional(&self, key: &IngestKey, bar: &Bar) -> Result<(), Refusal> {
-        validate(bar, key.series.timeframe, Limits { now: None, clock_skew_ms_max: 0 })?;
+        let limits = Limits { now: None, clock_skew_ms_max: 0, any_price: key.any_price };
+        validate(bar, key.series.timeframe, limits)?;
         match key.state.lock().order.newest() {
             Some(newest) if bar.ts <= newest.ts => Err(Refusal::new(
                 Reason::Late,

@@ -9,6 +9,26 @@ pub struct Limits {
     pub now: Option<Timestamp>,
     /// How far the source's clock may be ahead, in ms.
     pub clock_skew_ms_max: i64,
+    /// Whether prices may be 0 or below.
+    pub any_price: bool,
+}
+
+/// The symbols whose prices may be 0 or below.
+#[derive(Clone, Debug, Default)]
+pub struct AnyPrice {
+    symbols: Box<[Box<str>]>,
+}
+
+impl AnyPrice {
+    /// Those in `symbols`, separated by commas.
+    pub fn of(symbols: &str) -> Self {
+        Self { symbols: symbols.split(',').map(|symbol| symbol.trim().into()).collect() }
+    }
+
+    /// Whether `symbol` is one of them.
+    pub fn allows(&self, symbol: &str) -> bool {
+        self.symbols.iter().any(|allowed| **allowed == *symbol)
+    }
 }
 
 /// Accepts a closed bar or says why not. The first reason in the order of `Reason` is given.
@@ -22,8 +42,11 @@ pub fn validate(bar: &Bar, timeframe: Timeframe, limits: Limits) -> Result<(), R
     if let Some((name, value)) = named.iter().find(|(_, value)| !value.is_finite()) {
         return refuse(Reason::NotFinite, format!("{name} is {value}: every number of a bar must be finite"));
     }
-    if let Some((name, value)) = named[..4].iter().find(|(_, value)| *value <= 0.0) {
-        return refuse(Reason::PriceNotPositive, format!("{name} is {value}: prices must be above 0"));
+    if !limits.any_price
+        && let Some((name, value)) = named[..4].iter().find(|(_, value)| *value <= 0.0)
+    {
+        let rule = "prices must be above 0, but of the symbols that ingest.any_price_symbols names";
+        return refuse(Reason::PriceNotPositive, format!("{name} is {value}: {rule}"));
     }
     if volume < 0.0 {
         return refuse(Reason::NegativeVolume, format!("volume is {volume}: it must be 0 or more"));
@@ -77,7 +100,8 @@ mod tests {
     };
 
     fn verdict(bar: Bar, now_s: Option<i64>) -> Result<(), Reason> {
-        let limits = Limits { now: now_s.map(Timestamp::from_secs), clock_skew_ms_max: 2000 };
+        let now = now_s.map(Timestamp::from_secs);
+        let limits = Limits { now, clock_skew_ms_max: 2000, any_price: false };
         validate(&bar, Timeframe::MINUTE, limits).map_err(|refusal| refusal.reason)
     }
 
@@ -94,7 +118,7 @@ mod tests {
             ("NaN price", Bar { close: f64::NAN, ..GOOD }, Err(NotFinite)),
             ("infinite volume", Bar { volume: f64::INFINITY, ..GOOD }, Err(NotFinite)),
             ("zero price", Bar { low: 0.0, ..GOOD }, Err(PriceNotPositive)),
-            ("negative price", Bar { open: -1.0, ..GOOD }, Err(PriceNotPositive)),
+            ("negative price", Bar { open: -1.0, low: -1.0, ..GOOD }, Err(PriceNotPositive)),
             ("negative volume", Bar { volume: -0.1, ..GOOD }, Err(NegativeVolume)),
             ("high below low", Bar { high: 8.0, ..GOOD }, Err(HighBelowLow)),
             ("open above high", Bar { open: 12.5, ..GOOD }, Err(OutsideRange)),
@@ -111,5 +135,19 @@ mod tests {
         assert_eq!(verdict(GOOD, Some(closes_s)), Ok(()));
         assert_eq!(verdict(GOOD, Some(closes_s - 2)), Ok(()));
         assert_eq!(verdict(GOOD, Some(closes_s - 3)), Err(Reason::Future));
+    }
+
+    #[test]
+    fn prices_of_zero_and_below_are_for_the_symbols_that_are_named() {
+        let any_price = AnyPrice::of("CL, BRENT-WTI");
+        for (symbol, allowed) in [("CL", true), ("BRENT-WTI", true), ("BRENT", false), ("", false)] {
+            let limits = Limits { now: None, clock_skew_ms_max: 0, any_price: any_price.allows(symbol) };
+            for bar in [Bar { open: -1.0, low: -37.63, ..GOOD }, Bar { low: 0.0, ..GOOD }] {
+                let verdict = validate(&bar, Timeframe::MINUTE, limits).map_err(|refusal| refusal.reason);
+                let expected = if allowed { Ok(()) } else { Err(Reason::PriceNotPositive) };
+                assert_eq!(verdict, expected, "{symbol}: {bar:?}");
+            }
+        }
+        assert!(!AnyPrice::of("").allows("CL"));
     }
 }

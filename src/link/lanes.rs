@@ -86,11 +86,12 @@ impl<K> Lanes<K> {
 
     /// Parks until there is something to do.
     pub(super) fn wait(&self) -> Wake {
-        self.parking.wait(|| match self.wakes.1.try_recv() {
+        let look = || match self.wakes.1.try_recv() {
             Ok(wake) => Some(wake),
             Err(TryRecvError::Empty) => None,
             Err(TryRecvError::Disconnected) => Some(Wake::Stop),
-        })
+        };
+        self.parking.wait(look, || !self.is_empty())
     }
 
     /// Whether nothing is announced.

@@ -1,5 +1,5 @@
-//! A key's mailbox: a lock-free queue and one word that says how much waits in it and how many workers
-//! have been called for it.
+//! A key's mailbox: a queue (lock-free, or for what many series share [`Fair`] behind a lock) and one word that says how
+//! much waits in it and how many workers have been called for it.
 //!
 //! The whole protocol is that word, changed only by compare-and-swap: `workers` (scheduled or inside) in
 //! its upper half, `waiting` (put and not yet claimed) in its lower half. Because both change in one step
@@ -11,17 +11,29 @@
 //! - `workers <= slots`: with one slot, items are handled by one worker at a time, in the order of `put`;
 //! - an item is counted after it has been pushed, so who claims `n` finds `n`.
 
-use super::sync::{AtomicU64, Ordering, Queue, spin_loop};
+use super::fair::Fair;
+use super::sync::{AtomicU64, Mutex, Ordering, Queue, spin_loop};
 
 const WAITING_BITS: u32 = 32;
 const WAITING_MASK: u64 = (1 << WAITING_BITS) - 1;
 
-/// A lock-free queue, or one for each lane, that knows whether a worker has to be called.
+/// Items past their time that one claim takes beyond its places: whoever waits behind it waits well under a millisecond
+/// for them.
+pub(super) const SPENT_MAX: usize = 256;
+
+/// A queue that knows whether a worker has to be called.
 pub struct Mailbox<T> {
-    /// One, or one for each lane.
-    queues: Box<[Queue<T>]>,
+    items: Items<T>,
     state: AtomicU64,
     slots: u64,
+}
+
+/// What waits.
+enum Items<T> {
+    /// In the order in which it came.
+    InOrder(Queue<T>),
+    /// By lane, and within a lane by whose turn it is. The lock is held for one item at a time.
+    Shared(Mutex<Fair<T>>),
 }
 
 /// (workers, waiting) of a state word.
@@ -36,13 +48,16 @@ fn word(workers: u64, waiting: u64) -> u64 {
 impl<T> Mailbox<T> {
     /// A mailbox in which at most `slots` workers (at least one) may be at a time.
     pub fn new(slots: u32) -> Self {
-        Self::with_lanes(slots, 1)
+        Self::with(slots, Items::InOrder(Queue::new()))
     }
 
-    /// A mailbox in which items of the same lane keep their order, and only those.
-    pub fn with_lanes(slots: u32, lanes: usize) -> Self {
-        let queues = (0..lanes.max(1)).map(|_| Queue::new()).collect();
-        Self { queues, state: AtomicU64::new(0), slots: u64::from(slots.max(1)) }
+    /// A mailbox that many series share, which are served by lane and in turn; a series keeps its order within a lane.
+    pub fn shared(slots: u32) -> Self {
+        Self::with(slots, Items::Shared(Mutex::new(Fair::new())))
+    }
+
+    fn with(slots: u32, items: Items<T>) -> Self {
+        Self { items, state: AtomicU64::new(0), slots: u64::from(slots.max(1)) }
     }
 
     /// Replaces the state by `change` of it, if it gives one; returns the state that was replaced, or the
@@ -65,13 +80,16 @@ impl<T> Mailbox<T> {
     /// already called take in one turn of `batch` items each.
     #[must_use]
     pub fn put(&self, item: T, batch: usize) -> bool {
-        self.put_in(0, item, batch)
+        self.put_in((0, 0), item, batch)
     }
 
-    /// [`Mailbox::put`] into a lane; a mailbox of one queue has no others.
+    /// [`Mailbox::put`], into a lane and as the next of a series where the mailbox is shared.
     #[must_use]
-    pub fn put_in(&self, lane: usize, item: T, batch: usize) -> bool {
-        self.queues[lane.min(self.queues.len() - 1)].push(item);
+    pub fn put_in(&self, (lane, series): (usize, u32), item: T, batch: usize) -> bool {
+        match &self.items {
+            Items::InOrder(queue) => queue.push(item),
+            Items::Shared(fair) => fair.lock().push(lane, series, item),
+        }
         let calls =
             |workers: u64, waiting: u64| workers < self.slots && waiting >= workers * batch.max(1) as u64;
         let before = self
@@ -82,32 +100,52 @@ impl<T> Mailbox<T> {
         })
     }
 
-    /// A called worker takes up to `max` items, the oldest first; may find none when another took them.
+    /// A called worker takes up to `max` items; may find none when another took them.
     pub fn claim(&self, max: usize, take: impl FnMut(T)) {
-        self.claim_from(0, max, take);
+        let _ = self.claim_from(0, max, |_| false, take);
     }
 
-    /// [`Mailbox::claim`], of the lane `first` before the others, and of those in their order.
-    pub fn claim_from(&self, first: usize, max: usize, mut take: impl FnMut(T)) {
-        let claimed = self.update(|workers, waiting| {
-            let left = waiting.saturating_sub(max as u64);
-            (waiting > 0).then(|| word(workers, left))
-        });
-        let Ok(state) = claimed else { return };
-        let (_, waiting) = parts(state);
-        let mut count = waiting.min(max as u64);
+    /// [`Mailbox::claim`], of the lane `first` before the others, where items past their time take no place of the
+    /// `max`; returns how many of those it took.
+    pub fn claim_from(
+        &self,
+        first: usize,
+        max: usize,
+        is_spent: impl Fn(&T) -> bool,
+        mut take: impl FnMut(T),
+    ) -> usize {
+        let (mut count, mut spent) = (self.reserve(max), 0);
         while count > 0 {
-            let mut lanes = [&self.queues[first.min(self.queues.len() - 1)]].into_iter().chain(&self.queues);
-            match lanes.find_map(Queue::pop) {
-                Some(item) => {
-                    take(item);
-                    count -= 1;
-                }
-                // Counted items have been pushed. Another worker of this key took the one that was seen last, and
-                // what it left for this one is in a lane that was empty when it was looked at.
-                None => spin_loop(),
+            let popped = match &self.items {
+                Items::InOrder(queue) => queue.pop().map(|item| {
+                    let spent = is_spent(&item);
+                    (item, spent)
+                }),
+                Items::Shared(fair) => fair.lock().pop(first, &is_spent),
+            };
+            // Counted items have been pushed: where another worker's push is not yet seen, it will be.
+            let Some((item, is_spent)) = popped else {
+                spin_loop();
+                continue;
+            };
+            count -= 1;
+            take(item);
+            if is_spent {
+                // Its place goes to one behind it: else a lane that is served seldom would fill the stage with items that
+                // waited too long, and what comes out of it would always be too late.
+                spent += 1;
+                count += if spent <= SPENT_MAX { self.reserve(1) } else { 0 };
             }
         }
+        spent
+    }
+
+    /// Makes up to `max` of the items that wait this worker's.
+    fn reserve(&self, max: usize) -> usize {
+        let claimed = self.update(|workers, waiting| {
+            (waiting > 0).then(|| word(workers, waiting.saturating_sub(max as u64)))
+        });
+        claimed.map_or(0, |state| parts(state).1.min(max as u64) as usize)
     }
 
     /// A called worker is done with its turn. True: it stays called, because more waits than the others
@@ -121,9 +159,12 @@ impl<T> Mailbox<T> {
         .is_err()
     }
 
-    /// The first lane in which something waits; the first of all where nothing does.
+    /// The first lane in which something waits; the first of all where nothing does, or there are none.
     pub fn urgent(&self) -> usize {
-        self.queues.iter().position(|queue| !queue.is_empty()).unwrap_or(0)
+        match &self.items {
+            Items::InOrder(_) => 0,
+            Items::Shared(fair) => fair.lock().urgent().unwrap_or(0),
+        }
     }
 
     /// How many workers may be in it at a time.

@@ -3,8 +3,9 @@
 
 use super::carry::{self, Ready};
 use super::clock::now_ns;
+use super::fair::LANES;
 use super::lanes::{Lanes, credit};
-use super::mailbox::Mailbox;
+use super::mailbox::{Mailbox, SPENT_MAX};
 use super::meter::{Meter, MeterReading};
 use crate::domain::Lane;
 use crossbeam::channel::{Receiver, Sender, bounded};
@@ -12,7 +13,7 @@ use crossbeam::queue::ArrayQueue;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
 
 /// What one of the four stages does. Called by workers: any number at a time over different keys, but
 /// never by more than a key's slots over one key.
@@ -43,6 +44,11 @@ pub trait Stage: Send + Sync + 'static {
         false
     }
 
+    /// Whose item it is, where a key is shared by many series.
+    fn series(&self, _item: &Self::Item) -> u32 {
+        0
+    }
+
     /// A turn over `items` items of this key, spent ones aside, took so long, without the time for which the next stage
     /// had no room.
     fn turned(&self, _key: &Self::Key, _items: usize, _service_ns: u64) {}
@@ -67,14 +73,15 @@ pub struct LinkOptions {
 pub struct KeyOptions {
     /// How many workers may be in it at a time.
     pub slots: u32,
-    /// Whether its items go by their lanes as well, with the same credits as keys: where it is shared by many that
-    /// have no order among them. Otherwise they are handled in the order in which they came.
-    pub by_lane: bool,
+    /// Whether many series share it, which have no order among them: its items go by their lanes as well, with the same
+    /// credits as keys, and within a lane the series that was served longest ago goes first. Otherwise they are handled
+    /// in the order in which they came.
+    pub shared: bool,
 }
 
 impl Default for KeyOptions {
     fn default() -> Self {
-        Self { slots: 1, by_lane: false }
+        Self { slots: 1, shared: false }
     }
 }
 
@@ -132,11 +139,11 @@ pub struct Key<S: Stage> {
     mailbox: Mailbox<Envelope<S::Item>>,
     /// The lane of the item that last called a worker; what waits behind it goes the same way.
     lane: AtomicU8,
-    by_lane: bool,
+    shared: bool,
     /// Turns so far: whose credit the next one is.
     turns: AtomicUsize,
-    /// The lane in which the turn before left spent items behind; [`NONE_BEHIND`] where it left none.
-    behind: AtomicU8,
+    /// The places that the turn before left because of spent items, times [`LANES`], and the lane it left them in.
+    behind: AtomicU32,
 }
 
 impl<S: Stage> Link<S> {
@@ -169,11 +176,15 @@ impl<S: Stage> Link<S> {
         Ok(Arc::new(Key {
             data,
             link: Arc::clone(self),
-            mailbox: Mailbox::with_lanes(options.slots, if options.by_lane { Lane::ALL.len() } else { 1 }),
-            by_lane: options.by_lane,
+            mailbox: if options.shared {
+                Mailbox::shared(options.slots)
+            } else {
+                Mailbox::new(options.slots)
+            },
+            shared: options.shared,
             lane: AtomicU8::new(Lane::Normal as u8),
             turns: AtomicUsize::new(0),
-            behind: AtomicU8::new(NONE_BEHIND),
+            behind: AtomicU32::new(0),
         }))
     }
 
@@ -254,10 +265,7 @@ impl<S: Stage> Link<S> {
 /// Threads that may run turns of a stage besides its own workers: those of the stages before it.
 const CARRIERS: usize = 8;
 
-/// Spent items of one turn beyond which it takes no more: whoever waits behind it waits well under a millisecond for them.
-const SPENT_MAX: usize = 256;
-/// No lane.
-const NONE_BEHIND: u8 = u8::MAX;
+const _: () = assert!(Lane::ALL.len() == LANES);
 
 thread_local! {
     /// How long this thread has waited for room so far, in ns.
@@ -302,7 +310,8 @@ impl<S: Stage> Key<S> {
 
     fn deliver(self: &Arc<Self>, item: S::Item, lane: Lane) {
         let batch = self.link.stage.batch_max(&self.data);
-        if self.mailbox.put_in(lane as usize, Envelope { item, put_ns: now_ns() }, batch) {
+        let whose = (lane as usize, self.link.stage.series(&item));
+        if self.mailbox.put_in(whose, Envelope { item, put_ns: now_ns() }, batch) {
             self.lane.store(lane as u8, Ordering::Relaxed);
             self.call();
         }
@@ -330,26 +339,20 @@ impl<S: Stage> Ready for Key<S> {
         let batch = link.stage.batch_max(&self.data).max(1);
         let mut items = link.scratch.pop().unwrap_or_default();
         let begin_ns = now_ns();
-        let first = match self.behind.swap(NONE_BEHIND, Ordering::Relaxed) {
-            NONE_BEHIND if self.by_lane => credit(self.turns.fetch_add(1, Ordering::Relaxed)) as u8,
-            NONE_BEHIND => Lane::High as u8,
+        let (first, places) = match self.behind.swap(0, Ordering::Relaxed) {
+            0 if self.shared => (credit(self.turns.fetch_add(1, Ordering::Relaxed)) as usize, batch),
+            0 => (Lane::High as usize, batch),
             // Spent items cost little, and those behind them are in time: its turn is not over.
-            lane => lane,
+            behind => (behind as usize % LANES, (behind as usize / LANES).min(batch)),
         };
-        let (mut places, mut spent) = (batch, 0);
-        while places > 0 && spent <= SPENT_MAX {
-            let before = items.len();
-            self.mailbox.claim_from(first.into(), places, |envelope| {
-                link.meter.waited(begin_ns.saturating_sub(envelope.put_ns));
-                items.push(envelope.item);
-            });
-            // Their places go to those behind them: else a lane that is served seldom would fill the stage with items that
-            // waited too long, and what comes out of it would always be too late.
-            places = items[before..].iter().filter(|item| link.stage.is_spent(item, begin_ns)).count();
-            spent += places;
-        }
-        if places > 0 {
-            self.behind.store(first, Ordering::Relaxed);
+        let is_spent = |envelope: &Envelope<_>| link.stage.is_spent(&envelope.item, begin_ns);
+        let spent = self.mailbox.claim_from(first, places, is_spent, |envelope| {
+            link.meter.waited(begin_ns.saturating_sub(envelope.put_ns));
+            items.push(envelope.item);
+        });
+        if spent > SPENT_MAX {
+            let left = places - (items.len() - spent);
+            self.behind.store((left * LANES + first) as u32, Ordering::Relaxed);
         }
         if !items.is_empty() {
             let blocked_before_ns = BLOCKED_NS.get();
@@ -370,7 +373,7 @@ impl<S: Stage> Ready for Key<S> {
         let _ = link.scratch.push(items);
         link.busy.fetch_sub(1, Ordering::Relaxed);
         if self.mailbox.release(batch) {
-            if self.by_lane {
+            if self.shared {
                 self.lane.store(self.mailbox.urgent() as u8, Ordering::Relaxed);
             }
             self.call();

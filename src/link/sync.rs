@@ -2,6 +2,7 @@
 //! `parking.rs` against its own versions of these (see `tests/loom`).
 
 pub(super) use crossbeam::queue::SegQueue as Queue;
+pub(super) use parking_lot::Mutex;
 use rustix::thread::futex;
 pub(super) use std::hint::spin_loop;
 pub(super) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};

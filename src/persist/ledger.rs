@@ -46,6 +46,10 @@ struct Tallies {
     symbols: BTreeMap<Arc<str>, Tally>,
 }
 
+fn tally<'a>(tallies: &'a mut BTreeMap<Arc<str>, Tally>, key: &Arc<str>) -> &'a mut Tally {
+    tallies.entry(Arc::clone(key)).or_default()
+}
+
 /// The counts of one run. Written by the persist worker alone, read by anybody.
 pub struct Ledger {
     reasons: [AtomicU64; Reason::ALL.len()],
@@ -90,31 +94,31 @@ impl Ledger {
     /// Enters a stored batch.
     pub(super) fn note(&self, outcomes: &[Outcome], stored_ns: u64) {
         let mut tallies = self.tallies.lock();
-        for outcome in outcomes {
-            let live = matches!(outcome.origin, Origin::Live | Origin::Asked);
-            let model = match &outcome.result {
-                Ok(prediction) => Some(&prediction.model),
-                Err(refusal) => {
-                    self.reasons[refusal.reason as usize].fetch_add(1, Ordering::Relaxed);
-                    refusal.model.as_ref()
+        let Tallies { total, models, symbols } = &mut *tallies;
+        for of_series in outcomes.chunk_by(|a, b| Arc::ptr_eq(&a.series, &b.series)) {
+            let symbol = tally(symbols, &of_series[0].series.symbol);
+            for outcome in of_series {
+                let live = matches!(outcome.origin, Origin::Live | Origin::Asked);
+                let model = match &outcome.result {
+                    Ok(prediction) => Some(&prediction.model),
+                    Err(refusal) => {
+                        self.reasons[refusal.reason as usize].fetch_add(1, Ordering::Relaxed);
+                        refusal.model.as_ref()
+                    }
+                };
+                let predicted = outcome.result.is_ok();
+                let latency_ns =
+                    (live && predicted).then(|| stored_ns.saturating_sub(outcome.stamps.arrived_ns));
+                if let Some(latency_ns) = latency_ns {
+                    self.latency.waited(latency_ns);
+                    if latency_ns > self.late_after_ns.load(Ordering::Relaxed) {
+                        self.late.fetch_add(1, Ordering::Relaxed);
+                    }
                 }
-            };
-            let predicted = outcome.result.is_ok();
-            let latency_ns = (live && predicted).then(|| stored_ns.saturating_sub(outcome.stamps.arrived_ns));
-            if let Some(latency_ns) = latency_ns {
-                self.latency.waited(latency_ns);
-                if latency_ns > self.late_after_ns.load(Ordering::Relaxed) {
-                    self.late.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-            tallies.total.note(predicted, latency_ns);
-            let symbol = &outcome.series.symbol;
-            let Tallies { models, symbols, .. } = &mut *tallies;
-            for (map, key) in [(models, model), (symbols, Some(symbol))] {
-                let Some(key) = key else { continue };
-                match map.get_mut(key) {
-                    Some(tally) => tally.note(predicted, latency_ns),
-                    None => map.entry(Arc::clone(key)).or_default().note(predicted, latency_ns),
+                total.note(predicted, latency_ns);
+                symbol.note(predicted, latency_ns);
+                if let Some(model) = model {
+                    tally(models, model).note(predicted, latency_ns);
                 }
             }
         }

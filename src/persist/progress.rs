@@ -56,6 +56,27 @@ impl Default for SeriesProgress {
     }
 }
 
+impl SeriesProgress {
+    fn note(&mut self, outcome: &Outcome) {
+        let place = outcome.place;
+        if place.series_seq == 0 || place.ordinal >= place.of {
+            return;
+        }
+        let Some(behind) = place.series_seq.checked_sub(self.first) else { return };
+        let Ok(index) = usize::try_from(behind) else { return };
+        if self.pending.len() <= index {
+            self.pending.resize_with(index + 1, Pending::default);
+        }
+        let pending = &mut self.pending[index];
+        pending.ts = if pending.of == 0 { outcome.ts } else { pending.ts.max(outcome.ts) };
+        pending.note(place.ordinal, place.of);
+        while self.pending.front().is_some_and(Pending::is_complete) {
+            self.watermark = self.watermark.max(self.pending.pop_front().map(|p| p.ts));
+            self.first += 1;
+        }
+    }
+}
+
 /// The progress of all series of one run.
 #[derive(Default)]
 pub struct Progress {
@@ -63,29 +84,16 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Notes an outcome; returns the series' new watermark when it moved. An outcome that was noted
+    /// Notes outcomes of one series; returns its new watermark when it moved. An outcome that was noted
     /// before changes nothing, so that a batch may be tried again.
-    pub fn note(&mut self, outcome: &Outcome) -> Option<Timestamp> {
-        let place = outcome.place;
-        if place.series_seq == 0 || place.ordinal >= place.of {
-            return None;
-        }
-        let series = match self.series.get_mut(&outcome.series) {
+    pub fn note(&mut self, outcomes: &[Outcome]) -> Option<Timestamp> {
+        let name = &outcomes.first()?.series;
+        let series = match self.series.get_mut(name) {
             Some(series) => series,
-            None => self.series.entry(Arc::clone(&outcome.series)).or_default(),
+            None => self.series.entry(Arc::clone(name)).or_default(),
         };
-        let index = usize::try_from(place.series_seq.checked_sub(series.first)?).ok()?;
-        if series.pending.len() <= index {
-            series.pending.resize_with(index + 1, Pending::default);
-        }
-        let pending = &mut series.pending[index];
-        pending.ts = if pending.of == 0 { outcome.ts } else { pending.ts.max(outcome.ts) };
-        pending.note(place.ordinal, place.of);
         let before = series.watermark;
-        while series.pending.front().is_some_and(Pending::is_complete) {
-            series.watermark = series.watermark.max(series.pending.pop_front().map(|p| p.ts));
-            series.first += 1;
-        }
+        outcomes.iter().for_each(|outcome| series.note(outcome));
         series.watermark.filter(|_| series.watermark != before)
     }
 }
@@ -114,7 +122,7 @@ mod tests {
     fn the_watermark_moves_only_over_bars_that_are_complete() {
         let mut progress = Progress::default();
         let mut note =
-            |seq, ordinal, of| progress.note(&outcome(seq, ordinal, of)).map(|ts| ts.as_secs() / 60);
+            |seq, ordinal, of| progress.note(&[outcome(seq, ordinal, of)]).map(|ts| ts.as_secs() / 60);
         assert_eq!(note(2, 0, 1), None, "bar 1 is missing");
         assert_eq!(note(1, 1, 3), None);
         assert_eq!(note(1, 1, 3), None, "again: nothing new");
@@ -127,13 +135,21 @@ mod tests {
     }
 
     #[test]
+    fn outcomes_that_come_together_move_it_as_far_as_one_by_one() {
+        let mut progress = Progress::default();
+        let outcomes = [outcome(2, 0, 1), outcome(1, 0, 2), outcome(1, 1, 2), outcome(4, 0, 1)];
+        assert_eq!(progress.note(&outcomes).map(|ts| ts.as_secs() / 60), Some(2));
+        assert_eq!(progress.note(&[]), None);
+    }
+
+    #[test]
     fn a_change_of_many_bars_is_complete_with_its_last_outcome_and_no_sooner() {
         let mut progress = Progress::default();
         // The first 1001 outcomes in a scattered order, each twice; 5 and 1001 have no common divisor.
         for step in 0..1001_u32 {
-            let outcome = outcome(1, step * 5 % 1001, 1002);
+            let outcome = [outcome(1, step * 5 % 1001, 1002)];
             assert_eq!((progress.note(&outcome), progress.note(&outcome)), (None, None), "{step}");
         }
-        assert!(progress.note(&outcome(1, 1001, 1002)).is_some());
+        assert!(progress.note(&[outcome(1, 1001, 1002)]).is_some());
     }
 }

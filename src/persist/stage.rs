@@ -175,9 +175,10 @@ impl Stage for PersistStage {
     fn step(&self, _: &PersistKey, outcomes: &[Outcome]) {
         let mut state = self.state.lock();
         let state = &mut *state;
-        for outcome in outcomes {
-            if let Some(watermark) = state.progress.note(outcome) {
-                state.watermarks.insert(Arc::clone(&outcome.series), watermark);
+        // What a series leaves together is looked up once.
+        for of_series in outcomes.chunk_by(|a, b| Arc::ptr_eq(&a.series, &b.series)) {
+            if let Some(watermark) = state.progress.note(of_series) {
+                state.watermarks.insert(Arc::clone(&of_series[0].series), watermark);
             }
         }
         let behind = &mut state.behind;

@@ -87,7 +87,14 @@ impl Stage for PredictStage {
     }
 
     fn is_spent(&self, item: &PredictItem, now_ns: u64) -> bool {
-        self.overdue_ns.is_some() && item.task().is_some_and(|task| self.overdue(task, now_ns).is_some())
+        let spent =
+            self.overdue_ns.is_some() && item.task().is_some_and(|task| self.overdue(task, now_ns).is_some());
+        item.set_spent(spent);
+        spent
+    }
+
+    fn series(&self, item: &PredictItem) -> u32 {
+        item.series.0
     }
 
     fn turned(&self, key: &PredictKey, rows: usize, service_ns: u64) {

@@ -4,6 +4,8 @@
 //! http/       sockets, bounds, requests and answers: knows nothing of what is served
 //! access      token, host, origin
 //! routes      THE table: what is answered, by whom, who may ask
+//! handler     from a request to its route's answer
+//! service     everything that answers need
 //! api/        the REST interface, one file for each thing that can be asked about
 //! oip/        the Open Inference Protocol
 //! prometheus  /metrics
@@ -17,6 +19,7 @@
 
 mod access;
 mod api;
+mod handler;
 pub mod http;
 pub mod oip;
 mod outcome;
@@ -42,6 +45,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 use stream::Hub;
+use traffic::Traffic;
 
 /// Requests a second of one client where other machines can connect and nobody says how many.
 const PUBLIC_REQUESTS_PER_S: u64 = 1000;
@@ -106,7 +110,9 @@ impl Server {
         let limits = limits(settings, access.is_local());
         let recent = Arc::new(Recent::new(settings.recent_max));
         let hub = Arc::new(Hub::start(engine, Arc::clone(&recent)).map_err(ServeError::Thread)?);
-        let service = Service::new(Arc::clone(engine), access, recent, Arc::clone(&hub));
+        let routes = ROUTES.iter().map(|route| (route.method.name(), route.pattern));
+        let traffic = Traffic::new(routes);
+        let service = Service::new(Arc::clone(engine), access, recent, Arc::clone(&hub), traffic);
         let service = Arc::new(service);
         let handler = Arc::clone(&service);
         let http = HttpServer::start(listener, limits, handler).map_err(ServeError::Thread)?;

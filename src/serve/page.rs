@@ -2,8 +2,7 @@
 
 use super::http::{Request, Response, Then};
 use super::problem::Problem;
-use super::routes::Captures;
-use super::service::Service;
+use super::service::{Captures, Service};
 
 const INDEX: &str = include_str!("page/index.html");
 /// What it needs: name, media type, content.

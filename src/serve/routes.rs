@@ -4,13 +4,9 @@
 use super::access::Guard;
 use super::http::{Method, Request, Response, Then, decoded};
 use super::problem::Problem;
-use super::service::Service;
+use super::service::{Captures, Service};
 use super::{api, oip, page, stream};
-use std::borrow::Cow;
 use std::sync::LazyLock;
-
-/// What a route's pattern caught, in its order.
-pub type Captures<'a> = Vec<Cow<'a, str>>;
 
 /// Answers a request of a route.
 pub type Answer = fn(&Service, &Request<'_>, &Captures<'_>, &mut Response) -> Result<Then, Problem>;

@@ -1,17 +1,18 @@
-//! What is served: who may ask, which route answers, what is counted.
+//! What is served: everything that answers need.
 
-use super::access::{Access, Denied};
-use super::http::{Counts, Fault, Handler, Method, Request, Response, Then};
+use super::access::Access;
+use super::http::Counts;
 use super::oip::Stats;
-use super::problem::Problem;
 use super::recent::Recent;
-use super::routes::{Found, ROUTES, find};
 use super::stream::Hub;
 use super::traffic::Traffic;
 use crate::engine::Engine;
 use crate::predict::Inference;
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+
+/// What a route's pattern caught, in its order.
+pub type Captures<'a> = Vec<Cow<'a, str>>;
 
 /// Everything that answers need.
 pub struct Service {
@@ -34,94 +35,16 @@ pub struct Service {
 }
 
 impl Service {
-    /// A service of `engine`.
-    pub fn new(engine: Arc<Engine>, access: Access, recent: Arc<Recent>, hub: Arc<Hub>) -> Self {
-        let traffic = Traffic::new(ROUTES.len());
+    /// A service of `engine`; `traffic` knows the routes.
+    pub fn new(
+        engine: Arc<Engine>,
+        access: Access,
+        recent: Arc<Recent>,
+        hub: Arc<Hub>,
+        traffic: Traffic,
+    ) -> Self {
         let inference = engine.inference(engine.settings().serve.sessions_max);
         let stats = Stats::default();
         Self { engine, access, recent, hub, inference, stats, traffic, connections: OnceLock::new() }
-    }
-
-    fn allowed(&self, request: &Request<'_>, route: usize) -> Result<(), Problem> {
-        let guard = ROUTES[route].guard;
-        let changes = !request.method.is_safe() || guard == super::access::Guard::Stream;
-        self.access.check(request, guard, changes).map_err(|denied| match denied {
-            Denied::Host => {
-                let host = request.host;
-                let detail = format!("`{host}` is no name of this server: add it to serve.hosts if it is");
-                Problem::new(421, "wrong_host", detail)
-            }
-            Denied::Origin => {
-                let detail = "a page of another origin must not do this: serve it from here, or add its host to serve.hosts";
-                Problem::new(403, "wrong_origin", detail)
-            }
-            Denied::Token => {
-                let detail = "the token is missing or wrong: send `Authorization: Bearer TOKEN` (serve.token_file)";
-                Problem::new(401, "wrong_token", detail)
-            }
-        })
-    }
-}
-
-/// Puts `problem` into `response` as whoever asked for `path` expects it: clients of the Open Inference Protocol read
-/// `error`.
-fn refuse(problem: &Problem, path: &str, response: &mut Response) {
-    problem.write(response);
-    if path == "/v2" || path.starts_with("/v2/") {
-        response.json(problem.status, &serde_json::json!({"error": &problem.detail}));
-    }
-}
-
-impl Handler for Service {
-    fn refuses(&self, request: &Request<'_>, response: &mut Response) -> bool {
-        let (route, problem) = match find(request.method, request.path) {
-            Found::Route(route, _) => match self.allowed(request, route) {
-                Ok(()) => return false,
-                Err(problem) => (Some(route), problem),
-            },
-            Found::Others(others) if request.method == Method::Options => {
-                response.status = 204;
-                response.header("Allow", &format!("{}, OPTIONS", others.join(", ")));
-                self.traffic.note(None, 204, std::time::Duration::ZERO);
-                return true;
-            }
-            Found::Others(others) => {
-                let (method, allowed) = (request.method.name(), others.join(", "));
-                response.header("Allow", &allowed);
-                let detail = format!("{method} is not possible here: {allowed} is");
-                (None, Problem::new(405, "wrong_method", detail))
-            }
-            Found::Nothing => {
-                // A client of Triton's asks for shared memory, traces and more.
-                let detail = match request.path.starts_with("/v2/") {
-                    true => "there is nothing here: GET /v2 names the extensions that are offered",
-                    false => "there is nothing here: GET /openapi.json says what there is",
-                };
-                (None, Problem::new(404, "not_found", detail))
-            }
-        };
-        refuse(&problem, request.path, response);
-        self.traffic.note(route, problem.status, std::time::Duration::ZERO);
-        true
-    }
-
-    fn answer(&self, request: &Request<'_>, response: &mut Response) -> Then {
-        let begin = Instant::now();
-        // Looked for once before; what is not found was refused there.
-        let Found::Route(route, captures) = find(request.method, request.path) else {
-            refuse(&Problem::new(404, "not_found", "there is nothing here"), request.path, response);
-            return Then::Next;
-        };
-        let then = ROUTES[route].answer(self, request, &captures, response).unwrap_or_else(|problem| {
-            refuse(&problem, request.path, response);
-            Then::Next
-        });
-        self.traffic.note(Some(route), response.status, begin.elapsed());
-        then
-    }
-
-    fn fault(&self, fault: Fault, response: &mut Response) {
-        refuse(&Problem::new(fault.status, "bad_http", fault.detail), "", response);
-        self.traffic.note(None, fault.status, std::time::Duration::ZERO);
     }
 }

@@ -12,16 +12,19 @@ const SHEETS: usize = 4;
 
 /// The requests of one server.
 pub struct Traffic {
+    /// The method and the pattern of each route.
+    routes: Box<[(&'static str, &'static str)]>,
     /// By route; the last is what no route answers.
     counts: Box<[[AtomicU64; CLASSES.len()]]>,
     duration: Meter,
 }
 
 impl Traffic {
-    /// Of so many routes.
-    pub fn new(routes: usize) -> Self {
-        let counts = (0..=routes).map(|_| std::array::from_fn(|_| AtomicU64::new(0))).collect();
-        Self { counts, duration: Meter::new(SHEETS) }
+    /// Of these routes, each a method and a pattern.
+    pub fn new(routes: impl Iterator<Item = (&'static str, &'static str)>) -> Self {
+        let routes: Box<[_]> = routes.collect();
+        let counts = (0..=routes.len()).map(|_| std::array::from_fn(|_| AtomicU64::new(0))).collect();
+        Self { routes, counts, duration: Meter::new(SHEETS) }
     }
 
     /// Notes an answer; `route` is `None` where there is none for what was asked.
@@ -32,9 +35,12 @@ impl Traffic {
         self.duration.waited(took.as_nanos() as u64);
     }
 
-    /// How many answers of a class a route gave.
-    pub fn count(&self, route: Option<usize>, class: usize) -> u64 {
-        self.counts[route.unwrap_or(self.counts.len() - 1)][class].load(Ordering::Relaxed)
+    /// How many answers of each class each route gave, with its method and pattern; `any` and `none` for what no route
+    /// answers.
+    pub fn by_route(&self) -> impl Iterator<Item = (&'static str, &'static str, [u64; CLASSES.len()])> {
+        let routes = self.routes.iter().copied().chain([("any", "none")]);
+        let counts = self.counts.iter().map(|of| of.each_ref().map(|count| count.load(Ordering::Relaxed)));
+        routes.zip(counts).map(|((method, pattern), counts)| (method, pattern, counts))
     }
 
     /// How many answers there were.

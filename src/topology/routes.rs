@@ -80,7 +80,7 @@ impl Routes {
         let cold = PredictKey { cold: None, batch: batch(max) };
         let cold = self.loading.key(cold, KeyOptions::default())?;
         let key = PredictKey { cold: Some(cold), batch: batch(initial) };
-        self.predict.key(key, KeyOptions { slots: self.slots, by_lane: true })
+        self.predict.key(key, KeyOptions { slots: self.slots, shared: true })
     }
 
     /// The batch limit of every queue, with the name of a model that it is for.

@@ -27,8 +27,9 @@ impl Rows {
             return queue.put(task.into(), lane);
         };
         let newest = Arc::clone(newest.lock().entry(task.model).or_default());
+        let series = task.series_id;
         match newest.replace(task) {
-            None => queue.put(newest.place(), lane),
+            None => queue.put(newest.place(series), lane),
             Some(older) => (self.refuse)(superseded(&older)),
         }
     }
@@ -42,6 +43,5 @@ fn without_route(task: &Task) -> Outcome {
 
 /// The outcome of a row that was not run because a newer one came.
 fn superseded(task: &Task) -> Outcome {
-    let detail = "a newer bar of its series came before it was predicted (priority.stale)";
-    task.outcome(task.stamps.featured_ns, Err(Refusal::new(Reason::Superseded, detail)))
+    task.outcome(task.stamps.featured_ns, Err(Refusal::superseded()))
 }

@@ -109,19 +109,28 @@ fn a_symbol_that_was_halted_goes_on_where_it_was() {
 }
 
 #[test]
-fn a_price_of_zero_or_below_is_refused_whatever_the_symbol() {
+fn a_price_of_zero_or_below_is_refused_but_of_a_symbol_that_declares_it() {
     let good = bars(150);
-    for symbol in ["BTCUSD", "CL-SPREAD"] {
-        for price in [0.0, -0.0, -37.63] {
-            let mut bars = good.clone();
-            bars.insert(149, Bar { low: price, ..good[149] });
-            let outcomes = outcomes_for(symbol, settings(), &bars);
-            let refused = reasons(&outcomes).iter().filter(|r| **r == Reason::PriceNotPositive).count();
-            assert_eq!(refused, 1, "{symbol} at {price}");
-            let expected = outcomes_for(symbol, settings(), &good);
-            let at = good[149].ts;
-            assert_eq!(values_of(&outcomes, at, 0), values_of(&expected, at, 0), "{symbol} at {price}");
+    let mut declared = settings();
+    declared.ingest.any_price_symbols = "WTI, CL-SPREAD".to_owned();
+    for price in [0.0, -0.0, -37.63] {
+        let mut bars = good.clone();
+        bars.insert(149, Bar { low: price, ..good[149] });
+        let outcomes = outcomes_for("BTCUSD", declared.clone(), &bars);
+        let refused = reasons(&outcomes).iter().filter(|r| **r == Reason::PriceNotPositive).count();
+        assert_eq!(refused, 1, "{price}");
+        let (expected, at) = (outcomes_for("BTCUSD", settings(), &good), good[149].ts);
+        assert_eq!(values_of(&outcomes, at, 0), values_of(&expected, at, 0), "{price}");
+        // A market that trades below 0 for a while: every bar has its outcome, the last ones their numbers.
+        let mut bars = good.clone();
+        for bar in &mut bars[20..30] {
+            *bar = Bar { open: price - 1.0, high: price, low: price - 2.0, close: price - 1.5, ..*bar };
         }
+        let outcomes = outcomes_for("CL-SPREAD", declared.clone(), &bars);
+        assert_eq!(outcomes.len(), 150 * OUTCOMES_PER_BAR, "{price}");
+        let known = [Reason::WarmingUp, Reason::UndefinedFeature];
+        assert!(reasons(&outcomes).iter().all(|reason| known.contains(reason)), "{:?}", reasons(&outcomes));
+        assert_eq!(values_of(&outcomes, at, 0).len(), OUTCOMES_PER_BAR, "{price}");
     }
 }
 

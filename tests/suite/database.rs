@@ -117,9 +117,94 @@ fn what_is_wrong_with_a_url_or_its_files_is_said_before_anything_connects() {
         ("sslmode=verify-full&sslcert=/nowhere/client.pem", "sslcert and sslkey belong together"),
         ("sslmode=perhaps", "sslmode"),
         ("colour=red", "colour"),
+        ("service=prod", "service files are not read"),
     ] {
         let url = format!("postgres://vela:geheim@localhost/x?{parameters}");
         let error = server(&url, &settings()).err().unwrap().to_string();
         assert!(error.contains(expected) && !error.contains("geheim"), "{error}");
     }
+}
+
+#[test]
+fn what_people_write_for_a_server_is_understood_or_said_how_to_write() {
+    for (url, expected) in [
+        ("postgres://vela:p@ss:w/rd@localhost/x", "@ is %40"),
+        ("postgres:///x", "names no server: write postgres://"),
+    ] {
+        let error = server(url, &settings()).err().unwrap().to_string();
+        assert!(error.contains(expected) && !error.contains("p@ss"), "{error}");
+    }
+    let name = |url: &str| server(url, &settings()).unwrap().name().to_owned();
+    assert_eq!(name("postgres://vela@[::1]:5433/x?gssencmode=disable"), "postgres://[::1]:5433/x");
+    assert_eq!(
+        name("postgres://vela@a,b:5433/x?target_session_attrs=read-write"),
+        "postgres://a:5432,b:5433/x"
+    );
+}
+
+#[test]
+fn a_server_that_cannot_be_reached_keeps_nobody_from_the_next_one() {
+    let Some(cluster) = Cluster::start(&[]) else { return };
+    // Its queue of connections is full, and what comes further is dropped without a word, as by a machine that is off.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    socket2::SockRef::from(&silent).listen(0).unwrap();
+    let address = silent.local_addr().unwrap();
+    let connect = || std::net::TcpStream::connect_timeout(&address, Duration::from_millis(200));
+    let full: Vec<_> = std::iter::repeat_with(connect).take_while(Result::is_ok).take(100).collect();
+    assert!(full.len() < 100, "it takes any number of connections");
+    let url = format!(
+        "postgres://vela@{address},127.0.0.1:{}/postgres?target_session_attrs=read-write",
+        cluster.port
+    );
+    let mut session = server(&url, &settings()).unwrap().connect().unwrap();
+    session.run("ask", DEADLINE, |client| client.driver().batch_execute("SELECT 1")).unwrap();
+}
+
+#[test]
+fn a_socket_of_this_machine_needs_no_tls_and_a_password_may_stand_in_a_file() {
+    let hba = "local all vela trust\nhost all all 127.0.0.1/32 scram-sha-256\nlocal all all scram-sha-256\n";
+    let Some(cluster) = Cluster::start_with(&["hba_file = 'data/own_hba.conf'"], &[("own_hba.conf", hba)])
+    else {
+        return;
+    };
+    let folder = std::path::Path::new(&cluster.log()).parent().unwrap().display().to_string();
+    let socket = |user: &str| format!("postgres:///postgres?host={folder}&port={}&user={user}", cluster.port);
+    let ask = |url: &str| {
+        let mut session = server(url, &settings())?.connect()?;
+        session.run("who", DEADLINE, |client| {
+            Ok(client.driver().query_one("SELECT current_user::text", &[])?.get::<_, String>(0))
+        })
+    };
+    assert_eq!(ask(&format!("{}&sslmode=require", socket("vela"))).unwrap(), "vela");
+    let mut owner = server(&socket("vela"), &settings()).unwrap().connect().unwrap();
+    owner
+        .run("a role", DEADLINE, |client| {
+            client.driver().batch_execute("CREATE ROLE reader LOGIN PASSWORD 'p@ss:w/\u{f6}?r#d%'")
+        })
+        .unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("passwords");
+    let line = format!(
+        "# by host\nlocalhost:*:*:reader:no\n127.0.0.1:{}:postgres:reader:p@ss\\:w/\u{f6}?r#d%\n",
+        cluster.port
+    );
+    std::fs::write(&file, line).unwrap();
+    let allow = |mode| {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    allow(0o600);
+    let with_file = |url: &str| format!("{url}passfile={}", file.display());
+    let tcp = format!("postgres://reader@127.0.0.1:{}/postgres?", cluster.port);
+    assert_eq!(ask(&with_file(&tcp)).unwrap(), "reader");
+    assert_eq!(
+        ask(&format!("postgres://reader:p%40ss%3Aw%2F%C3%B6%3Fr%23d%25@127.0.0.1:{}/postgres", cluster.port))
+            .unwrap(),
+        "reader"
+    );
+    let error = ask(&with_file(&format!("{}&", socket("reader")))).unwrap_err();
+    assert!(error.trouble == Trouble::Refused && error.to_string().contains("28P01"), "{error}");
+    allow(0o644);
+    let error = ask(&with_file(&tcp)).unwrap_err();
+    assert!(error.trouble == Trouble::Refused && error.to_string().contains("chmod 600"), "{error}");
 }

@@ -1,12 +1,14 @@
 //! The mechanism between stages, on its own: random schedules against a plain model, and real threads.
 
+use crossbeam::channel::{Receiver, bounded};
 use parking_lot::Mutex;
 use proptest::prelude::*;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 use vela::domain::Lane;
-use vela::link::{KeyOptions, Link, LinkOptions, Mailbox, Stage, Workers};
+use vela::link::{KeyOptions, Link, LinkOptions, Mailbox, Stage, Workers, credit, long_work};
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -177,8 +179,8 @@ fn order_within_every_key_holds_while_the_width_changes_under_load() {
 fn what_is_past_its_time_takes_no_place_in_a_turn_and_is_handled_in_order() {
     let stage = Recorder { batch_max: 2, chunk_max: 1000, spent_below: 600, ..Recorder::default() };
     let link = Link::new(stage, options(2000));
-    let by_lane = KeyOptions { by_lane: true, ..KeyOptions::default() };
-    let [plain, lanes] = [KeyOptions::default(), by_lane].map(|o| link.key(Seen::default(), o).unwrap());
+    let shared = KeyOptions { shared: true, ..KeyOptions::default() };
+    let [plain, lanes] = [KeyOptions::default(), shared].map(|o| link.key(Seen::default(), o).unwrap());
     // All wait before the first worker comes.
     (0..603).for_each(|n| plain.put(n, Lane::Normal));
     (0..200).for_each(|n| lanes.put(n, Lane::Low));
@@ -232,10 +234,106 @@ fn a_full_stage_pushes_back_and_goes_on_when_there_is_room() {
     workers.stop();
 }
 
+/// Items are done at once, or take until the test says; counts who is at work.
+struct Waits {
+    until: Receiver<()>,
+    inside: AtomicUsize,
+    inside_most: AtomicUsize,
+    done: AtomicUsize,
+}
+
+impl Stage for Waits {
+    type Key = ();
+    /// Whether it takes long.
+    type Item = bool;
+
+    fn batch_max(&self, (): &()) -> usize {
+        1
+    }
+
+    fn chunk_max(&self) -> usize {
+        1
+    }
+
+    fn step(&self, (): &(), items: &[bool]) {
+        let long = items.contains(&true).then(|| long_work(1_000_000_000));
+        if long.is_some() {
+            // Its sender is never dropped before.
+            self.until.recv().unwrap();
+        } else {
+            let inside = self.inside.fetch_add(1, Ordering::SeqCst) + 1;
+            self.inside_most.fetch_max(inside, Ordering::SeqCst);
+            std::thread::yield_now();
+            self.inside.fetch_sub(1, Ordering::SeqCst);
+        }
+        self.done.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn panicked(&self, (): &(), _: &bool, message: &str) {
+        panic!("{message}");
+    }
+}
+
+/// Goal: work that takes long never has the last worker. Method: as many keys as there are threads but one are in it,
+/// and others are handled all the same, by no more workers at a time than are wanted; widths change meanwhile.
+#[test]
+fn whoever_is_in_long_work_has_a_stand_in_and_nobody_is_left_over() {
+    let (threads, width, begin) = (4, 2, Instant::now());
+    let (release, until) = bounded(0);
+    let (inside, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let stage = Waits { until, inside, inside_most: AtomicUsize::new(0), done };
+    let link = Link::new(stage, LinkOptions { items_max: 1000, keys_max: 100, workers_max: threads });
+    let workers = Workers::start("test", Arc::clone(&link), threads, width).unwrap();
+    let key = || link.key((), KeyOptions::default()).unwrap();
+    let done = |count: usize| {
+        while link.stage().done.load(Ordering::SeqCst) < count {
+            std::thread::yield_now();
+        }
+    };
+    let quick: Vec<_> = (0..20).map(|_| key()).collect();
+    let all_quick = || quick.iter().for_each(|key| key.put(false, Lane::Normal));
+    let mut expected = 0;
+    for round in 0..50 {
+        let long: Vec<_> = (0..threads - 1).map(|_| key()).collect();
+        for (n, key) in long.iter().enumerate() {
+            key.put(true, Lane::High);
+            all_quick();
+            expected += quick.len();
+            done(expected);
+            // The last that is free is told to end, or another is wanted.
+            workers.set_width(1 + (round + n) % width);
+            all_quick();
+            expected += quick.len();
+            done(expected);
+        }
+        for _ in &long {
+            release.send(()).unwrap();
+        }
+        expected += long.len();
+        done(expected);
+    }
+    // They are back: soon no more are left than are wanted.
+    workers.set_width(1);
+    loop {
+        link.stage().inside_most.store(0, Ordering::SeqCst);
+        for _ in 0..200 {
+            all_quick();
+            expected += quick.len();
+            done(expected);
+        }
+        if link.stage().inside_most.load(Ordering::SeqCst) == 1 {
+            break;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(60), "more are at work than are wanted");
+    }
+    drop(quick);
+    workers.stop();
+}
+
 #[test]
 fn keys_beyond_the_bound_are_refused() {
     let link = Link::new(Recorder::default(), LinkOptions { items_max: 1, keys_max: 3, workers_max: 1 });
-    let two = KeyOptions { slots: 2, by_lane: false };
+    let two = KeyOptions { slots: 2, shared: false };
     let first = link.key(Seen::default(), two).unwrap();
     assert!(link.key(Seen::default(), two).is_err());
     let second = link.key(Seen::default(), KeyOptions::default()).unwrap();
@@ -324,4 +422,75 @@ fn a_flood_of_high_priority_does_not_starve_the_low_lane() {
     let longest = low_at.windows(2).map(|pair| pair[1] - pair[0]).max();
     assert!(longest.is_some_and(|gap| gap <= 32), "the low lane waited {longest:?} turns");
     link.stage().again.lock().clear();
+}
+
+/// Of each series under three times the load: how often it was served, and the longest that it was not, in rows' time.
+struct Served {
+    lane: Lane,
+    times: u64,
+    last: u64,
+    longest: u64,
+}
+
+/// A mailbox of 200 series in simulated time, a row a tick, bars of all series `together` or spread over the period in
+/// which a bar of each comes; rows are past their time after `overdue` ticks.
+fn overloaded(together: bool, overdue: u64) -> Vec<Served> {
+    const SERIES: u64 = 200;
+    const BATCH: u64 = 10;
+    const TICKS: u64 = 200_000;
+    let mailbox = Mailbox::shared(1);
+    // A fifth goes first, half goes last: as ranked by default, whatever the volumes.
+    let lane =
+        |n| if n < SERIES / 5 { Lane::High } else { [Lane::Normal, Lane::Low][usize::from(n >= SERIES / 2)] };
+    let mut all: Vec<Served> =
+        (0..SERIES).map(|n| Served { lane: lane(n), times: 0, last: 0, longest: 0 }).collect();
+    let (mut put, mut turns) = (0, 0);
+    for now in (0..TICKS).step_by(BATCH as usize) {
+        // Three bars a tick.
+        let due = if together { 3 * now / SERIES * SERIES } else { 3 * now };
+        for n in put..due {
+            let series = n % SERIES;
+            let _ = mailbox.put_in((lane(series) as usize, series as u32), (series, now), BATCH as usize);
+        }
+        put = due;
+        let is_spent = |(_, came): &(u64, u64)| now - came > overdue;
+        mailbox.claim_from(credit(turns) as usize, BATCH as usize, is_spent, |(series, came)| {
+            if now - came <= overdue {
+                let served = &mut all[series as usize];
+                served.longest = served.longest.max(now - served.last);
+                (served.last, served.times) = (now, served.times + 1);
+            }
+        });
+        turns += 1;
+    }
+    all.iter_mut().for_each(|served| served.longest = served.longest.max(TICKS - served.last));
+    all
+}
+
+/// Goal: nobody waits for ever. Under three times the load, which series of a lane is served says nothing about it but
+/// how long ago that was: the longest gap is that of as many places as the lane has series, at its share of the turns.
+#[test]
+fn under_three_times_the_load_no_series_of_a_lane_is_served_less_often_than_another() {
+    for (together, overdue) in [(false, 3000), (true, 3000), (true, 20), (false, 20)] {
+        let all = overloaded(together, overdue);
+        for (lane, share) in [(Lane::High, 12.0), (Lane::Normal, 3.0), (Lane::Low, 1.0)] {
+            let of_lane: Vec<&Served> = all.iter().filter(|served| served.lane == lane).collect();
+            let longest = of_lane.iter().map(|served| served.longest).max().unwrap();
+            let [least, most] =
+                [u64::min, u64::max].map(|of| of_lane.iter().map(|served| served.times).reduce(of).unwrap());
+            println!(
+                "together {together}, overdue {overdue}, {lane:?}: served {least} to {most} times, longest gap {longest}"
+            );
+            assert!(least > 0);
+            // Where always one of each waits in time; but for the round of turns at the beginning and at the end.
+            if overdue == 3000 {
+                let bound = of_lane.len() as f64 * 16.0 / share + 2.0 * 160.0;
+                assert!((longest as f64) <= bound, "{lane:?}: {longest} of {bound}");
+            }
+            // All come at the same times: in turn, each as often.
+            if together {
+                assert!(most - least <= 1, "{lane:?}: {least} to {most}");
+            }
+        }
+    }
 }

@@ -299,5 +299,17 @@ fn the_file_is_followed_by_itself_and_on_sighup_and_a_bad_one_is_refused_with_li
     let before = told(&log());
     service.signal("HUP");
     eventually("it is read again on SIGHUP", || (told(&log()) > before).then_some(()));
+    // A file that is being written begins empty: that is no wish for every default.
+    home.write("vela.toml", "");
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    configure("database.pool_size = 7\nlog.level = \"info\"\nhealth_check_interval = 33\n");
+    says("health_check_interval");
+    assert!(!log().contains("models.path"), "the empty file was taken up");
+    // Whoever reads a pipe waits for its writer: nobody does, and it can still be stopped.
+    std::fs::remove_file(home.path("vela.toml")).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(home.path("vela.toml")).status().unwrap();
+    assert!(made.success());
+    service.signal("HUP");
+    says("it is no regular file, and is read at a start only");
     service.stop();
 }

@@ -127,6 +127,8 @@ fn rows_are_what_was_said_bit_for_bit_and_stored_once() {
     let mark = |minute: i64| (Arc::clone(&outcomes[0].series), Timestamp::from_secs(minute * 60));
     for minute in [4, 4, 3] {
         store.write(&outcomes, &[mark(minute)]).unwrap();
+        // A lone first answer has a statement of its own.
+        store.write(&[outcome(6, Origin::Live, Ok(answer(1, value)))], &[]).unwrap();
     }
     let catch_up = |version, minute| outcome(minute, Origin::CatchUp, Ok(answer(version, 9.0)));
     let refused =
@@ -151,6 +153,7 @@ fn rows_are_what_was_said_bit_for_bit_and_stored_once() {
         [
             (1, 1, value.to_bits(), outputs(&value.to_string()), 8.0, 1.5),
             (2, 1, (-0.0_f64).to_bits(), outputs("-0"), 8.0, 1.5),
+            (6, 1, value.to_bits(), outputs(&value.to_string()), 8.0, 1.5),
             (7, 2, 9.0_f64.to_bits(), outputs("9"), 8.0, 1.5),
         ]
     );
@@ -181,12 +184,13 @@ fn a_new_prediction_is_announced_once_where_that_is_asked_for() {
     let mut listener = postgres::Client::connect(&cluster.url(), postgres::NoTls).unwrap();
     listener.batch_execute(&format!("LISTEN {}", store::CHANNEL)).unwrap();
     let value = f64::from_bits(0x3fb9_9999_9999_999b);
-    for (notify, minutes) in [(false, [1, 2]), (true, [2, 3])] {
+    for (notify, minutes, lone) in [(false, [1, 2], 4), (true, [2, 3], 5)] {
         settings.store.notify = notify;
         let (mut store, _) = store::open(&settings).unwrap();
         let batch = minutes.map(|minute| outcome(minute, Origin::Live, Ok(answer(1, value))));
         for _ in 0..2 {
             store.write(&batch, &[]).unwrap();
+            store.write(&[outcome(lone, Origin::Live, Ok(answer(1, value)))], &[]).unwrap();
         }
         store.write(&[outcome(9, Origin::Live, Err(Refusal::new(Reason::Late, "")))], &[]).unwrap();
         drop(store);
@@ -203,11 +207,13 @@ fn a_new_prediction_is_announced_once_where_that_is_asked_for() {
             assert!(predictions.is_empty(), "{predictions:?}");
             continue;
         }
-        let [one] = &predictions[..] else { panic!("only what is new: {predictions:?}") };
-        assert_eq!((&one["symbol"], &one["timeframe"]), (&"BTC/USDT".into(), &"1m".into()));
-        assert_eq!((one["horizon"].as_i64(), one["version"].as_i64()), (Some(5), Some(1)));
-        assert_eq!(one["value"].as_f64().unwrap().to_bits(), value.to_bits());
-        assert!(one["ts"].as_str().unwrap().starts_with("1970-01-01T00:03:00"), "{one}");
+        assert_eq!(predictions.len(), 2, "only what is new: {predictions:?}");
+        for (one, minute) in predictions.iter().zip([3, lone]) {
+            assert_eq!((&one["symbol"], &one["timeframe"]), (&"BTC/USDT".into(), &"1m".into()));
+            assert_eq!((one["horizon"].as_i64(), one["version"].as_i64()), (Some(5), Some(1)));
+            assert_eq!(one["value"].as_f64().unwrap().to_bits(), value.to_bits());
+            assert!(one["ts"].as_str().unwrap().starts_with(&format!("1970-01-01T00:0{minute}:00")), "{one}");
+        }
     }
 }
 

@@ -41,7 +41,10 @@ fn a_newer_bar_takes_the_place_of_one_that_waits_and_the_features_see_both() {
         match &outcome.result {
             // Every bar before it went through the features, also those that were not predicted.
             Ok(prediction) => assert!((prediction.value + 0.01).abs() < 1e-6, "{outcome:?}"),
-            Err(refusal) if outcome.ts == falling(0).ts => assert_ne!(refusal.reason, Reason::Superseded),
+            // The first bar has no return: it warms up, unless it was overtaken before that was seen.
+            Err(refusal) if outcome.ts == falling(0).ts => {
+                superseded += u64::from(refusal.reason == Reason::Superseded);
+            }
             Err(refusal) => {
                 assert_eq!(refusal.reason, Reason::Superseded, "{refusal}");
                 assert_ne!(outcome.ts, falling(minutes - 1).ts, "nothing newer came");

@@ -74,7 +74,7 @@ fn leaking(home: &Home, mb_per_s: u32) -> Service {
 }
 
 /// Generations so far, as standard error tells them.
-fn generation(service: &Service) -> usize {
+pub fn generation(service: &Service) -> usize {
     service.stderr().matches("vela has replaced itself").count()
 }
 
@@ -150,7 +150,7 @@ fn under_load<T>(home: &Home, bars: &[Fed], act: impl FnOnce(&Table) -> (T, Serv
 }
 
 /// The pauses that the log tells, in ms: from the last bar taken in to the next one.
-fn pauses(home: &Home) -> Vec<u64> {
+pub fn pauses(home: &Home) -> Vec<u64> {
     let log = std::fs::read_to_string(home.path("logs/infer_realtime.log")).unwrap();
     let lines = log.lines().filter(|line| line.contains("bars are taken in again"));
     lines

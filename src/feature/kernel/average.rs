@@ -3,57 +3,62 @@
 use super::memory::Memory;
 use super::{Slot, Step, Values};
 use serde::{Deserialize, Serialize};
+use std::hint::cold_path;
 
 /// A mean that is a plain one over its first `n` inputs and recursive afterwards: how TA-Lib seeds.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Seeded {
-    n: usize,
-    count: usize,
     value: f64,
+    /// Inputs that the seed still lacks.
+    lacks: u32,
+    n: u32,
 }
 
 impl Seeded {
     /// Nothing seen yet; `n >= 1`.
     pub fn new(n: usize) -> Self {
-        Self { n, count: 0, value: 0.0 }
+        Self { value: 0.0, lacks: n as u32, n: n as u32 }
     }
 
     /// Takes `x` in; `step(mean, x)` gives the mean after the seed. NaN until there are `n` inputs.
-    #[inline]
+    #[inline(always)]
     pub fn advance(&mut self, x: f64, step: impl FnOnce(f64, f64) -> f64) -> f64 {
-        if self.count >= self.n {
+        if self.lacks > 0 {
+            cold_path();
+            self.value += x;
+            self.lacks -= 1;
+            if self.lacks > 0 {
+                return f64::NAN;
+            }
+            self.value /= f64::from(self.n);
+        } else {
             self.value = step(self.value, x);
-            return self.value;
         }
-        self.value += x;
-        self.count += 1;
-        if self.count < self.n {
-            return f64::NAN;
-        }
-        self.value /= self.n as f64;
         self.value
     }
 }
 
-/// One exponential average: `e += (x - e) * 2 / (n + 1)`, seeded with the mean of the first `n` inputs.
+/// One exponential average: `e += (x - e) * k` with `k = 2 / (n + 1)`, seeded with the mean of the first `n` inputs.
+///
+/// Written as `e * keep + (x - x * keep)`, where `keep = 1 - k`: only the product and the sum wait for the average before,
+/// and an average that has come to `x` stays there exactly.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Ema {
-    k: f64,
+    keep: f64,
     mean: Seeded,
 }
 
 impl Ema {
     /// An average of period `n >= 1`.
     pub fn new(n: usize) -> Self {
-        Self { k: 2.0 / (n as f64 + 1.0), mean: Seeded::new(n) }
+        Self { keep: 1.0 - 2.0 / (n as f64 + 1.0), mean: Seeded::new(n) }
     }
 
     /// Takes `x` in; NaN until there are `n` inputs.
-    #[inline]
+    #[inline(always)]
     pub fn advance(&mut self, x: f64) -> f64 {
-        let k = self.k;
-        // Of one bar it is that bar, and not what is left of it after the difference was rounded.
-        self.mean.advance(x, |mean, x| if k == 1.0 { x } else { (x - mean) * k + mean })
+        let keep = self.keep;
+        self.mean.advance(x, |mean, x| mean * keep + (x - x * keep))
     }
 }
 

@@ -5,36 +5,53 @@
 //! about n for the third and fourth moment too, since an origin far off is itself the largest deviation), whatever the
 //! level, and a window that is flat gives exactly 0 without an epsilon.
 
-use super::window::{Fold, Sum};
+use super::window::Fold;
 use super::{larger, not_negative, smaller};
 use serde::{Deserialize, Serialize};
 use std::array::from_fn;
 
-/// Sums of `W` quantities. Exactly 0 when every item is 0.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct Sums<const W: usize> {
-    sums: Sum<W>,
+/// Adds each of `W` quantities: side by side, so that the processor adds two at once.
+#[inline(always)]
+fn sum<const W: usize>(a: [f64; W], b: [f64; W]) -> [f64; W] {
+    from_fn(|j| a[j] + b[j])
 }
 
+/// What rounding takes from [`sum`]. Source: D. Knuth's TwoSum.
+#[inline(always)]
+fn error_of_sum<const W: usize>(a: [f64; W], b: [f64; W]) -> [f64; W] {
+    from_fn(|j| {
+        let sum = a[j] + b[j];
+        let of_b = sum - a[j];
+        (a[j] - (sum - of_b)) + (b[j] - of_b)
+    })
+}
+
+/// Sums of `W` quantities. Exactly 0 when every item is 0.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Sums<const W: usize>;
+
 impl<const W: usize> Fold<W> for Sums<W> {
-    #[inline]
+    const NOTHING: [f64; W] = [0.0; W];
+    const ROUNDS: bool = true;
+
+    #[inline(always)]
     fn begin(_: [f64; W]) -> Self {
-        Self { sums: Sum::default() }
+        Self
     }
 
-    #[inline]
-    fn add(&mut self, item: [f64; W]) {
-        self.sums.add(item);
+    #[inline(always)]
+    fn of(&self, item: [f64; W]) -> [f64; W] {
+        item
     }
 
-    #[inline]
-    fn result(&self) -> [f64; W] {
-        self.sums.get()
-    }
-
-    #[inline]
+    #[inline(always)]
     fn join(a: [f64; W], b: [f64; W]) -> [f64; W] {
-        from_fn(|j| a[j] + b[j])
+        sum(a, b)
+    }
+
+    #[inline(always)]
+    fn lost(a: [f64; W], b: [f64; W]) -> [f64; W] {
+        error_of_sum(a, b)
     }
 }
 
@@ -42,36 +59,44 @@ impl<const W: usize> Fold<W> for Sums<W> {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct First {
     origin: f64,
-    sum: Sum<1>,
 }
 
 impl First {
-    /// The mean of a window's `result`.
+    /// What the items are measured from: one that every window of this block contains.
     #[inline]
-    pub fn mean(&self, [first]: [f64; 1], n: f64) -> f64 {
-        self.origin + first / n
+    pub fn origin(&self) -> f64 {
+        self.origin
+    }
+
+    /// The mean of a window's `result`, of items that each have this `share`.
+    #[inline]
+    pub fn mean(&self, [first]: [f64; 1], share: f64) -> f64 {
+        self.origin + first * share
     }
 }
 
 impl Fold<1> for First {
-    #[inline]
+    const NOTHING: [f64; 1] = [0.0; 1];
+    const ROUNDS: bool = true;
+
+    #[inline(always)]
     fn begin([origin]: [f64; 1]) -> Self {
-        Self { origin, sum: Sum::default() }
+        Self { origin }
     }
 
-    #[inline]
-    fn add(&mut self, [x]: [f64; 1]) {
-        self.sum.add([x - self.origin]);
+    #[inline(always)]
+    fn of(&self, [x]: [f64; 1]) -> [f64; 1] {
+        [x - self.origin]
     }
 
-    #[inline]
-    fn result(&self) -> [f64; 1] {
-        self.sum.get()
-    }
-
-    #[inline]
+    #[inline(always)]
     fn join(a: [f64; 1], b: [f64; 1]) -> [f64; 1] {
-        [a[0] + b[0]]
+        sum(a, b)
+    }
+
+    #[inline(always)]
+    fn lost(a: [f64; 1], b: [f64; 1]) -> [f64; 1] {
+        error_of_sum(a, b)
     }
 }
 
@@ -79,7 +104,6 @@ impl Fold<1> for First {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Moments {
     origin: f64,
-    sums: Sum<2>,
 }
 
 /// Mean and spread of a window.
@@ -94,10 +118,10 @@ pub struct Spread {
 }
 
 impl Moments {
-    /// Reads a window's `result`, whose newest item is `x`.
+    /// Reads a window's `result`, whose newest item is `x`, and each of whose items has this `share`.
     #[inline]
-    pub fn spread(&self, [first, second]: [f64; 2], x: f64, n: f64) -> Spread {
-        let mean = first / n;
+    pub fn spread(&self, [first, second]: [f64; 2], x: f64, share: f64) -> Spread {
+        let mean = first * share;
         Spread {
             mean: self.origin + mean,
             squares: not_negative(second - first * mean),
@@ -107,51 +131,50 @@ impl Moments {
 }
 
 impl Fold<2> for Moments {
-    #[inline]
+    const NOTHING: [f64; 2] = [0.0; 2];
+    const ROUNDS: bool = true;
+
+    #[inline(always)]
     fn begin([origin, _]: [f64; 2]) -> Self {
-        Self { origin, sums: Sum::default() }
+        Self { origin }
     }
 
-    #[inline]
-    fn add(&mut self, [x, _]: [f64; 2]) {
+    #[inline(always)]
+    fn of(&self, [x, _]: [f64; 2]) -> [f64; 2] {
         let d = x - self.origin;
-        self.sums.add([d, d * d]);
+        [d, d * d]
     }
 
-    #[inline]
-    fn result(&self) -> [f64; 2] {
-        self.sums.get()
-    }
-
-    #[inline]
+    #[inline(always)]
     fn join(a: [f64; 2], b: [f64; 2]) -> [f64; 2] {
-        [a[0] + b[0], a[1] + b[1]]
+        sum(a, b)
+    }
+
+    #[inline(always)]
+    fn lost(a: [f64; 2], b: [f64; 2]) -> [f64; 2] {
+        error_of_sum(a, b)
     }
 }
 
 /// Highest high and lowest low: items are `[high, low]`.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct Extremes {
-    high: f64,
-    low: f64,
-}
+pub struct Extremes;
 
 impl Fold<2> for Extremes {
+    const NOTHING: [f64; 2] = [f64::NEG_INFINITY, f64::INFINITY];
+    const ROUNDS: bool = false;
+
+    #[inline(always)]
     fn begin(_: [f64; 2]) -> Self {
-        Self { high: f64::NEG_INFINITY, low: f64::INFINITY }
+        Self
     }
 
-    #[inline]
-    fn add(&mut self, [high, low]: [f64; 2]) {
-        (self.high, self.low) = (larger(self.high, high), smaller(self.low, low));
+    #[inline(always)]
+    fn of(&self, item: [f64; 2]) -> [f64; 2] {
+        item
     }
 
-    #[inline]
-    fn result(&self) -> [f64; 2] {
-        [self.high, self.low]
-    }
-
-    #[inline]
+    #[inline(always)]
     fn join(a: [f64; 2], b: [f64; 2]) -> [f64; 2] {
         [larger(a[0], b[0]), smaller(a[1], b[1])]
     }
@@ -161,7 +184,6 @@ impl Fold<2> for Extremes {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Powers {
     origin: f64,
-    sums: Sum<4>,
 }
 
 /// How a window is spread and shaped: central moments of the population.
@@ -176,10 +198,10 @@ pub struct Shape {
 }
 
 impl Powers {
-    /// Reads a window's `result` over `n` items.
+    /// Reads a window's `result`, each of whose items has this `share`.
     #[inline]
-    pub fn shape(sums: [f64; 4], n: f64) -> Shape {
-        let [m, second, third, fourth] = sums.map(|sum| sum / n);
+    pub fn shape(sums: [f64; 4], share: f64) -> Shape {
+        let [m, second, third, fourth] = sums.map(|sum| sum * share);
         Shape {
             variance: not_negative(second - m * m),
             third: third - m * (3.0 * second - 2.0 * m * m),
@@ -189,26 +211,29 @@ impl Powers {
 }
 
 impl Fold<4> for Powers {
-    #[inline]
+    const NOTHING: [f64; 4] = [0.0; 4];
+    const ROUNDS: bool = true;
+
+    #[inline(always)]
     fn begin([origin, ..]: [f64; 4]) -> Self {
-        Self { origin, sums: Sum::default() }
+        Self { origin }
     }
 
-    #[inline]
-    fn add(&mut self, [x, ..]: [f64; 4]) {
+    #[inline(always)]
+    fn of(&self, [x, ..]: [f64; 4]) -> [f64; 4] {
         let d = x - self.origin;
         let square = d * d;
-        self.sums.add([d, square, square * d, square * square]);
+        [d, square, square * d, square * square]
     }
 
-    #[inline]
-    fn result(&self) -> [f64; 4] {
-        self.sums.get()
-    }
-
-    #[inline]
+    #[inline(always)]
     fn join(a: [f64; 4], b: [f64; 4]) -> [f64; 4] {
-        from_fn(|j| a[j] + b[j])
+        sum(a, b)
+    }
+
+    #[inline(always)]
+    fn lost(a: [f64; 4], b: [f64; 4]) -> [f64; 4] {
+        error_of_sum(a, b)
     }
 }
 
@@ -217,7 +242,6 @@ impl Fold<4> for Powers {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Pairs {
     origin: [f64; 2],
-    sums: Sum<5>,
 }
 
 /// Population variances and covariance of the pairs of a window.
@@ -232,10 +256,10 @@ pub struct Joint {
 }
 
 impl Pairs {
-    /// Reads a window's `result` over `n` pairs.
+    /// Reads a window's `result`, each of whose pairs has this `share`.
     #[inline]
-    pub fn joint(sums: [f64; 5], n: f64) -> Joint {
-        let [x, y, xx, xy, yy] = sums.map(|sum| sum / n);
+    pub fn joint(sums: [f64; 5], share: f64) -> Joint {
+        let [x, y, xx, xy, yy] = sums.map(|sum| sum * share);
         Joint { xx: not_negative(xx - x * x), xy: xy - x * y, yy: not_negative(yy - y * y) }
     }
 }
@@ -250,48 +274,50 @@ impl Joint {
 }
 
 impl Fold<5> for Pairs {
-    #[inline]
+    const NOTHING: [f64; 5] = [0.0; 5];
+    const ROUNDS: bool = true;
+
+    #[inline(always)]
     fn begin([x, y, ..]: [f64; 5]) -> Self {
-        Self { origin: [x, y], sums: Sum::default() }
+        Self { origin: [x, y] }
     }
 
-    #[inline]
-    fn add(&mut self, [x, y, ..]: [f64; 5]) {
+    #[inline(always)]
+    fn of(&self, [x, y, ..]: [f64; 5]) -> [f64; 5] {
         let (dx, dy) = (x - self.origin[0], y - self.origin[1]);
-        self.sums.add([dx, dy, dx * dx, dx * dy, dy * dy]);
+        [dx, dy, dx * dx, dx * dy, dy * dy]
     }
 
-    #[inline]
-    fn result(&self) -> [f64; 5] {
-        self.sums.get()
-    }
-
-    #[inline]
+    #[inline(always)]
     fn join(a: [f64; 5], b: [f64; 5]) -> [f64; 5] {
-        from_fn(|j| a[j] + b[j])
+        sum(a, b)
+    }
+
+    #[inline(always)]
+    fn lost(a: [f64; 5], b: [f64; 5]) -> [f64; 5] {
+        error_of_sum(a, b)
     }
 }
 
 /// Highest high and lowest low, and when they were, the latest in a draw: items are `[high, when, low, when]`.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct Peaks([f64; 4]);
+pub struct Peaks;
 
 impl Fold<4> for Peaks {
+    const NOTHING: [f64; 4] = [f64::NEG_INFINITY, f64::NEG_INFINITY, f64::INFINITY, f64::NEG_INFINITY];
+    const ROUNDS: bool = false;
+
+    #[inline(always)]
     fn begin(_: [f64; 4]) -> Self {
-        Self([f64::NEG_INFINITY, f64::NEG_INFINITY, f64::INFINITY, f64::NEG_INFINITY])
+        Self
     }
 
-    #[inline]
-    fn add(&mut self, item: [f64; 4]) {
-        self.0 = Self::join(self.0, item);
+    #[inline(always)]
+    fn of(&self, item: [f64; 4]) -> [f64; 4] {
+        item
     }
 
-    #[inline]
-    fn result(&self) -> [f64; 4] {
-        self.0
-    }
-
-    #[inline]
+    #[inline(always)]
     fn join(a: [f64; 4], b: [f64; 4]) -> [f64; 4] {
         // Runs are folded in both directions, so that a draw is decided by the time and not by the order.
         let [high, when_high] = if (b[0], b[1]) > (a[0], a[1]) { [b[0], b[1]] } else { [a[0], a[1]] };

@@ -1,5 +1,7 @@
 //! The flat memory of a plan's windows, and the two ways to it: a commit writes what a peek only reads.
 
+use std::mem::replace;
+
 /// Counts the memory that the kernels of one plan need: one flat allocation holds all of it.
 #[derive(Debug, Default)]
 pub struct Layout {
@@ -28,6 +30,9 @@ pub trait Memory {
 
     /// Where to write; `None` when nothing is to be kept.
     fn kept(&mut self) -> Option<&mut [f64]>;
+
+    /// What stands from `at` on, where `item` is kept from now on; `None` beyond the end.
+    fn exchange<const W: usize>(&mut self, at: usize, item: [f64; W]) -> Option<[f64; W]>;
 }
 
 /// Keeps what a step writes.
@@ -46,6 +51,11 @@ impl Memory for Commit<'_> {
     fn kept(&mut self) -> Option<&mut [f64]> {
         Some(self.0)
     }
+
+    #[inline(always)]
+    fn exchange<const W: usize>(&mut self, at: usize, item: [f64; W]) -> Option<[f64; W]> {
+        self.0.get_mut(at..)?.first_chunk_mut().map(|slot| replace(slot, item))
+    }
 }
 
 impl Memory for Peek<'_> {
@@ -57,5 +67,10 @@ impl Memory for Peek<'_> {
     #[inline(always)]
     fn kept(&mut self) -> Option<&mut [f64]> {
         None
+    }
+
+    #[inline(always)]
+    fn exchange<const W: usize>(&mut self, at: usize, _: [f64; W]) -> Option<[f64; W]> {
+        self.0.get(at..)?.first_chunk().copied()
     }
 }

@@ -14,6 +14,7 @@ mod read;
 mod returns;
 pub mod rolling;
 mod slot;
+mod sum;
 mod trend;
 pub mod volume;
 pub mod wilder;

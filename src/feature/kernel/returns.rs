@@ -55,7 +55,7 @@ impl Step for Volatility {
 #[inline]
 fn squares(window: &mut Window<Moments, 2>, x: f64, memory: &mut impl Memory) -> Option<f64> {
     let (moments, block) = window.fold([x, 0.0], memory)?;
-    Some(block.spread(moments, x, window.n()).squares)
+    Some(block.spread(moments, x, window.share()).squares)
 }
 
 /// `rv_ratio_FAST_SLOW`, 0 to sqrt(slow / fast): the population deviation of the last `fast` log returns over that of
@@ -82,8 +82,8 @@ impl Step for VolatilityRatio {
         let fast = squares(&mut self.fast, x, memory);
         let slow = squares(&mut self.slow, x, memory);
         let (Some(fast), Some(slow)) = (fast, slow) else { return UNDEFINED };
-        let deviation = |squares: f64, n: f64| (squares / n).sqrt();
-        let (fast, slow) = (deviation(fast, self.fast.n()), deviation(slow, self.slow.n()));
+        let deviation = |squares: f64, share: f64| (squares * share).sqrt();
+        let (fast, slow) = (deviation(fast, self.fast.share()), deviation(slow, self.slow.share()));
         [if slow > NOISE { fast / slow } else { f64::NAN }, f64::NAN, f64::NAN, f64::NAN]
     }
 }
@@ -110,7 +110,7 @@ impl Step for ReturnShape {
     fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
         let Some(x) = self.returns.advance(bar.close) else { return UNDEFINED };
         let Some(sums) = self.window.advance([x, 0.0, 0.0, 0.0], memory) else { return UNDEFINED };
-        let shape = Powers::shape(sums, self.window.n());
+        let shape = Powers::shape(sums, self.window.share());
         let deviation = shape.variance.sqrt();
         if deviation > NOISE {
             let skewness = shape.third / (shape.variance * deviation);
@@ -145,7 +145,7 @@ impl Step for Autocorrelation {
         let Some(x) = self.returns.advance(bar.close) else { return UNDEFINED };
         let Some(before) = self.previous.replace(x) else { return UNDEFINED };
         let Some(sums) = self.pairs.advance([x, before, 0.0, 0.0, 0.0], memory) else { return UNDEFINED };
-        [Pairs::joint(sums, self.pairs.n()).correlation(NOISE), f64::NAN, f64::NAN, f64::NAN]
+        [Pairs::joint(sums, self.pairs.share()).correlation(NOISE), f64::NAN, f64::NAN, f64::NAN]
     }
 }
 
@@ -174,7 +174,7 @@ impl Step for VolumeCorrelation {
         let (Some(x), Some(before)) = (self.returns.advance(bar.close), before) else { return UNDEFINED };
         let item = [x, volume - before, 0.0, 0.0, 0.0];
         let Some(sums) = self.pairs.advance(item, memory) else { return UNDEFINED };
-        [Pairs::joint(sums, self.pairs.n()).correlation(NOISE), f64::NAN, f64::NAN, f64::NAN]
+        [Pairs::joint(sums, self.pairs.share()).correlation(NOISE), f64::NAN, f64::NAN, f64::NAN]
     }
 }
 
@@ -201,7 +201,7 @@ impl Step for RangeVolatility {
         let range = ratio(bar.high, bar.low).ln();
         let body = ratio(bar.close, bar.open).ln();
         let Some(sums) = self.squares.advance([range * range, body * body], memory) else { return UNDEFINED };
-        let [range, body] = sums.map(|sum| sum / self.squares.n());
+        let [range, body] = sums.map(|sum| sum * self.squares.share());
         // The body is within the range: only rounding makes the second negative, of bars a few last bits high.
         let both = not_negative(0.5 * range - (2.0 * LN_2 - 1.0) * body);
         [(range / (4.0 * LN_2)).sqrt(), both.sqrt(), f64::NAN, f64::NAN]

@@ -51,7 +51,7 @@ impl Step for Mean {
     #[inline(always)]
     fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
         let Some((sum, block)) = self.closes.fold([bar.close], memory) else { return UNDEFINED };
-        [block.mean(sum, self.closes.n()), f64::NAN, f64::NAN, f64::NAN]
+        [block.mean(sum, self.closes.share()), f64::NAN, f64::NAN, f64::NAN]
     }
 }
 
@@ -75,9 +75,9 @@ impl Step for Deviation {
     #[inline(always)]
     fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
         let Some((moments, block)) = self.closes.fold([bar.close, 0.0], memory) else { return UNDEFINED };
-        let n = self.closes.n();
-        let spread = block.spread(moments, bar.close, n);
-        [spread.mean, (spread.squares / n).sqrt(), spread.deviation, f64::NAN]
+        let share = self.closes.share();
+        let spread = block.spread(moments, bar.close, share);
+        [spread.mean, (spread.squares * share).sqrt(), spread.deviation, f64::NAN]
     }
 }
 
@@ -178,12 +178,13 @@ impl Step for Stochastic {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Cci {
     typical: Strip,
+    mean: Window<First, 1>,
 }
 
 impl Cci {
     /// A window of `n >= 2` bars.
     pub fn new(n: usize, layout: &mut Layout) -> Self {
-        Self { typical: Strip::new(n, layout) }
+        Self { typical: Strip::new(n, layout), mean: Window::new(n, layout) }
     }
 }
 
@@ -192,13 +193,19 @@ impl Step for Cci {
     #[inline(always)]
     fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
         let tp = typical_price(bar);
-        let Some(earlier) = self.typical.advance(tp, memory) else { return UNDEFINED };
-        let n = self.typical.n();
-        // Distances from the newest value instead of from 0: exact, however large the price. Its own is 0.
-        let mean = sum_of(earlier, |x| x - tp) / n;
-        let deviation = (sum_of(earlier, |x| (x - tp - mean).abs()) + mean.abs()) / n;
-        let noise = NOISE * (tp + mean).abs();
-        let value = if mean.abs() <= noise || deviation <= noise { 0.0 } else { -mean / (0.015 * deviation) };
+        let mean = self.mean.fold([tp], memory);
+        let (Some(earlier), Some(([sum], block))) = (self.typical.advance(tp, memory), mean) else {
+            return UNDEFINED;
+        };
+        // Distances from a price of the window instead of from 0: exact, however large the price.
+        let share = self.mean.share();
+        let mean = sum * share;
+        let newest = (tp - block.origin()) - mean;
+        let origin = block.origin();
+        let deviation = (sum_of(earlier, |x| ((x - origin) - mean).abs()) + newest.abs()) * share;
+        let noise = NOISE * (origin + mean).abs();
+        let value =
+            if newest.abs() <= noise || deviation <= noise { 0.0 } else { newest / (0.015 * deviation) };
         [value, f64::NAN, f64::NAN, f64::NAN]
     }
 }
@@ -210,7 +217,7 @@ pub fn typical_price(bar: &Bar) -> f64 {
 }
 
 /// The sum of `f` over `run`, in four lanes that the processor adds side by side.
-#[inline]
+#[inline(always)]
 fn sum_of(run: &[f64], f: impl Fn(f64) -> f64) -> f64 {
     let mut lanes = [0.0; 4];
     let (groups, rest) = run.as_chunks::<4>();

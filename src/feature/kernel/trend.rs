@@ -136,7 +136,7 @@ impl Step for Regression {
         self.now += 1.0;
         let item = [self.now, bar.close, 0.0, 0.0, 0.0];
         let Some(sums) = self.pairs.advance(item, memory) else { return UNDEFINED };
-        let joint = Pairs::joint(sums, self.pairs.n());
+        let joint = Pairs::joint(sums, self.pairs.share());
         // Closes that are the same are so exactly: no noise to allow for.
         let correlation = joint.correlation(0.0);
         [joint.xy / joint.xx / bar.close, correlation * correlation, f64::NAN, f64::NAN]

@@ -4,7 +4,8 @@ use super::candle::close_place;
 use super::fold::{Moments, Sums};
 use super::memory::{Layout, Memory};
 use super::rolling::typical_price;
-use super::window::{Sum, Window};
+use super::sum::Endless;
+use super::window::Window;
 use super::{Slot, Step, UNDEFINED, Values, only_if, ratio, same_price};
 use crate::domain::Bar;
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Obv {
     previous: Option<f64>,
-    sum: Sum<1>,
+    sum: Endless,
 }
 
 impl Step for Obv {
@@ -22,9 +23,8 @@ impl Step for Obv {
     #[inline(always)]
     fn step(&mut self, Slot { bar, .. }: &Slot<'_>, _: &mut impl Memory) -> Values {
         let previous = self.previous.replace(bar.close).unwrap_or(f64::NEG_INFINITY);
-        self.sum.add([signed_volume(bar, previous)]);
-        let [balance] = self.sum.get();
-        [balance, f64::NAN, f64::NAN, f64::NAN]
+        self.sum.add(signed_volume(bar, previous));
+        [self.sum.get(), f64::NAN, f64::NAN, f64::NAN]
     }
 }
 
@@ -90,7 +90,7 @@ impl Step for Vwap {
             return UNDEFINED;
         };
         let vwap = ratio(value, volume);
-        let price = if volume == 0.0 { sum / self.traded.n() } else { vwap };
+        let price = if volume == 0.0 { sum * self.traded.share() } else { vwap };
         [vwap, price, bar.close - price, f64::NAN]
     }
 }
@@ -114,7 +114,7 @@ impl Step for VolumeRatio {
     #[inline(always)]
     fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
         let Some([sum]) = self.volumes.advance([bar.volume], memory) else { return UNDEFINED };
-        let mean = sum / self.volumes.n();
+        let mean = sum * self.volumes.share();
         [ratio(bar.volume, mean), mean, f64::NAN, f64::NAN]
     }
 }
@@ -139,9 +139,9 @@ impl Step for LogVolume {
     fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
         let x = bar.volume.ln_1p();
         let Some((moments, block)) = self.volumes.fold([x, 0.0], memory) else { return UNDEFINED };
-        let n = self.volumes.n();
-        let spread = block.spread(moments, x, n);
-        [ratio(spread.deviation, (spread.squares / n).sqrt()), f64::NAN, f64::NAN, f64::NAN]
+        let share = self.volumes.share();
+        let spread = block.spread(moments, x, share);
+        [ratio(spread.deviation, (spread.squares * share).sqrt()), f64::NAN, f64::NAN, f64::NAN]
     }
 }
 

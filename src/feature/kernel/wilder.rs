@@ -152,7 +152,7 @@ impl Step for Directional {
         let Some(previous) = self.previous.replace(**bar) else { return UNDEFINED };
         let up = bar.high - previous.high;
         let down = previous.low - bar.low;
-        let noise = self.noise * (bar.high + previous.high);
+        let noise = self.noise * (bar.high + previous.high).abs();
         let plus = only_if((up > 0.0) & (up - down > noise), up);
         let minus = only_if((down > 0.0) & (down - up > noise), down);
         let range = true_range(bar, previous.close);

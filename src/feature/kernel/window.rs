@@ -19,77 +19,78 @@
 use super::array;
 use super::memory::{Layout, Memory};
 use serde::{Deserialize, Serialize};
-use std::array::from_fn;
-use std::ops::Range;
+use std::hint::cold_path;
 
-/// `W` sums with their rounding errors carried along, exact to about twice the precision of `f64`. Side by side, so that
-/// the processor adds two at once. Source: A. Neumaier, 1974; the error of one addition by D. Knuth's TwoSum.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct Sum<const W: usize> {
-    #[serde(with = "array")]
-    high: [f64; W],
-    #[serde(with = "array")]
-    low: [f64; W],
-}
-
-impl<const W: usize> Default for Sum<W> {
-    fn default() -> Self {
-        Self { high: [0.0; W], low: [0.0; W] }
-    }
-}
-
-impl<const W: usize> Sum<W> {
-    /// Adds to each sum its own.
-    #[inline(always)]
-    pub fn add(&mut self, x: [f64; W]) {
-        let sum: [f64; W] = from_fn(|j| self.high[j] + x[j]);
-        let of_x: [f64; W] = from_fn(|j| sum[j] - self.high[j]);
-        let error: [f64; W] = from_fn(|j| (self.high[j] - (sum[j] - of_x[j])) + (x[j] - of_x[j]));
-        self.low = from_fn(|j| self.low[j] + error[j]);
-        self.high = sum;
-    }
-
-    /// The sums, each rounded once.
-    #[inline(always)]
-    pub fn get(&self) -> [f64; W] {
-        from_fn(|j| self.high[j] + self.low[j])
-    }
-}
+/// How many items are folded by themselves, before their result joins that of the block, and what rounding takes from it there
+/// is carried into the next run. So the rounding error of a sum is at most about `RUN` last bits of what was added, however
+/// long the window, and a bar takes one addition. Source: N. Higham, "Accuracy and Stability of Numerical Algorithms", 4.2 and
+/// 4.3 (blocked and compensated summation).
+const RUN: usize = 32;
 
 /// How the items of a window, `W` numbers each, become one result, also of `W` numbers.
 pub trait Fold<const W: usize>: Copy {
-    /// The fold of nothing. `anchor` is an item that every window of this block contains.
+    /// The result over no items.
+    const NOTHING: [f64; W];
+
+    /// Whether results round, so that long blocks are folded run by run.
+    const ROUNDS: bool;
+
+    /// `anchor` is an item that every window of this block contains.
     fn begin(anchor: [f64; W]) -> Self;
 
-    /// Takes one item in.
-    fn add(&mut self, item: [f64; W]);
-
-    /// The result so far.
-    fn result(&self) -> [f64; W];
+    /// The result over one item.
+    fn of(&self, item: [f64; W]) -> [f64; W];
 
     /// The result over two neighbouring runs of items.
     fn join(a: [f64; W], b: [f64; W]) -> [f64; W];
+
+    /// What rounding took from `join(a, b)`.
+    fn lost(_: [f64; W], _: [f64; W]) -> [f64; W] {
+        Self::NOTHING
+    }
 }
 
 /// The last `n` items, folded.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Window<F, const W: usize> {
-    at: usize,
-    n: usize,
-    /// `n`, to divide by.
+    /// Where the block begins, and ends, in the memory.
+    from: usize,
+    to: usize,
+    /// Where the next item goes.
+    next: usize,
+    /// Where the current run ends, or the block: a bar that ends neither is asked nothing else.
+    pause: usize,
+    /// `n`, and one over it.
     count: f64,
-    /// Items in the current block.
-    filled: usize,
+    share: f64,
     /// Whether there is a block before the current one.
     primed: bool,
-    block: F,
+    fold: F,
+    /// The result over the current block's runs that have ended, and over its current run.
+    #[serde(with = "array")]
+    ended: [f64; W],
+    #[serde(with = "array")]
+    run: [f64; W],
 }
 
 impl<F: Fold<W>, const W: usize> Window<F, W> {
     /// An empty window of `n >= 1` items.
     pub fn new(n: usize, layout: &mut Layout) -> Self {
-        let at = layout.reserve((n - 1) * W);
-        Self { at, n, count: n as f64, filled: 0, primed: false, block: F::begin([0.0; W]) }
+        let len = (n - 1) * W;
+        let from = layout.reserve(len);
+        let window = Self {
+            from,
+            to: from + len,
+            next: from,
+            pause: from,
+            count: n as f64,
+            share: 1.0 / n as f64,
+            primed: false,
+            fold: F::begin([0.0; W]),
+            ended: F::NOTHING,
+            run: F::NOTHING,
+        };
+        window.begin_run()
     }
 
     /// Takes the next item in; the result over the last `n`, once there are as many.
@@ -98,32 +99,51 @@ impl<F: Fold<W>, const W: usize> Window<F, W> {
         self.fold(item, memory).map(|(result, _)| result)
     }
 
-    /// The same, and the running fold of the current block, that knows how the result is to be read.
+    /// The same, and how the items of the current block are folded, which knows how the result is to be read.
     #[inline(always)]
     pub fn fold(&mut self, item: [f64; W], memory: &mut impl Memory) -> Option<([f64; W], F)> {
         if !self.primed {
-            return self.begin(item, memory);
+            cold_path();
+            // What is done seldom takes the window and gives it back: what is never lent stays in registers.
+            let (begun, result) = self.begin(item, memory.kept());
+            *self = begun;
+            return result;
         }
-        self.block.add(item);
-        let block = self.block;
-        let from = &memory.held()[self.slot()];
-        let earlier = from_fn(|j| from[j]);
-        self.keep(item, memory);
-        Some((F::join(earlier, block.result()), block))
+        let fold = self.fold;
+        self.run = F::join(self.run, fold.of(item));
+        let block = self.block();
+        let earlier = memory.exchange(self.next, item)?;
+        if let Some(memory) = memory.kept() {
+            self.next += W;
+            if self.next == self.pause {
+                cold_path();
+                *self = self.end_run(item, memory);
+            }
+        }
+        Some((F::join(earlier, block), fold))
+    }
+
+    /// The result over the current block.
+    #[inline(always)]
+    fn block(&self) -> [f64; W] {
+        if F::ROUNDS { F::join(self.ended, self.run) } else { self.run }
     }
 
     /// The first block, whose items are no window yet; a window of one item never has another.
     #[inline(never)]
-    fn begin(&mut self, item: [f64; W], memory: &mut impl Memory) -> Option<([f64; W], F)> {
-        if self.filled == 0 {
-            self.block = F::begin(item);
+    fn begin(mut self, item: [f64; W], memory: Option<&mut [f64]>) -> (Self, Option<([f64; W], F)>) {
+        if self.from == self.to {
+            let fold = F::begin(item);
+            return (self, Some((fold.of(item), fold)));
         }
-        self.block.add(item);
-        if self.n == 1 {
-            return Some((self.block.result(), self.block));
+        if let Some(memory) = memory {
+            memory[self.next..][..W].copy_from_slice(&item);
+            self.next += W;
+            if self.next == self.pause {
+                self = self.end_run(item, memory);
+            }
         }
-        self.keep(item, memory);
-        None
+        (self, None)
     }
 
     /// How many items the window holds when full.
@@ -132,33 +152,51 @@ impl<F: Fold<W>, const W: usize> Window<F, W> {
         self.count
     }
 
-    /// The next slot of the block.
-    #[inline(always)]
-    fn slot(&self) -> Range<usize> {
-        let at = self.at + self.filled * W;
-        at..at + W
+    /// One item's share of the full window: `1 / n`.
+    #[inline]
+    pub fn share(&self) -> f64 {
+        self.share
     }
 
-    #[inline(always)]
-    fn keep(&mut self, item: [f64; W], memory: &mut impl Memory) {
-        let Some(memory) = memory.kept() else { return };
-        memory[self.slot()].copy_from_slice(&item);
-        self.filled += 1;
-        if self.filled == self.n - 1 {
-            self.end_block(item, memory);
-        }
-    }
-
+    /// A run of the current block ends, and perhaps the block.
     #[inline(never)]
-    fn end_block(&mut self, newest: [f64; W], memory: &mut [f64]) {
-        let mut fold = F::begin(newest);
-        for slot in memory[self.at..][..(self.n - 1) * W].as_chunks_mut::<W>().0.iter_mut().rev() {
-            fold.add(*slot);
-            *slot = fold.result();
+    fn end_run(mut self, newest: [f64; W], memory: &mut [f64]) -> Self {
+        let (ended, run) = (self.ended, self.run);
+        (self.ended, self.run) = (F::join(ended, run), F::lost(ended, run));
+        if self.next == self.to {
+            self.fold = F::begin(newest);
+            fold_backwards(self.fold, memory[self.from..self.to].as_chunks_mut::<W>().0);
+            (self.ended, self.run) = (F::NOTHING, F::NOTHING);
+            self.next = self.from;
+            self.primed = true;
         }
-        self.block = F::begin(newest);
-        self.filled = 0;
-        self.primed = true;
+        self.begin_run()
+    }
+
+    fn begin_run(mut self) -> Self {
+        self.pause = if F::ROUNDS { self.to.min(self.next + RUN * W) } else { self.to };
+        self
+    }
+}
+
+/// Leaves in each slot the result over its item and all that follow.
+fn fold_backwards<F: Fold<W>, const W: usize>(fold: F, slots: &mut [[f64; W]]) {
+    let (mut ended, mut later) = (F::NOTHING, F::NOTHING);
+    for run in slots.rchunks_mut(RUN) {
+        let (rest, groups) = run.as_rchunks_mut::<4>();
+        for group in groups.iter_mut().rev() {
+            // Four at a time: only the last of these joins waits for the four behind.
+            let [a, b, c, d] = group.map(|item| fold.of(item));
+            let cd = F::join(c, d);
+            let found = [F::join(F::join(a, b), cd), F::join(b, cd), cd, d].map(|x| F::join(x, later));
+            *group = found.map(|x| F::join(x, ended));
+            later = found[0];
+        }
+        for slot in rest.iter_mut().rev() {
+            later = F::join(fold.of(*slot), later);
+            *slot = F::join(later, ended);
+        }
+        (ended, later) = (F::join(later, ended), F::lost(later, ended));
     }
 }
 

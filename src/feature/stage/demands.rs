@@ -65,6 +65,8 @@ pub(super) struct SeriesState {
     bars: VecDeque<Known>,
     /// Bars that were withdrawn, and their next revision: should one come all the same, it is another answer.
     withdrawn: VecDeque<(Timestamp, u32)>,
+    /// How many bars in a row were not predicted because a newer one waited.
+    pub(super) overtaken: u32,
 }
 
 /// A bar that was taken.
@@ -105,6 +107,7 @@ impl SeriesState {
             parts: Vec::new(),
             bars: VecDeque::new(),
             withdrawn: VecDeque::new(),
+            overtaken: 0,
         };
         state.demand(demands);
         if state.parts.is_empty() {

@@ -2,8 +2,7 @@
 
 use super::super::http::{Request, Response, Then};
 use super::super::problem::Problem;
-use super::super::routes::Captures;
-use super::super::service::Service;
+use super::super::service::{Captures, Service};
 use super::{answer, body, series, timeframe, ts};
 use crate::domain::{Bar, SeriesKey};
 use crate::engine::EngineError;

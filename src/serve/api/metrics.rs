@@ -3,8 +3,7 @@
 use super::super::http::{Request, Response, Then};
 use super::super::problem::Problem;
 use super::super::prometheus;
-use super::super::routes::Captures;
-use super::super::service::Service;
+use super::super::service::{Captures, Service};
 use crate::observe::Metrics;
 use serde::Serialize;
 use std::sync::atomic::Ordering;

@@ -2,8 +2,7 @@
 
 use super::super::http::{JSON, Request, Response, Then};
 use super::super::problem::Problem;
-use super::super::routes::Captures;
-use super::super::service::Service;
+use super::super::service::{Captures, Service};
 
 /// The description of everything that can be asked.
 pub const DOCUMENT: &str = include_str!("../openapi.json");

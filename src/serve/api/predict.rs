@@ -3,8 +3,7 @@
 use super::super::http::{Request, Response, Then};
 use super::super::outcome::{BarJson, OutcomeJson};
 use super::super::problem::Problem;
-use super::super::routes::Captures;
-use super::super::service::Service;
+use super::super::service::{Captures, Service};
 use super::{Parameters, answer, body, symbol, timeframe, ts, whole, whole_if_given};
 use crate::domain::{Bar, HORIZON_MAX, Outcome, Reason, Timeframe};
 use crate::engine::Pending;

@@ -3,8 +3,7 @@
 use super::super::http::{JSON, Request, Response, Then};
 use super::super::problem::Problem;
 use super::super::recent::EventKey;
-use super::super::routes::Captures;
-use super::super::service::Service;
+use super::super::service::{Captures, Service};
 use super::{Parameters, series, symbol, timeframe};
 use crate::domain::{HORIZON_MAX, Said, SeriesKey, Stored, Timeframe, Timestamp, Wanted};
 use serde_json::{Value, json};

@@ -12,8 +12,7 @@ pub use stats::Stats;
 
 use super::http::{JSON, Request, Response, Then};
 use super::problem::Problem;
-use super::routes::Captures;
-use super::service::Service;
+use super::service::{Captures, Service};
 use crate::predict::{Described, Element, InferError, Port, Shape, Standing};
 use answer::datatype;
 use serde_json::{Map, Value, json};

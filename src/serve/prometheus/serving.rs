@@ -1,6 +1,5 @@
 //! HTTP and the stream.
 
-use super::super::routes::ROUTES;
 use super::super::service::Service;
 use super::super::traffic::CLASSES;
 use super::text::Exposition;
@@ -9,18 +8,11 @@ pub(super) fn served(service: &Service, out: &mut Exposition) {
     let own = service.metrics();
     let name = "vela_http_requests_total";
     out.metric(name, "counter", "Requests answered, by route and class of status.");
-    let mut requests = |route: Option<usize>, method: &str, pattern: &str| {
-        for (class, word) in CLASSES.iter().enumerate() {
-            let count = service.traffic.count(route, class);
-            if count > 0 {
-                out.sample(name, &[("method", method), ("route", pattern), ("status", word)], count);
-            }
+    for (method, pattern, counts) in service.traffic.by_route() {
+        for (word, count) in CLASSES.iter().zip(counts).filter(|(_, count)| *count > 0) {
+            out.sample(name, &[("method", method), ("route", pattern), ("status", word)], count);
         }
-    };
-    for (at, route) in ROUTES.iter().enumerate() {
-        requests(Some(at), route.method.name(), route.pattern);
     }
-    requests(None, "any", "none");
     let duration = "vela_http_request_duration_seconds";
     out.metric(duration, "histogram", "From a request being read until its answer was made.");
     out.histogram(duration, &[], &service.traffic.duration());

@@ -13,8 +13,7 @@ pub use hub::Hub;
 
 use super::http::{Request, Response, Then};
 use super::problem::Problem;
-use super::routes::Captures;
-use super::service::Service;
+use super::service::{Captures, Service};
 use filter::Wanted;
 use hub::Joining;
 use mio::net::TcpStream;

@@ -20,7 +20,14 @@ const INSPECT_MAX: Duration = Duration::from_secs(10);
 pub fn watch(session: &mut Session, server: &str, wanted: &BarTable) -> Result<Vec<String>, DatabaseError> {
     let wanted = wanted.clone();
     let inspected = session.run("look at the table", INSPECT_MAX, move |client| inspect(client, &wanted))?;
-    inspected.map(|table| statements(&table)).map_err(|problem| DatabaseError {
+    let announcing = |table: Table| match table.is_table {
+        true => Ok(statements(&table)),
+        false => Err(format!(
+            "{} is a view, which announces nothing: have the table beneath it announce, and read that, or let the view be polled",
+            table.name
+        )),
+    };
+    inspected.and_then(announcing).map_err(|problem| DatabaseError {
         server: server.to_owned(),
         problem,
         trouble: Trouble::Refused,

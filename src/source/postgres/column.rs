@@ -5,6 +5,10 @@
 pub(super) enum Part {
     /// A column, quoted, with its type.
     Column(String, String),
+    /// A column of intervals, quoted.
+    Interval(String),
+    /// A column of whole numbers, quoted, with its type, and the unit they count.
+    Count(String, String, char),
     /// The same for all rows.
     Constant(String),
 }
@@ -60,13 +64,18 @@ impl Closed {
 impl Part {
     /// The column, where it is one.
     pub(super) fn column(&self) -> Option<&str> {
-        if let Self::Column(column, _) = self { Some(column) } else { None }
+        match self {
+            Self::Column(column, _) | Self::Interval(column) | Self::Count(column, _, _) => Some(column),
+            Self::Constant(_) => None,
+        }
     }
 
     /// The condition that a row is of the series whose text is `text`.
     pub(super) fn is(&self, text: &str) -> String {
         match self {
             Self::Column(column, of_type) => format!("t.{column} = ({text})::{of_type}"),
+            Self::Interval(column) => format!("t.{column} = ({text})::interval"),
+            Self::Count(column, of_type, unit) => format!("t.{column} = rtrim({text}, '{unit}')::{of_type}"),
             // The parameter has to stand somewhere.
             Self::Constant(_) => format!("({text}) IS NOT NULL"),
         }
@@ -76,6 +85,15 @@ impl Part {
     pub(super) fn text(&self, alias: &str) -> String {
         match self {
             Self::Column(column, _) => format!("{alias}.{column}::text"),
+            // In seconds, whatever the reader's or the feed's IntervalStyle; months have no fixed length.
+            Self::Interval(column) => {
+                let interval = format!("{alias}.{column}");
+                format!(
+                    "CASE WHEN extract(month FROM {interval}) = 0 AND extract(year FROM {interval}) = 0
+                          THEN extract(epoch FROM {interval})::bigint || 's' ELSE {interval}::text END"
+                )
+            }
+            Self::Count(column, _, unit) => format!("({alias}.{column}::text || '{unit}')"),
             Self::Constant(constant) => format!("'{}'::text", constant.replace('\'', "''")),
         }
     }

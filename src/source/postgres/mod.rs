@@ -157,13 +157,18 @@ impl PostgresSource {
         })?;
         for table in &tables {
             let name = &table.name;
-            if !table.indexed {
+            // What is beneath a view is not looked into.
+            if !table.indexed && table.is_table {
                 tracing::warn!(
                     "{name} has no index of its series' columns and {}: every read goes through the whole table",
                     table.ts
                 );
             }
-            if !table.announces {
+            if table.standby {
+                tracing::info!("the server is a standby, which announces nothing: {name} is polled");
+            } else if !table.is_table {
+                tracing::info!("{name} is a view, which announces nothing: it is polled");
+            } else if !table.announces {
                 tracing::info!(
                     "{name} does not announce its bars: it is polled; `vela db init --watch` changes that"
                 );

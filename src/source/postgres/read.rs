@@ -113,14 +113,22 @@ pub(super) fn prepare(
     wanted: &[BarTable],
 ) -> Result<Result<Vec<Arc<Table>>, String>, Error> {
     // Plans are made once, and use the index whatever the statistics say of a table that has just been filled.
-    client.driver().batch_execute(&format!(
+    client.driver().batch_execute(
         "SET jit = off; SET enable_seqscan = off; SET enable_bitmapscan = off;
-         SET plan_cache_mode = force_generic_plan; LISTEN {CHANNEL}"
-    ))?;
+         SET plan_cache_mode = force_generic_plan",
+    )?;
+    // A standby passes no announcements on, and refuses to listen.
+    let standby: bool = client.driver().query_one("SELECT pg_is_in_recovery()", &[])?.get(0);
+    if !standby {
+        client.driver().batch_execute(&format!("LISTEN {CHANNEL}"))?;
+    }
     let mut tables = Vec::with_capacity(wanted.len());
     for wanted in wanted {
         match inspect(client, wanted)? {
-            Ok(table) => tables.push(Arc::new(table)),
+            Ok(table) => {
+                let announces = table.announces && !standby;
+                tables.push(Arc::new(Table { announces, standby, ..table }));
+            }
             Err(problem) => return Ok(Err(problem)),
         }
     }

@@ -32,6 +32,8 @@ pub(super) struct Table {
     /// Its quoted name, with its schema.
     pub name: String,
     pub oid: Oid,
+    /// It is no view: it can have triggers, and indices of its own.
+    pub is_table: bool,
     pub symbol: Part,
     pub timeframe: Part,
     /// The column of the time, quoted.
@@ -45,6 +47,8 @@ pub(super) struct Table {
     pub closed: Option<Closed>,
     /// Whether its bars are announced.
     pub announces: bool,
+    /// The server is a standby, on which nothing can be announced.
+    pub standby: bool,
     /// An index leads to the bars of a series.
     pub indexed: bool,
     /// The unit of whole numbers, once one was seen.
@@ -71,13 +75,19 @@ struct Column {
 pub(super) fn inspect(client: &mut Client, wanted: &BarTable) -> Result<Result<Table, String>, Error> {
     let driver = client.driver();
     let written = wanted.parts().iter().map(|part| quoted(part)).collect::<Vec<_>>().join(".");
-    let sql = "SELECT c.oid, n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    let sql = "SELECT c.oid, n.nspname::text, c.relname::text, c.relkind IN ('r', 'p'),
+                      has_any_column_privilege(c.oid, 'SELECT'), current_user::text
+               FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                WHERE c.oid = to_regclass($1) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')";
     let Some(row) = driver.query_opt(sql, &[&written])? else {
         return Ok(Err(format!("there is no table {written}; {}", tables(driver)?)));
     };
     let (oid, schema, table): (Oid, String, String) = (row.get(0), row.get(1), row.get(2));
     let name = format!("{}.{}", quoted(&schema), quoted(&table));
+    let (is_table, is_readable, user): (bool, bool, String) = (row.get(3), row.get(4), row.get(5));
+    if !is_readable {
+        return Ok(Err(format!("{user} may not read {name}: GRANT SELECT ON {name} TO {}", quoted(&user))));
+    }
     let sql = "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod),
                       format_type(CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END, NULL)
                FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
@@ -97,7 +107,7 @@ pub(super) fn inspect(client: &mut Client, wanted: &BarTable) -> Result<Result<T
         Ok(described) => described,
         Err(problem) => return Ok(Err(format!("{name}: {problem}"))),
     };
-    let table = described.table((name, oid), &indices, announces);
+    let table = Table { is_table, ..described.table((name, oid), &indices, announces) };
     if table.clock == Clock::Whole {
         let Table { ts, name, times_allowed, .. } = &table;
         let sql = format!("SELECT t.{ts}::bigint FROM {name} AS t WHERE t.{ts} {times_allowed} LIMIT 1");
@@ -156,7 +166,10 @@ fn describe(wanted: &BarTable, columns: &[Column]) -> Result<Described, String> 
     };
     let names = &wanted.columns;
     let symbol = part("symbol", wanted.symbol.clone(), &names.symbol)?;
-    let timeframe = part("timeframe", wanted.timeframe.map(|tf| tf.to_string()), &names.timeframe)?;
+    let timeframe = match part("timeframe", wanted.timeframe.map(|tf| tf.to_string()), &names.timeframe)? {
+        Part::Column(column, of_type) => lengths(column, of_type, wanted.timeframe_unit)?,
+        constant => constant,
+    };
     let ts = find("ts", &names.ts)?;
     let clock = match ts.base.as_str() {
         "timestamp with time zone" => Clock::Instant,
@@ -206,6 +219,23 @@ fn describe(wanted: &BarTable, columns: &[Column]) -> Result<Described, String> 
     })
 }
 
+/// A column of timeframes: as texts, as intervals, or as whole numbers of `unit`.
+fn lengths(column: String, of_type: String, unit: Option<char>) -> Result<Part, String> {
+    let is_whole = ["bigint", "integer", "smallint"].contains(&of_type.as_str());
+    match unit {
+        Some(unit) if is_whole => Ok(Part::Count(column, of_type, unit)),
+        Some(_) => {
+            Err(format!("column {column} (timeframe) is {of_type}: timeframe_unit is for whole numbers"))
+        }
+        // Some feeds count minutes and others seconds.
+        None if is_whole => Err(format!(
+            "column {column} (timeframe) is {of_type}: say what it counts, timeframe_unit = \"s\", \"m\", \"h\", \"d\" or \"w\""
+        )),
+        None if of_type.starts_with("interval") => Ok(Part::Interval(column)),
+        None => Ok(Part::Column(column, of_type)),
+    }
+}
+
 impl Described {
     fn table(self, (name, oid): (String, Oid), indices: &[Vec<String>], announces: bool) -> Table {
         let Self { symbol, timeframe, ts, clock, times_allowed, numbers, closed } = self;
@@ -251,6 +281,7 @@ impl Described {
         Table {
             name,
             oid,
+            is_table: true,
             symbol,
             timeframe,
             ts,
@@ -259,6 +290,7 @@ impl Described {
             numbers,
             closed,
             announces,
+            standby: false,
             indexed,
             times,
             list,

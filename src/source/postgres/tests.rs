@@ -13,6 +13,7 @@ pub(super) fn table(closed: bool) -> Table {
     Table {
         name: "bars".into(),
         oid: 1,
+        is_table: true,
         symbol: Part::Column("\"symbol\"".into(), "text".into()),
         timeframe: Part::Column("\"timeframe\"".into(), "text".into()),
         ts: "\"ts\"".into(),
@@ -21,6 +22,7 @@ pub(super) fn table(closed: bool) -> Table {
         numbers: Vec::new(),
         closed: closed.then(|| Closed { column: "\"closed\"".into(), is_boolean: true }),
         announces: true,
+        standby: false,
         indexed: true,
         times: parking_lot::Mutex::default(),
         list: String::new(),

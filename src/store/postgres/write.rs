@@ -11,20 +11,26 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// The channel on which stored predictions are announced, where `store.notify` asks for it.
 pub const CHANNEL: &str = "vela_predictions";
 
-// Every prediction goes into these columns; its revision is what is selected next.
-const INTO_PREDICTIONS: &str = "
-WITH predictions AS (
-    INSERT INTO trading.agentpreds AS a
+// Every prediction goes into these columns.
+const INTO_PREDICTIONS: &str = "INSERT INTO trading.agentpreds AS a
         (symbol, timeframe, horizon, ts, model, version, value, outputs,
-         latency_us, ingest_us, feature_us, predict_us, created_at, revision)
+         latency_us, ingest_us, feature_us, predict_us, created_at, revision)";
+
+// Its revision is what is selected next.
+const SELECTED: &str = "
     SELECT symbol, timeframe, horizon, ts, model, version, value, outputs::json,
            latency_us, ingest_us, feature_us, predict_us, created_at,";
 
 // What is there already stays; what is new may be announced.
+const UNLESS_THERE: &str = "
+    ON CONFLICT DO NOTHING";
 const NEW_PREDICTIONS: &str = "
-    ON CONFLICT DO NOTHING
-    RETURNING a.symbol, a.timeframe, a.horizon, a.ts, a.model, a.version, a.value, a.revision
-)";
+    RETURNING a.symbol, a.timeframe, a.horizon, a.ts, a.model, a.version, a.value, a.revision";
+
+// The first answer to a lone bar, which somebody waits for: arrays would have to be taken apart, for half as long as all
+// the rest of the statement takes the server.
+const LONE: &str = "
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8::text::json, $9, $10, $11, $12, $13, 0)";
 
 // Predictions of bars that nothing was said of before, which nearly all are: there is nothing to be compared with.
 const FIRST: &str = " 0
@@ -78,6 +84,8 @@ SELECT FROM predictions p, LATERAL pg_notify('vela_predictions', row_to_json(p):
 
 /// The statements that write rows.
 pub(super) struct Statements {
+    /// One that is a first answer, and no watermark.
+    lone: String,
     first: String,
     any: String,
 }
@@ -88,9 +96,15 @@ impl Statements {
         let end = if notify { WITH_NOTIFY } else { SILENTLY };
         let statement = |selected: &str, errors: &str, parameters: usize| {
             let watermarks = watermarks(parameters + 1);
-            format!("{INTO_PREDICTIONS}{selected}{NEW_PREDICTIONS}{errors}{watermarks}\n{end}")
+            format!(
+                "WITH predictions AS (
+    {INTO_PREDICTIONS}{SELECTED}{selected}{UNLESS_THERE}{NEW_PREDICTIONS}
+){errors}{watermarks}\n{end}"
+            )
         };
+        let lone = format!("{INTO_PREDICTIONS}{LONE}{UNLESS_THERE}");
         Self {
+            lone: if notify { format!("WITH predictions AS ({lone}{NEW_PREDICTIONS})\n{end}") } else { lone },
             first: statement(FIRST, "", FIRST_PARAMETERS),
             any: statement(ANY, ERRORS, PREDICTION_PARAMETERS + ERROR_PARAMETERS),
         }
@@ -120,6 +134,11 @@ pub(super) fn write(
 ) -> Result<(), Error> {
     let is_first =
         |row: &Row| matches!(row.said, Said::Prediction { .. }) && row.revision == 0 && !row.unless_answered;
+    if let ([row], []) = (rows, watermarks)
+        && is_first(row)
+    {
+        return write_lone(client, &statements.lone, row);
+    }
     let all_first = rows.iter().all(is_first);
     let mut predictions = Predictions::default();
     let mut errors = Errors::default();
@@ -143,6 +162,35 @@ pub(super) fn write(
     }
     parameters.extend([&mark_symbols as &(dyn ToSql + Sync), &mark_timeframes, &mark_times]);
     let (driver, statement) = client.prepared(if all_first { &statements.first } else { &statements.any })?;
+    driver.execute(&statement, &parameters).map(|_| ())
+}
+
+fn write_lone(client: &mut Client, statement: &str, row: &Row) -> Result<(), Error> {
+    let Said::Prediction { version, value, outputs, latency_us, ingest_us, feature_us, predict_us } =
+        &row.said
+    else {
+        // An error is no first answer.
+        return Ok(());
+    };
+    let (timeframe, horizon, version) =
+        (row.series.timeframe.to_string(), i64::from(row.horizon), i64::from(*version));
+    let (ts, created_at) = (system_time(row.ts), system_time(row.created_at));
+    let parameters: [&(dyn ToSql + Sync); FIRST_PARAMETERS] = [
+        &&*row.series.symbol,
+        &timeframe,
+        &horizon,
+        &ts,
+        &&*row.model,
+        &version,
+        value,
+        outputs,
+        latency_us,
+        ingest_us,
+        feature_us,
+        predict_us,
+        &created_at,
+    ];
+    let (driver, statement) = client.prepared(statement)?;
     driver.execute(&statement, &parameters).map(|_| ())
 }
 

@@ -43,6 +43,18 @@ mod sync {
         loom::thread::yield_now();
     }
 
+    /// A lock that no panic poisons.
+    pub(super) struct Mutex<T>(loom::sync::Mutex<T>);
+
+    impl<T> Mutex<T> {
+        pub(super) fn new(value: T) -> Self {
+            Self(loom::sync::Mutex::new(value))
+        }
+        pub(super) fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
+            self.0.lock().unwrap()
+        }
+    }
+
     /// A queue whose operations are atomic, as those of the real one are.
     pub(super) struct Queue<T>(loom::sync::Mutex<std::collections::VecDeque<T>>);
 
@@ -53,14 +65,15 @@ mod sync {
         pub(super) fn push(&self, item: T) {
             self.0.lock().unwrap().push_back(item);
         }
-        pub(super) fn is_empty(&self) -> bool {
-            self.0.lock().unwrap().is_empty()
-        }
         pub(super) fn pop(&self) -> Option<T> {
             self.0.lock().unwrap().pop_front()
         }
     }
 }
+
+#[path = "../../../src/link/fair.rs"]
+#[allow(dead_code)]
+mod fair;
 
 #[path = "../../../src/link/mailbox.rs"]
 #[allow(dead_code)]
@@ -217,20 +230,23 @@ fn with_two_slots_two_workers_share_what_waits() {
     });
 }
 
-/// Lanes, two slots, items that come while both take: each takes as many as it claimed, of whatever lane they are.
+/// Lanes and series, two slots, items that come while both take, one of them past its time: each takes as many as it
+/// claimed and one for what was spent, nothing is lost, nothing twice, and no series' items change their order.
 #[test]
-fn with_lanes_two_workers_find_all_they_claimed() {
+fn of_a_shared_mailbox_two_workers_find_all_they_claimed() {
     loom::model(|| {
-        let desk = Arc::new(Desk { mailbox: Mailbox::with_lanes(2, 3), inside: AtomicUsize::new(0) });
+        let desk = Arc::new(Desk { mailbox: Mailbox::shared(2), inside: AtomicUsize::new(0) });
         let ready = channel();
-        for lane in [2, 1] {
-            if desk.mailbox.put_in(lane, lane, 1) {
+        for (lane, series, item) in [(2, 7, 20), (2, 8, 30)] {
+            if desk.mailbox.put_in((lane, series), item, 1) {
                 ready.0.send(()).unwrap();
             }
         }
         assert!(ready.1.try_recv().is_ok() && ready.1.try_recv().is_ok(), "two items: both slots are called");
         let take = |desk: &Desk, first: usize, seen: &mut Vec<usize>| {
-            desk.mailbox.claim_from(first, 1, |item| seen.push(item));
+            let before = seen.len();
+            let spent = desk.mailbox.claim_from(first, 1, |item| *item == 20, |item| seen.push(item));
+            assert!(seen.len() - before <= 1 + spent, "a place for one item in time");
             desk.mailbox.release(1)
         };
         let (other_desk, sender) = (Arc::clone(&desk), ready.0.clone());
@@ -241,46 +257,68 @@ fn with_lanes_two_workers_find_all_they_claimed() {
             }
             seen
         });
-        if desk.mailbox.put_in(0, 0, 1) {
+        if desk.mailbox.put_in((2, 7), 21, 1) {
             ready.0.send(()).unwrap();
         }
-        let mut seen = Vec::new();
-        if take(&desk, 0, &mut seen) {
+        let mut mine = Vec::new();
+        if take(&desk, 0, &mut mine) {
             ready.0.send(()).unwrap();
         }
-        seen.extend(other.join().unwrap());
+        let others = other.join().unwrap();
         while ready.1.try_recv().is_ok() {
-            if take(&desk, 0, &mut seen) {
+            if take(&desk, 0, &mut mine) {
                 ready.0.send(()).unwrap();
             }
         }
+        for seen in [&mine, &others] {
+            let of_7: Vec<_> = seen.iter().filter(|item| **item < 30).collect();
+            assert!(of_7.is_sorted(), "{seen:?}");
+        }
+        let mut seen = [mine, others].concat();
         seen.sort_unstable();
-        assert_eq!(seen, [0, 1, 2]);
+        assert_eq!(seen, [20, 21, 30]);
         assert_eq!(desk.mailbox.waiting(), 0);
     });
 }
 
-/// Who comes alone takes the lane it asks for first, then the others by their order.
+/// The bound, in whatever order a producer and two workers come: two of one series wait before the first of another, which
+/// is served before the second of the first once both are there.
 #[test]
-fn the_lane_that_is_asked_for_first_goes_first_and_each_keeps_its_order() {
+fn of_a_shared_mailbox_who_put_in_more_is_served_no_sooner() {
     loom::model(|| {
-        let mailbox = Mailbox::with_lanes(1, 3);
-        for (lane, item) in [(2, 20), (1, 10), (0, 0), (2, 21), (1, 11), (0, 1)] {
-            let _ = mailbox.put_in(lane, item, 4);
+        let mailbox = Arc::new(Mailbox::shared(2));
+        for item in [10, 11, 20] {
+            let _ = mailbox.put_in((2, item / 10), item as usize, 1);
         }
-        assert_eq!(mailbox.urgent(), 0);
-        let mut seen = Vec::new();
-        mailbox.claim_from(1, 3, |item| seen.push(item));
-        assert_eq!(mailbox.urgent(), 0);
-        mailbox.claim_from(0, 4, |item| seen.push(item));
-        assert_eq!(seen, [10, 11, 0, 1, 20, 21]);
+        let order = Arc::new(loom::sync::Mutex::new(Vec::new()));
+        let turn = |mailbox: Arc<Mailbox<usize>>, order: Arc<loom::sync::Mutex<Vec<usize>>>| {
+            move || {
+                // Claimed and noted as one step, so that what is noted is the order in which they were taken.
+                let mut order = order.lock().unwrap();
+                mailbox.claim_from(0, 1, |_| false, |item| order.push(item));
+            }
+        };
+        let other = thread::spawn(turn(Arc::clone(&mailbox), Arc::clone(&order)));
+        let _ = mailbox.put_in((2, 1), 12, 1);
+        turn(Arc::clone(&mailbox), Arc::clone(&order))();
+        other.join().unwrap();
+        let mut order = order.lock().unwrap();
+        mailbox.claim_from(0, 9, |_| false, |item| order.push(item));
+        assert_eq!(*order, [10, 20, 11, 12]);
     });
+}
+
+/// Explores the runs in which threads are interrupted at most three times: with all of them it takes hours.
+fn few_preemptions(run: impl Fn() + Sync + Send + 'static) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = model.preemption_bound.or(Some(3));
+    model.check(run);
 }
 
 /// One announces, others sleep: each announcement is found, and nobody sleeps beside one. loom ends a run in which
 /// all sleep.
 fn announced_and_found(sleepers: usize, announcements: usize) {
-    loom::model(move || {
+    few_preemptions(move || {
         let desk = Arc::new((Parking::default(), AtomicUsize::new(0)));
         let sleeping: Vec<_> = (0..sleepers)
             .map(|_| {
@@ -291,7 +329,8 @@ fn announced_and_found(sleepers: usize, announcements: usize) {
                         let one = |n: usize| n.checked_sub(1);
                         waiting.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one).ok()
                     };
-                    (0..announcements / sleepers).for_each(|_| drop(parking.wait(take)));
+                    let more = || waiting.load(Ordering::SeqCst) > 0;
+                    (0..announcements / sleepers).for_each(|_| drop(parking.wait(take, more)));
                 })
             })
             .collect();
@@ -307,6 +346,34 @@ fn announced_and_found(sleepers: usize, announcements: usize) {
 #[test]
 fn who_sleeps_is_called_for_every_announcement() {
     announced_and_found(1, 2);
+}
+
+/// Another who is awake may be faster than the one that is called: the next announcement wakes it all the same.
+#[test]
+fn a_call_that_comes_to_nothing_keeps_back_no_other() {
+    few_preemptions(|| {
+        let desk = Arc::new((Parking::default(), AtomicUsize::new(0)));
+        let take = |waiting: &AtomicUsize| {
+            let one = |n: usize| n.checked_sub(1);
+            waiting.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one).ok()
+        };
+        let sleeping = {
+            let desk = Arc::clone(&desk);
+            thread::spawn(move || {
+                let (parking, waiting) = &*desk;
+                parking.wait(|| take(waiting), || waiting.load(Ordering::SeqCst) > 0)
+            })
+        };
+        let announce = || {
+            desk.1.fetch_add(1, Ordering::SeqCst);
+            desk.0.call();
+        };
+        announce();
+        if take(&desk.1).is_some() {
+            announce();
+        }
+        sleeping.join().unwrap();
+    });
 }
 
 #[test]

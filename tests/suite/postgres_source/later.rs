@@ -8,10 +8,10 @@ use std::time::Duration;
 use vela::domain::Bar;
 
 /// Seven series.
-const SERIES: usize = 7;
+pub const SERIES: usize = 7;
 
 /// The bar `back` minutes before the newest of `bars`, of one of the series, with another close and volume.
-fn changed(bars: &[Fed], back: usize, series: usize, by: f64) -> Fed {
+pub fn changed(bars: &[Fed], back: usize, series: usize, by: f64) -> Fed {
     let (key, bar) = &bars[bars.len() - SERIES * (back + 1) + series];
     let close = bar.low + (bar.high - bar.low) * by;
     (Arc::clone(key), Bar { close, volume: bar.volume + by, ..*bar })

@@ -128,21 +128,21 @@ fn in_steady_state_no_statement_is_prepared_twice_and_none_is_run_for_a_bar_alon
         log.split("duration: ").filter(|part| text.split('&').all(|word| part.contains(word))).count()
     };
     let read = "WITH ORDINALITY AS h";
-    let (reads, writes) = (lines(&format!(" execute &{read}")), lines(" execute &WITH predictions"));
+    let (reads, writes) = (lines(&format!(" execute &{read}")), lines(" execute &INTO trading.agentpreds"));
     for (round, minute) in all[20 * 70..].chunks(20).enumerate() {
         feed.insert(minute);
         let now = 3 * 20 * (71 + round as i64);
         eventually("a minute", || (feed.count(outcomes) == now).then_some(()));
     }
     let (reads, writes) =
-        (lines(&format!(" execute &{read}")) - reads, lines(" execute &WITH predictions") - writes);
+        (lines(&format!(" execute &{read}")) - reads, lines(" execute &INTO trading.agentpreds") - writes);
     assert!((20..=60).contains(&reads), "{reads} reads for 20 commits of 20 bars");
     // What has piled up goes in one statement; how often it does is up to the threads.
     assert!((20..=20 * 20).contains(&writes), "{writes} writes for 20 commits of 20 bars");
     assert_eq!(lines(&format!(" parse &{read}")), 1, "prepared once");
     assert!(
-        lines(" parse &WITH predictions") <= 4,
-        "each of the two prepared once a connection of the store"
+        lines(" parse &INTO trading.agentpreds") <= 6,
+        "each of the three prepared once a connection of the store"
     );
     service.stop();
 }

@@ -3,5 +3,6 @@
 mod faults;
 mod later;
 mod live;
+mod replaced;
 mod scene;
 mod tables;

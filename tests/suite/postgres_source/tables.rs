@@ -107,6 +107,21 @@ const SHAPES: &[(&str, &str, &str, &str)] = &[
         "X 1m $1 1.5",
     ),
     (
+        "CREATE TABLE b (symbol text, timeframe interval, ts timestamptz, open float8, high float8, low float8, close float8,
+                         volume float8, closed text, PRIMARY KEY (symbol, timeframe, ts));
+         ALTER ROLE vela SET IntervalStyle = 'iso_8601'; ALTER ROLE vela SET TimeZone = 'Asia/Kolkata'",
+        r#"[{ name = "b" }]"#,
+        "INSERT INTO b VALUES ('I', '5 minutes', to_timestamp($1 * 60), 1, 2, 0.5, 1.5, 7, 'Yes')",
+        "I 5m $1 1.5",
+    ),
+    (
+        "CREATE TABLE b (symbol text, \"Seconds\" integer, ts timestamp, open float8, high float8, low float8, close float8,
+                         volume float8, PRIMARY KEY (symbol, \"Seconds\", ts))",
+        r#"[{ name = "b", timeframe_unit = "s", columns = { timeframe = "Seconds" } }]"#,
+        "INSERT INTO b VALUES ('S', 60, to_timestamp($1 * 60) AT TIME ZONE 'UTC', 1, 2, 0.5, 1.5, 7)",
+        "S 1m $1 1.5",
+    ),
+    (
         "CREATE TABLE b (symbol text, timeframe text, ts timestamptz, open float8, high float8, low float8, close float8,
                          volume float8, PRIMARY KEY (symbol, timeframe, ts)) PARTITION BY RANGE (ts);
          CREATE TABLE b_old PARTITION OF b FOR VALUES FROM (MINVALUE) TO ('2024-01-01T00:05:00Z');
@@ -150,11 +165,21 @@ fn tables_of_every_shape_are_read_announced_and_polled() {
 
 #[test]
 fn what_is_not_there_is_said_with_what_there_is() {
-    let create = "CREATE TABLE bars (symbol text, tf text, ts timestamptz, o float8, high text, low float8, close float8, volume float8)";
+    let create = "CREATE TABLE bars (symbol text, tf text, ts timestamptz, o float8, high text, low float8, close float8, volume float8);
+                  CREATE TABLE counts (symbol text, timeframe integer, ts timestamptz, open float8, high float8, low float8,
+                                       close float8, volume float8)";
     let Some((cluster, _feed)) = start(create) else { return };
     for (tables, words) in [
         ("[]", &["there is no table \"trading\".\"ohlcv\"", "public.bars"][..]),
         ("barz", &["there is no table \"barz\"", "there are public.bars"]),
+        (
+            "counts",
+            &["column \"timeframe\" (timeframe) is integer: say what it counts, timeframe_unit = \"s\""],
+        ),
+        (
+            "[{ name = \"bars\", timeframe_unit = \"s\", columns = { timeframe = \"tf\" } }]",
+            &["column \"tf\" (timeframe) is text: timeframe_unit is for whole numbers"],
+        ),
         ("bars", &["\"bars\": it has no column `timeframe` (timeframe)", "tf (text)", "timeframe = \"...\""]),
         ("[{ name = \"bars\", timeframe = \"1m\" }]", &["no column `open` (open)", "o (double precision)"]),
         (
@@ -169,6 +194,44 @@ fn what_is_not_there_is_said_with_what_there_is() {
         let error = open(&settings(&cluster, tables)).err().unwrap();
         assert!(words.iter().all(|word| error.contains(word)), "{tables}: {error}");
     }
+}
+
+#[test]
+fn views_are_polled_and_who_may_not_read_is_told_at_the_start() {
+    let create =
+        "CREATE TABLE b (symbol text, timeframe text, ts timestamptz, open float8, high float8, low float8,
+                                  close float8, volume float8, PRIMARY KEY (symbol, timeframe, ts));
+                  CREATE VIEW seen AS SELECT * FROM b WHERE symbol <> 'X';
+                  CREATE ROLE \"O'Hara\" LOGIN; GRANT SELECT ON seen TO \"O'Hara\"";
+    let Some((cluster, mut feed)) = start(create) else { return };
+    let url = cluster.url().replace("vela@", "O%27Hara@");
+    let of_other = |table: &str| {
+        let set = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        let overrides =
+            [set("source.kind", "postgres"), set("source.url", &url), set("source.tables", table)];
+        Settings::load(None, std::iter::empty(), &overrides).unwrap().settings
+    };
+    let error = open(&of_other("b")).err().unwrap();
+    assert!(
+        error.contains("O'Hara may not read") && error.contains("GRANT SELECT ON \"public\".\"b\""),
+        "{error}"
+    );
+    let mut source = open(&of_other("seen")).unwrap();
+    let mut add = |symbol: &str| {
+        let sql =
+            format!("INSERT INTO b VALUES ('{symbol}', '1m', to_timestamp({FIRST} * 60), 1, 2, 0.5, 1.5, 7)");
+        feed.0.batch_execute(&sql).unwrap();
+    };
+    add("X");
+    add("V");
+    let seen = bars(&mut source, 1);
+    assert!(seen[0].starts_with(&format!("V 1m {FIRST} 1.5")), "{seen:?}");
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_vela"))
+        .args(["db", "init", "--url", &cluster.url(), "--watch", "seen"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && text.contains("is a view, which announces nothing"), "{text}");
 }
 
 #[test]

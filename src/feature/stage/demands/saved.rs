@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 /// All that is known of a series but what is demanded of it.
 #[derive(Serialize, Deserialize)]
@@ -48,7 +49,7 @@ impl FeatureRules {
         let bars = saved.bars.into_iter().map(known).collect();
         let withdrawn = saved.withdrawn.into();
         let (rules, demands) = (self.clone(), Box::default());
-        let state = SeriesState { rules, grid, demands, parts, bars, withdrawn };
+        let state = SeriesState { rules, grid, demands, parts, bars, withdrawn, overtaken: 0 };
         (!state.parts.is_empty()).then_some(ResumedSeries(state))
     }
 }
@@ -64,7 +65,7 @@ impl FeatureStage {
         refuse: Box<dyn Fn(Outcome) + Send + Sync>,
     ) -> FeatureKey {
         state.demand(demands);
-        FeatureKey { series, id, state: Mutex::new(state), emit, refuse }
+        FeatureKey { series, id, state: Mutex::new(state), newest: AtomicU64::new(0), emit, refuse }
     }
 }
 
