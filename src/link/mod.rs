@@ -14,6 +14,7 @@
 mod batch;
 mod carry;
 pub mod clock;
+mod crew;
 mod fair;
 mod lanes;
 mod mailbox;
@@ -27,8 +28,10 @@ mod tests_fair;
 mod workers;
 
 pub use batch::{BatchLimit, BatchReading};
+pub use crew::{LongWork, long_work};
 pub use lanes::credit;
 pub use mailbox::Mailbox;
 pub use meter::{Meter, MeterReading};
+pub use slice::lengthen as compute_aside;
 pub use stage::{Key, KeyOptions, Link, LinkError, LinkOptions, Stage, StageReading};
 pub use workers::Workers;

@@ -7,7 +7,7 @@ use super::pool::{PoolLimits, in_time};
 use super::probe::probe;
 use super::runtime::Runtime;
 use super::session::{Artefact, Described, Row, Session, describe};
-use super::signature::{Element, MEDIANS, Port, Shape, shown};
+use super::signature::{Element, MEDIANS, Port, Shape, check_names, shown};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -100,8 +100,7 @@ fn try_version(
     report.kept_bytes = session.kept_bytes();
     report.values = session.names().iter().map(ToString::to_string).collect();
     report.value = session.value_index();
-    let golden_file = folder.join(super::registry::GOLDEN_FILE);
-    if golden_file.is_file() {
+    if let Some(golden_file) = super::registry::golden_file(folder) {
         let replayed = golden::replay(&mut session, &golden_file, manifest.tolerance);
         report.golden = Some(replayed.map_err(|error| error.to_string())?);
     }
@@ -169,6 +168,11 @@ pub fn inspect(runtime: &'static Runtime, path: &Path, limits: PoolLimits) -> Re
     let described =
         in_time(limits.load_deadline, move || describe(runtime, &artefact, limits.run.memory_bytes))?;
     let Described { inputs, outputs, metadata } = described.map_err(|error| error.to_string())?;
+    // What nobody can write into a manifest has none.
+    [&inputs, &outputs]
+        .into_iter()
+        .try_for_each(|ports| check_names(ports))
+        .map_err(|error| error.to_string())?;
     Ok(Inspection {
         file_bytes,
         inputs: inputs.iter().map(text).collect(),
@@ -186,17 +190,26 @@ fn dims(port: &Port) -> &[i64] {
     }
 }
 
+/// Whether a port takes whole numbers: those of symbols, features never are.
+fn is_whole(port: &Port) -> bool {
+    matches!(&port.shape, Shape::Tensor(element, _) if element.to_string().starts_with("int"))
+}
+
 /// A manifest that fits what is declared, as far as that goes.
 fn first_manifest(inputs: &[Port], outputs: &[Port]) -> String {
-    let columns = inputs.len() > 1 && inputs.iter().all(|port| matches!(dims(port), [_, 1]));
-    let wide = inputs.iter().max_by_key(|port| dims(port).len());
-    let (window, width) = match wide.map(dims) {
+    let fed: Vec<&Port> = inputs.iter().filter(|port| !is_whole(port)).collect();
+    let columns = fed.len() > 1 && fed.iter().all(|port| matches!(dims(port), [_, 1]));
+    // Parts of a row that lie side by side: who exported it knows which is which, this is a beginning.
+    let parts = fed.len() > 1 && !columns && fed.iter().all(|port| matches!(dims(port), [_, 1..=WIDTH_MAX]));
+    let wide = fed.iter().max_by_key(|port| (dims(port).len(), dims(port).last().copied()));
+    let (window, width) = match wide.map(|port| dims(port)) {
+        _ if parts => (1, fed.iter().filter_map(|port| dims(port).last()).sum()),
         Some([_, window, width]) => (*window, *width),
         Some([_, width]) => (1, *width),
         _ => (1, -1),
     };
     let features: Vec<String> = match (columns, usize::try_from(width)) {
-        (true, _) => inputs.iter().map(|port| format!("    {:?},\n", port.name)).collect(),
+        (true, _) => fed.iter().map(|port| format!("    {:?},\n", port.name)).collect(),
         (false, Ok(_)) if width > WIDTH_MAX => vec![format!("    \"feature_0\", # of {width}\n")],
         (false, Ok(width)) => (0..width).map(|at| format!("    \"feature_{at}\",\n")).collect(),
         (false, Err(_)) => vec!["    \"feature_0\", # the graph declares no width\n".to_owned()],
@@ -237,19 +250,66 @@ fn first_manifest(inputs: &[Port], outputs: &[Port]) -> String {
                 text += "class = 1            # the class whose probability is the prediction\n";
             }
             (_, true) => text += "column = 1           # the class whose probability is the prediction\n",
+            (Shape::Tensor(_, dims), _) => {
+                let count = dims.iter().skip(1).try_fold(1_i64, |n, dim| n.checked_mul(*dim)).unwrap_or(-1);
+                if count > 1 {
+                    text += &format!("column = 0           # of {count}: which of them is the prediction\n");
+                }
+            }
             _ => {}
         }
     }
     if inputs.len() > 1 {
+        let mut from = 0;
         for port in inputs {
             text += &format!("\n[[input]]            # {}\nname = {:?}\n", port.shape, port.name);
-            if columns {
-                text += &format!("features = [{:?}]\n", port.name);
-            } else if matches!(&port.shape, Shape::Tensor(element, _) if element.to_string().starts_with("int"))
-            {
+            if is_whole(port) {
                 text += "symbol_ids = { BTCUSDT = 0 }\n";
+            } else if columns {
+                text += &format!("features = [{:?}]\n", port.name);
+            } else if parts && let Some(width) = dims(port).last() {
+                let own: Vec<String> = (from..from + width).map(|at| format!("\"feature_{at}\"")).collect();
+                text += &format!("features = [{}]\n", own.join(", "));
+                from += width;
             }
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn port(name: &str, element: Element, dims: &[i64]) -> Port {
+        Port { name: name.to_owned(), shape: Shape::Tensor(element, dims.to_vec()) }
+    }
+
+    #[test]
+    fn a_first_manifest_says_what_the_graph_leaves_open() {
+        let (float, whole) = (Element::F32, Element::I32);
+        let text = |inputs: &[Port], outputs: &[Port]| {
+            let text = first_manifest(inputs, outputs);
+            assert!(Manifest::parse(&text, Path::new("model.toml")).is_ok(), "{text}");
+            text
+        };
+        let one = [port("y", float.clone(), &[-1, 1])];
+        // Several values a row, and none of them a class.
+        let rows = [port("x", float.clone(), &[-1, 8])];
+        assert!(text(&rows, &[port("y", float.clone(), &[-1, 5])]).contains("column = 0           # of 5"));
+        assert!(text(&rows, &[port("y", float.clone(), &[-1, 4, 1])]).contains("# of 4"));
+        assert!(!text(&rows, &one).contains("column"));
+        // A symbol's number is no feature, however it is laid out.
+        let numbered = [port("x", float.clone(), &[-1, 8]), port("id", whole, &[-1, 1])];
+        let said = text(&numbered, &one);
+        assert!(said.contains("feature_7") && said.contains("name = \"id\"\nsymbol_ids"), "{said}");
+        // Parts of a row each get their own.
+        let parts = [port("a", float.clone(), &[-1, 5]), port("b", float, &[-1, 3])];
+        let said = text(&parts, &one);
+        assert!(said.contains("\"feature_7\",\n]"), "{said}");
+        assert!(
+            said.ends_with("name = \"b\"\nfeatures = [\"feature_5\", \"feature_6\", \"feature_7\"]\n"),
+            "{said}"
+        );
+    }
 }

@@ -73,11 +73,18 @@ enum Column {
 pub fn replay(session: &mut Session, path: &Path, tolerance: f64) -> Result<GoldenReport, GoldenError> {
     let wrong = |detail: String| GoldenError::File(detail);
     let unread = |e: std::io::Error| wrong(format!("cannot be read: {e}"));
-    let size = path.metadata().map_err(unread)?.len();
+    let found = path.metadata().map_err(unread)?;
+    // A pipe would keep who opens it until somebody writes.
+    if !found.is_file() {
+        return Err(wrong("is not a file".to_owned()));
+    }
+    let size = found.len();
     if size > FILE_BYTES_MAX {
         return Err(wrong(format!("has {size} bytes, at most {FILE_BYTES_MAX} are read")));
     }
     let text = std::fs::read_to_string(path).map_err(unread)?;
+    // Some programs begin every text with a mark of its encoding.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let mut lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let header = lines.next().map(|(_, line)| line).unwrap_or_default();
     let columns = columns(header, session).map_err(wrong)?;

@@ -13,7 +13,7 @@ use super::stamp::Stamp;
 use super::version::{Standing, Version, VersionStamp};
 use crate::alert::Severity;
 use crate::domain::{Timeframe, Timestamp};
-use crate::link::clock;
+use crate::link::{clock, compute_aside};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use parking_lot::Mutex;
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -91,6 +91,7 @@ struct Keeping {
 
 impl Keeping {
     fn run(self, stop: &Receiver<()>) {
+        compute_aside();
         let mut unreadable = false;
         while stop.recv_timeout(self.interval) == Err(RecvTimeoutError::Timeout) {
             match std::fs::read_dir(self.models.folder()) {
@@ -187,6 +188,7 @@ impl Keeping {
 
 /// Makes ready what waits, one after the other.
 fn work_off(models: &Models, tries: &Mutex<Tries>) {
+    compute_aside();
     let mut done: Option<Arc<Version>> = None;
     loop {
         let (model, version) = {

@@ -22,6 +22,11 @@ const NAME_BYTES_MAX: usize = 128;
 /// The largest `promoted` file that is read, in bytes.
 const PROMOTED_BYTES_MAX: u64 = 64 * 1024;
 
+/// The golden rows of the version in `folder`, where it has them; what is called so need not be a file.
+pub(super) fn golden_file(folder: &Path) -> Option<PathBuf> {
+    Some(folder.join(GOLDEN_FILE)).filter(|file| file.symlink_metadata().is_ok())
+}
+
 /// One model of the folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelEntry {
@@ -66,9 +71,9 @@ impl ModelEntry {
         self.version_folder(version).join(MODEL_FILE)
     }
 
-    /// The golden rows of a version, where it has them.
+    /// The golden rows of a version, where it has them; what is called so need not be a file.
     pub fn golden_file(&self, version: u32) -> Option<PathBuf> {
-        Some(self.version_folder(version).join(GOLDEN_FILE)).filter(|file| file.is_file())
+        golden_file(&self.version_folder(version))
     }
 
     /// Reads the manifest of a version.

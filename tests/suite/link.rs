@@ -1,12 +1,14 @@
 //! The mechanism between stages, on its own: random schedules against a plain model, and real threads.
 
+use crossbeam::channel::{Receiver, bounded};
 use parking_lot::Mutex;
 use proptest::prelude::*;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 use vela::domain::Lane;
-use vela::link::{KeyOptions, Link, LinkOptions, Mailbox, Stage, Workers, credit};
+use vela::link::{KeyOptions, Link, LinkOptions, Mailbox, Stage, Workers, credit, long_work};
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -229,6 +231,102 @@ fn a_full_stage_pushes_back_and_goes_on_when_there_is_room() {
     (4..100).for_each(|n| key.put(n, Lane::Normal));
     drained(&link);
     assert_eq!(*key.data.items.lock(), (0..100).collect::<Vec<_>>());
+    workers.stop();
+}
+
+/// Items are done at once, or take until the test says; counts who is at work.
+struct Waits {
+    until: Receiver<()>,
+    inside: AtomicUsize,
+    inside_most: AtomicUsize,
+    done: AtomicUsize,
+}
+
+impl Stage for Waits {
+    type Key = ();
+    /// Whether it takes long.
+    type Item = bool;
+
+    fn batch_max(&self, (): &()) -> usize {
+        1
+    }
+
+    fn chunk_max(&self) -> usize {
+        1
+    }
+
+    fn step(&self, (): &(), items: &[bool]) {
+        let long = items.contains(&true).then(|| long_work(1_000_000_000));
+        if long.is_some() {
+            // Its sender is never dropped before.
+            self.until.recv().unwrap();
+        } else {
+            let inside = self.inside.fetch_add(1, Ordering::SeqCst) + 1;
+            self.inside_most.fetch_max(inside, Ordering::SeqCst);
+            std::thread::yield_now();
+            self.inside.fetch_sub(1, Ordering::SeqCst);
+        }
+        self.done.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn panicked(&self, (): &(), _: &bool, message: &str) {
+        panic!("{message}");
+    }
+}
+
+/// Goal: work that takes long never has the last worker. Method: as many keys as there are threads but one are in it,
+/// and others are handled all the same, by no more workers at a time than are wanted; widths change meanwhile.
+#[test]
+fn whoever_is_in_long_work_has_a_stand_in_and_nobody_is_left_over() {
+    let (threads, width, begin) = (4, 2, Instant::now());
+    let (release, until) = bounded(0);
+    let (inside, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let stage = Waits { until, inside, inside_most: AtomicUsize::new(0), done };
+    let link = Link::new(stage, LinkOptions { items_max: 1000, keys_max: 100, workers_max: threads });
+    let workers = Workers::start("test", Arc::clone(&link), threads, width).unwrap();
+    let key = || link.key((), KeyOptions::default()).unwrap();
+    let done = |count: usize| {
+        while link.stage().done.load(Ordering::SeqCst) < count {
+            std::thread::yield_now();
+        }
+    };
+    let quick: Vec<_> = (0..20).map(|_| key()).collect();
+    let all_quick = || quick.iter().for_each(|key| key.put(false, Lane::Normal));
+    let mut expected = 0;
+    for round in 0..50 {
+        let long: Vec<_> = (0..threads - 1).map(|_| key()).collect();
+        for (n, key) in long.iter().enumerate() {
+            key.put(true, Lane::High);
+            all_quick();
+            expected += quick.len();
+            done(expected);
+            // The last that is free is told to end, or another is wanted.
+            workers.set_width(1 + (round + n) % width);
+            all_quick();
+            expected += quick.len();
+            done(expected);
+        }
+        for _ in &long {
+            release.send(()).unwrap();
+        }
+        expected += long.len();
+        done(expected);
+    }
+    // They are back: soon no more are left than are wanted.
+    workers.set_width(1);
+    loop {
+        link.stage().inside_most.store(0, Ordering::SeqCst);
+        for _ in 0..200 {
+            all_quick();
+            expected += quick.len();
+            done(expected);
+        }
+        if link.stage().inside_most.load(Ordering::SeqCst) == 1 {
+            break;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(60), "more are at work than are wanted");
+    }
+    drop(quick);
     workers.stop();
 }
 

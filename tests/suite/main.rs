@@ -21,6 +21,7 @@ mod live;
 mod logs;
 mod models;
 mod models_cli;
+mod models_hostile;
 mod models_load;
 mod models_ugly;
 mod monitoring;

@@ -61,6 +61,37 @@ fn a_slow_model_hurts_only_itself() {
     fed.engine.stop().unwrap();
 }
 
+/// Goal: slow models take cores, never workers. Method: three of them, each run some 200 ms, and one worker a stage;
+/// what the good one says comes before anything of theirs, of several bars.
+#[test]
+fn slow_models_leave_the_others_a_worker() {
+    let folder = Folder::new();
+    folder.says_itself("good", 1).promote("good", &[1]);
+    for (n, model) in ["a_slow", "b_slow", "c_slow"].into_iter().enumerate() {
+        let graph = onnx::slow_by(1, 2.5e6 + n as f32 * 1e5);
+        folder.version(model, 1, graph, "").promote(model, &[1]);
+    }
+    let mut fed = Fed::with(&folder, |settings| {
+        (settings.controller, settings.workers_initial, settings.workers_min) = (false, 1, 1);
+        settings.predict.deadline_ms = 60_000;
+    });
+    let mut close = 100.0;
+    let mut fall = |fed: &mut Fed| {
+        close *= 0.99;
+        fed.put(close);
+    };
+    // Once each, which shows how long they take.
+    fall(&mut fed);
+    fed.come(4);
+    for round in 0..3 {
+        (0..3).for_each(|_| fall(&mut fed));
+        let model = |outcome: Outcome| outcome.result.map(|prediction| prediction.model.to_string());
+        let models: Vec<_> = fed.come(12).into_iter().map(model).collect();
+        assert!(models[..3].iter().all(|model| model.as_deref() == Ok("good")), "{round}: {models:?}");
+    }
+    fed.engine.stop().unwrap();
+}
+
 #[test]
 fn a_model_that_is_slower_than_its_bars_come_answers_the_newest_and_holds_up_nobody() {
     let folder = Folder::new();

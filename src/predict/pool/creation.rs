@@ -5,6 +5,7 @@
 //! given up: it keeps its thread, whoever asked goes on, and others are created on others. Its content is not
 //! tried again while it hangs, so that no content costs more than one thread.
 
+use crate::link::compute_aside;
 use crossbeam::channel::{Receiver, Sender, bounded, select};
 use parking_lot::Mutex;
 use std::sync::{Arc, Weak};
@@ -94,6 +95,7 @@ impl Creators {
         let Err(job) = self.jobs.0.try_send(job) else { return Ok(()) };
         let (mut job, jobs) = (job.into_inner(), self.jobs.1.clone());
         let work = move || {
+            compute_aside();
             loop {
                 job();
                 match jobs.recv_timeout(IDLE) {

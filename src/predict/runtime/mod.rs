@@ -1,6 +1,7 @@
 //! ONNX Runtime: finding its shared library, fetching it where there is none, loading it once.
 
 mod child;
+mod division;
 mod install;
 mod locate;
 pub(super) mod memory;
@@ -113,6 +114,7 @@ impl Runtime {
         let environment = catch_unwind(AssertUnwindSafe(|| build_environment(builder)))
             .map_err(|_| unusable("its interface is not ONNX Runtime's".to_owned()))?
             .map_err(|e| unusable(e.to_string()))?;
+        division::survive();
         let bounds_memory = match memory::register(&environment) {
             Ok(()) => true,
             Err(error) => {

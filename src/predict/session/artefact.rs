@@ -2,6 +2,7 @@
 
 use super::ModelError;
 use crate::predict::graph::{self, GraphFacts};
+use crate::predict::signature::shown;
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -45,15 +46,21 @@ impl Artefact {
         let mut bytes = Vec::new();
         // A pipe would keep who opens it until somebody writes.
         let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(unread)?;
-        if !file.metadata().map_err(unread)?.is_file() {
+        let found = file.metadata().map_err(unread)?;
+        if !found.is_file() {
             return Err(wrong("is not a file".to_owned()));
+        }
+        let too_large = || wrong(format!("has more than {FILE_BYTES_MAX} bytes"));
+        if found.len() > FILE_BYTES_MAX {
+            return Err(too_large());
         }
         file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unread)?;
         if bytes.is_empty() {
             return Err(wrong("is empty: copy the model again".to_owned()));
         }
+        // It may have grown meanwhile.
         if bytes.len() as u64 > FILE_BYTES_MAX {
-            return Err(wrong(format!("has more than {FILE_BYTES_MAX} bytes")));
+            return Err(too_large());
         }
         let mut hasher = Sha256::new();
         hasher.update(&bytes);
@@ -123,20 +130,20 @@ impl Artefact {
 
 /// The file that `location` names, when it is there and inside `folder`.
 fn inside(folder: &Path, location: &str) -> Result<PathBuf, String> {
-    let outside = || {
-        format!("takes weights from `{location}`, outside its folder: only files beside the model are read")
-    };
+    let name = shown(location);
+    let outside =
+        || format!("takes weights from `{name}`, outside its folder: only files beside the model are read");
     if !is_plain(location) {
         return Err(outside());
     }
     let missing =
-        |_| format!("takes weights from `{location}`, which is missing: copy that file beside the model");
+        |_| format!("takes weights from `{name}`, which is missing: copy that file beside the model");
     let real = folder.join(location).canonicalize().map_err(missing)?;
     if !real.starts_with(folder) {
         return Err(outside());
     }
     // A pipe would keep its reader for ever.
-    if real.is_file() { Ok(real) } else { Err(format!("takes weights from `{location}`, which is no file")) }
+    if real.is_file() { Ok(real) } else { Err(format!("takes weights from `{name}`, which is no file")) }
 }
 
 /// Whether `location` is a path that leads down from where it starts.

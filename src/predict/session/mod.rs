@@ -258,7 +258,7 @@ impl Session {
         let (result, spent) = match staging.as_slice() {
             [one] => {
                 let value = one.value(rows).map_err(model)?;
-                watch.begin().map_err(model)?;
+                let _long = watch.begin().map_err(model)?;
                 memory::within(limit_bytes, || inner.run_with_options([value], watch.options()))
             }
             all => {
@@ -266,7 +266,7 @@ impl Session {
                 for staging in all {
                     values.push(staging.value(rows).map_err(model)?);
                 }
-                watch.begin().map_err(model)?;
+                let _long = watch.begin().map_err(model)?;
                 let done = memory::within(limit_bytes, || {
                     inner.run_with_options(values.as_slice(), watch.options())
                 });

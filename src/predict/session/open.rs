@@ -11,6 +11,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// know it pass it over.
 const FOLDED_BYTES_MAX: &str = "optimization.constant_folding_max_output_size_in_bytes";
 
+/// The most names an exporter may have given values of its own, of which more are passed over.
+const KEYS_MAX: usize = 200;
+
 /// What a graph says of itself.
 pub(in crate::predict) struct Described {
     /// Its inputs as they are declared.
@@ -50,7 +53,9 @@ fn metadata(inner: &ort::session::Session) -> BTreeMap<String, String> {
         // 0 and the largest number there is are what exporters write who know of none.
         ("version".to_owned(), found.version().filter(|v| (1..i64::MAX).contains(v)).map(|v| v.to_string())),
     ];
-    pairs.extend(found.custom_keys().unwrap_or_default().into_iter().map(|key| {
+    // Finding one takes the longer the more there are.
+    let keys = found.custom_keys().unwrap_or_default().into_iter().take(KEYS_MAX);
+    pairs.extend(keys.map(|key| {
         let value = found.custom(&key);
         (key, value)
     }));

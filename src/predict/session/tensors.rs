@@ -126,8 +126,9 @@ impl Session {
         let values = values.collect::<ort::Result<Vec<_>>>().map_err(model)?;
         let Self { inner, watch, plan, memory_bytes_max, .. } = self;
         let limit_bytes = *memory_bytes_max;
-        watch.begin().map_err(model)?;
+        let long = watch.begin().map_err(model)?;
         let (result, spent) = memory::within(limit_bytes, || inner.run_with_options(values, watch.options()));
+        drop(long);
         match (result, watch.over()) {
             (Ok(outputs), _) => {
                 let mut table = Vec::new();

@@ -5,6 +5,7 @@
 //! deadline, and sleeps for good while there is no session.
 
 use crate::link::clock::now_ns;
+use crate::link::{LongWork, long_work};
 use ort::session::RunOptions;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,6 +33,8 @@ pub(super) struct Watch {
     deadline: Duration,
     /// When the run that is going on began; 0 between runs. Changed under `ended` only.
     since_ns: AtomicU64,
+    /// How long the last run took.
+    took_ns: AtomicU64,
     ended: Mutex<Option<Ended>>,
 }
 
@@ -42,6 +45,7 @@ impl Watch {
             options: RunOptions::new()?,
             deadline,
             since_ns: AtomicU64::new(0),
+            took_ns: AtomicU64::new(0),
             ended: Mutex::new(None),
         });
         watcher().add(&watch);
@@ -58,19 +62,22 @@ impl Watch {
         self.deadline
     }
 
-    /// A run begins.
-    pub(super) fn begin(&self) -> ort::Result<()> {
+    /// A run begins, on the calling thread; what it gives is to be kept until it is over: the last run took long, so
+    /// this one is expected to.
+    pub(super) fn begin(&self) -> ort::Result<Option<LongWork>> {
+        let long = long_work(self.took_ns.load(Ordering::Relaxed));
         let mut ended = self.ended.lock();
         *ended = None;
         self.options.unterminate()?;
         self.since_ns.store(now_ns(), Ordering::Relaxed);
-        Ok(())
+        Ok(long)
     }
 
     /// It is over; who ended it, where it did not end by itself.
     pub(super) fn over(&self) -> Option<Ended> {
         let ended = self.ended.lock();
-        self.since_ns.store(0, Ordering::Relaxed);
+        let since_ns = self.since_ns.swap(0, Ordering::Relaxed);
+        self.took_ns.store(now_ns().saturating_sub(since_ns), Ordering::Relaxed);
         *ended
     }
 

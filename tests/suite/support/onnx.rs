@@ -208,3 +208,40 @@ pub fn weighs_from(features: usize, weights: &str) -> Vec<u8> {
     let nodes = [node("MatMul", &["x", "w"], "s", &[]), node("Add", &["s", "b"], "y", &[])];
     model(features, &nodes, &[field(5, &outside), floats("b", &[1], &[0.0])])
 }
+
+/// `y = x[0]` and the smallest whole number divided by -1, by what is only known when it runs: no processor has it.
+pub fn divides_the_smallest(features: usize) -> Vec<u8> {
+    let whole = attribute("to", 2, &number(3, INT64));
+    let float = attribute("to", 2, &number(3, FLOAT));
+    let nodes = [
+        node("MatMul", &["x", "w"], "s", &[]),
+        node("Cast", &["s"], "i", &whole),
+        node("Sub", &["i", "i"], "nought", &[]),
+        node("Add", &["nought", "smallest"], "a", &[]),
+        node("Add", &["nought", "minus"], "b", &[]),
+        node("Div", &["a", "b"], "d", &[]),
+        node("Cast", &["d"], "f", &float),
+        node("Mul", &["f", "none"], "nothing", &[]),
+        node("Add", &["s", "nothing"], "y", &[]),
+    ];
+    let constants = [
+        first(features, 1.0),
+        wholes("smallest", &[i64::MIN]),
+        wholes("minus", &[-1]),
+        floats("none", &[1], &[0.0]),
+    ];
+    model(features, &nodes, &constants)
+}
+
+/// `y = x`, one number a row, with an input called `input`, and `keys` values of the exporter's own.
+pub fn named(input: &str, keys: usize) -> Vec<u8> {
+    let graph = [
+        node("Identity", &[input], "y", &[]),
+        field(2, b"g"),
+        field(11, &port(input, FLOAT, &[None, Some(1)])),
+        field(12, &port("y", FLOAT, &[None, Some(1)])),
+    ];
+    let own = |n| field(14, &[field(1, format!("key {n}").as_bytes()), field(2, b"value")].concat());
+    let own: Vec<u8> = (0..keys).flat_map(own).collect();
+    [number(1, 8), field(7, &graph.concat()), field(8, &number(2, 13)), own].concat()
+}
