@@ -97,7 +97,8 @@ impl Engine {
         let Reconfigured { live, at_restart } = report;
         self.tell_live(live, ",");
         if !at_restart.is_empty() {
-            let detail = format!("{} take effect at the next start", at_restart.join(", "));
+            let take = if at_restart.len() == 1 { "takes" } else { "take" };
+            let detail = format!("{} {take} effect at the next start", at_restart.join(", "));
             self.models.alerts.raise(Severity::Info, "config_restart", "configuration", detail);
         }
     }
@@ -105,7 +106,8 @@ impl Engine {
     /// Tells which keys are in effect, `asked` being how that came about.
     fn tell_live(&self, live: &[&str], asked: &str) {
         if !live.is_empty() {
-            let detail = format!("{} changed{asked} and are in effect", live.join(", "));
+            let are = if live.len() == 1 { "is" } else { "are" };
+            let detail = format!("{} changed{asked} and {are} in effect", live.join(", "));
             self.models.alerts.raise(Severity::Info, "config_changed", "configuration", detail);
         }
     }

@@ -293,9 +293,9 @@ fn the_file_is_followed_by_itself_and_on_sighup_and_a_bad_one_is_refused_with_li
     says("alert.rules.cpu.over = -3: allowed is a number from 0");
     says("everything stays as it was");
     configure("database.pool_size = 7\nlog.level = \"info\"\nlog.performance_interval_s = 2\n");
-    says("database.pool_size take effect at the next start");
-    says("log.performance_interval_s changed, and are in effect");
-    let told = |log: &str| log.matches("database.pool_size take effect at the next start").count();
+    says("database.pool_size takes effect at the next start");
+    says("log.performance_interval_s changed, and is in effect");
+    let told = |log: &str| log.matches("database.pool_size takes effect at the next start").count();
     let before = told(&log());
     service.signal("HUP");
     eventually("it is read again on SIGHUP", || (told(&log()) > before).then_some(()));

@@ -80,6 +80,8 @@ fn of_every_key_the_newest_once_an_interval() {
             }
         }
         assert_eq!(took + conflated, MINUTES as u64 * KEYS, "each was sent or replaced");
+        let metrics = served.get("/api/metrics").json();
+        assert_eq!(metrics["serve"]["stream_conflated"], 0, "nobody was behind");
         // A round begins at once, further ones when the interval is over.
         let rounds = begin.elapsed().as_millis() / interval.as_millis() + 1;
         assert!(counts.values().all(|count| u128::from(*count) <= rounds), "{rounds} rounds: {counts:?}");

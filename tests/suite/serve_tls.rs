@@ -228,17 +228,17 @@ fn the_nginx_example_serves_everything_by_tls() {
 fn top_looks_through_tls() {
     let Some((_served, proxy)) = proxied() else { return };
     let url = format!("https://localhost:{}", proxy.https);
-    let top = |trusted: &str| {
+    let top = |trusted: &str, token: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_vela"));
         // Whom this system trusts, in the way that its libraries are told another file.
-        command.env("SSL_CERT_FILE", proxy.folder.path().join(trusted)).env("VELA_TOKEN", TOKEN);
+        command.env("SSL_CERT_FILE", proxy.folder.path().join(trusted)).env("VELA_TOKEN", token);
         let output = command.args(["top", "--once", "--url", &url]).output().unwrap();
         let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (output.status.success(), said(&output.stdout), said(&output.stderr))
     };
-    let (well, shown, complaint) = top("fullchain.pem");
+    let (well, shown, complaint) = top("fullchain.pem", TOKEN);
     assert!(well && shown.contains(&url) && shown.contains("persist"), "{shown}{complaint}");
-    let (well, _, complaint) = top("none.pem");
+    let (well, _, complaint) = top("none.pem", TOKEN);
     assert!(
         !well && complaint.starts_with("error: https://") && !complaint.contains("panicked"),
         "{complaint}"

@@ -137,14 +137,15 @@ impl Server {
                 "--url {url}: it begins with http:// or https://, such as http://127.0.0.1:8080"
             ));
         }
-        let token = match (std::env::var("VELA_TOKEN"), token_file) {
-            (Ok(token), _) => Some(token),
-            (Err(_), Some(path)) => {
-                let text =
-                    std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let variable = std::env::var("VELA_TOKEN").ok().filter(|token| !token.is_empty());
+        let token = match (variable, token_file) {
+            (Some(token), _) => Some(token),
+            (None, Some(path)) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|error| format!("--token-file {}: {error}", path.display()))?;
                 Some(text.lines().next().unwrap_or_default().trim().to_owned())
             }
-            (Err(_), None) => None,
+            (None, None) => None,
         };
         let config = ureq::Agent::config_builder()
             .timeout_global(Some(TIMEOUT))
@@ -176,6 +177,12 @@ impl Server {
         match answer.status().as_u16() {
             // Health answers 503 with its report where something is wrong.
             200 | 503 => {}
+            401 if self.token.is_some() => {
+                return Err(format!(
+                    "{url} refuses this token (VELA_TOKEN goes before --token-file): it is in the file that \
+                     serve.token_file names there"
+                ));
+            }
             401 => {
                 return Err(format!(
                     "{url} asks for a token: set VELA_TOKEN, or name its file with --token-file"

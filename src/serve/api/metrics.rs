@@ -21,7 +21,7 @@ pub struct ServeMetrics {
     pub rate_limited: u64,
     /// Clients of the stream.
     pub stream_clients: usize,
-    /// Events that a newer one replaced before a client of the stream took them.
+    /// Events that a newer one replaced before a client of the stream that was behind took them.
     pub stream_conflated: u64,
     /// Events that clients of the stream were not sent because too many keys waited.
     pub stream_dropped: u64,

@@ -28,7 +28,8 @@ pub(super) fn served(service: &Service, out: &mut Exposition) {
     out.single("vela_http_rate_limited_total", "counter", "Requests of clients that sent too many.", limited);
     out.single("vela_stream_clients", "gauge", "Clients of the stream of predictions.", own.stream_clients);
     let conflated = own.stream_conflated;
-    out.single("vela_stream_conflated_total", "counter", "Events that a newer one replaced.", conflated);
+    let help = "Events that a newer one replaced for clients that were behind.";
+    out.single("vela_stream_conflated_total", "counter", help, conflated);
     let dropped = own.stream_dropped;
     out.single("vela_stream_dropped_total", "counter", "Events left out: too many keys waited.", dropped);
     let missed = own.stream_missed;

@@ -75,6 +75,8 @@ pub struct Client {
     round_at: Instant,
     pending: Pending,
     keys_max: usize,
+    /// Events that a newer one replaced while it was behind.
+    conflated_behind: u64,
     /// Since when it has not taken what waits.
     blocked: Option<Instant>,
     messages: u32,
@@ -92,15 +94,16 @@ impl Client {
             round_at: now,
             pending,
             keys_max,
+            conflated_behind: 0,
             blocked: None,
             messages: 0,
             seen: now,
         }
     }
 
-    /// Events it missed so far, (conflated, left out).
+    /// Events it missed so far because it is behind, (conflated, left out); what it chose to miss is none of them.
     pub fn missed(&self) -> (u64, u64) {
-        (self.pending.conflated, self.pending.dropped)
+        (self.conflated_behind, self.pending.dropped)
     }
 
     /// Begins with what the request said.
@@ -212,7 +215,8 @@ impl Client {
             }
             any = true;
             if self.blocked.is_some() || self.pace.interval_ms > 0 {
-                self.pending.put(event, self.keys_max);
+                let replaces = self.pending.put(event, self.keys_max);
+                self.conflated_behind += u64::from(replaces && self.blocked.is_some());
             } else if self.pace.batch {
                 self.pending.follow(event);
             } else {
@@ -310,7 +314,7 @@ impl Client {
             // It hears of it once it reads again.
             return Ok(());
         }
-        let (conflated, dropped) = self.missed();
+        let Pending { conflated, dropped, .. } = self.pending;
         let at = Timestamp::now().to_string();
         let text = json!({
             "type": "heartbeat", "at": at, "epoch": recent.epoch(), "conflated": conflated, "dropped": dropped

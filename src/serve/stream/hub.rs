@@ -45,7 +45,7 @@ pub struct Joining {
 pub struct StreamCounts {
     /// Clients at this moment.
     pub clients: AtomicUsize,
-    /// Events that a newer one of their key replaced before a client took them.
+    /// Events that a newer one of their key replaced before a client that was behind took them.
     pub conflated: AtomicU64,
     /// Events that clients were not sent because too many keys waited.
     pub dropped: AtomicU64,

@@ -35,11 +35,11 @@ impl Pending {
         self.now.push_back(Arc::clone(event));
     }
 
-    /// An event comes for the next round, in which at most `keys_max` keys are.
-    pub fn put(&mut self, event: &Arc<Event>, keys_max: usize) {
+    /// An event comes for the next round, in which at most `keys_max` keys are; true where it replaces another.
+    pub fn put(&mut self, event: &Arc<Event>, keys_max: usize) -> bool {
         if self.newest.insert(event.line, Arc::clone(event)).is_some() {
             self.conflated += 1;
-            return;
+            return true;
         }
         self.order.push_back(event.line);
         if self.order.len() > keys_max
@@ -48,6 +48,7 @@ impl Pending {
             self.newest.remove(&oldest);
             self.dropped += 1;
         }
+        false
     }
 
     /// Whether there is something to be sent now.
