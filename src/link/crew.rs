@@ -102,7 +102,10 @@ impl<S: Stage> StandIns for Crew<S> {
             self.surplus.store(loops.running > loops.wanted, Ordering::Relaxed);
             drop(loops);
             let group = group.clone();
-            #[expect(clippy::disallowed_methods, reason = "called on a thread of a pool, it goes to that pool")]
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "called on a thread of a pool, it goes to that pool"
+            )]
             rayon::spawn(move || self.work(group));
         }
     }

@@ -170,8 +170,9 @@ fn a_version_that_reads_other_features_takes_over_when_they_are_defined() {
         known.then_some(())
     });
     let mut seen = Vec::new();
+    let begin = Instant::now();
     while seen.last() != Some(&3) {
-        assert!(fed.next < 400, "{seen:?}");
+        assert!(begin.elapsed() < Duration::from_secs(60), "{} bars, none by version 3", seen.len());
         seen.push(fed.version().unwrap());
     }
     assert!(seen.len() > 10 && seen.is_sorted(), "{seen:?}");
