@@ -23,12 +23,12 @@ pub(super) struct Row {
     /// rounding, 1e-9 of the value: its bars have changed since. Else not: a newly promoted version does not predict old
     /// bars a second time. An error is stored where no prediction is.
     pub unless_answered: bool,
-    pub said: Said,
+    pub content: Content,
 }
 
 /// What a row says.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Said {
+pub(super) enum Content {
     Prediction {
         version: u32,
         value: f64,
@@ -76,27 +76,27 @@ impl Row {
         now_ns: Option<u64>,
     ) -> Option<Self> {
         let no_model = || Arc::from("");
-        let (model, said) = match &outcome.result {
+        let (model, content) = match &outcome.result {
             Ok(prediction) if prediction.value.is_finite() => {
                 (Arc::clone(&prediction.model), predicted(prediction, outcome.stamps, now_ns))
             }
             Ok(prediction) => {
                 let detail = format!("value {}: a finite number is required", prediction.value).into();
                 let reason = Reason::OutputNotFinite.code().into();
-                (Arc::clone(&prediction.model), Said::Error { reason, detail })
+                (Arc::clone(&prediction.model), Content::Error { reason, detail })
             }
             // Feeds repeat themselves all the time; the counters tell how often.
             Err(refusal) if refusal.reason == Reason::Duplicate => return None,
             Err(refusal) => {
-                let said =
-                    Said::Error { reason: refusal.reason.code().into(), detail: refusal.detail.clone() };
-                (refusal.model.clone().unwrap_or_else(no_model), said)
+                let content =
+                    Content::Error { reason: refusal.reason.code().into(), detail: refusal.detail.clone() };
+                (refusal.model.clone().unwrap_or_else(no_model), content)
             }
         };
         // What is answered anew because a bar changed in this run was not answered so in an earlier one.
         let unless_answered = outcome.origin == Origin::CatchUp && outcome.revision == 0;
         let revision = match outcome.revision {
-            0 if unless_answered && matches!(said, Said::Prediction { .. }) => numbers.again,
+            0 if unless_answered && matches!(content, Content::Prediction { .. }) => numbers.again,
             0 => 0,
             anew => numbers.again.saturating_add(anew),
         };
@@ -108,14 +108,14 @@ impl Row {
             model,
             created_at,
             unless_answered,
-            said,
+            content,
         })
     }
 }
 
-fn predicted(prediction: &Prediction, stamps: Stamps, now_ns: Option<u64>) -> Said {
+fn predicted(prediction: &Prediction, stamps: Stamps, now_ns: Option<u64>) -> Content {
     let Stamps { arrived_ns, ingested_ns, featured_ns, predicted_ns } = stamps;
-    Said::Prediction {
+    Content::Prediction {
         version: prediction.version,
         value: prediction.value,
         outputs: json(prediction),

@@ -95,11 +95,12 @@ fn sqlite_is_asked_page_by_page_and_after_a_restart() {
     asks(&served, &symbol, table(&symbol));
     // Everything was stored: nothing newer can come. A classifier has several values, which are what memory says of the same bar.
     let target = "/api/predictions?symbol=BTCUSD&timeframe=1m&horizon=5&limit=1";
-    let memory = eventually("memory has it", || {
-        let memory = served.get(target).json();
-        (!rows_of(&memory).is_empty()).then_some(memory)
-    });
     let store = served.get(&format!("{target}&from=store")).json();
+    let memory = eventually("memory has the newest", || {
+        let memory = served.get(target).json();
+        let newest = |of: &Value| rows_of(of).first().map(|row| row["ts"].clone());
+        (newest(&memory) == newest(&store)).then_some(memory)
+    });
     let (memory, store) = (rows_of(&memory)[0], rows_of(&store)[0]);
     for name in ["symbol", "timeframe", "horizon", "ts", "model", "version", "value", "outputs", "revision"] {
         assert_eq!(memory[name], store[name], "{name}");

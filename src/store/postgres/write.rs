@@ -3,7 +3,7 @@
 use crate::database::Client;
 use crate::domain::Timestamp;
 use crate::store::Watermark;
-use crate::store::row::{Row, Said};
+use crate::store::row::{Content, Row};
 use postgres::Error;
 use postgres::types::ToSql;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -132,8 +132,9 @@ pub(super) fn write(
     rows: &[Row],
     watermarks: &[Watermark],
 ) -> Result<(), Error> {
-    let is_first =
-        |row: &Row| matches!(row.said, Said::Prediction { .. }) && row.revision == 0 && !row.unless_answered;
+    let is_first = |row: &Row| {
+        matches!(row.content, Content::Prediction { .. }) && row.revision == 0 && !row.unless_answered
+    };
     if let ([row], []) = (rows, watermarks)
         && is_first(row)
     {
@@ -143,9 +144,9 @@ pub(super) fn write(
     let mut predictions = Predictions::default();
     let mut errors = Errors::default();
     for row in rows {
-        match &row.said {
-            Said::Prediction { .. } => predictions.push(row),
-            Said::Error { .. } => errors.push(row),
+        match &row.content {
+            Content::Prediction { .. } => predictions.push(row),
+            Content::Error { .. } => errors.push(row),
         }
     }
     let mut marks: Vec<_> = watermarks.iter().collect();
@@ -166,8 +167,8 @@ pub(super) fn write(
 }
 
 fn write_lone(client: &mut Client, statement: &str, row: &Row) -> Result<(), Error> {
-    let Said::Prediction { version, value, outputs, latency_us, ingest_us, feature_us, predict_us } =
-        &row.said
+    let Content::Prediction { version, value, outputs, latency_us, ingest_us, feature_us, predict_us } =
+        &row.content
     else {
         // An error is no first answer.
         return Ok(());
@@ -234,8 +235,8 @@ struct Predictions<'a> {
 
 impl<'a> Predictions<'a> {
     fn push(&mut self, row: &'a Row) {
-        let Said::Prediction { version, value, outputs, latency_us, ingest_us, feature_us, predict_us } =
-            &row.said
+        let Content::Prediction { version, value, outputs, latency_us, ingest_us, feature_us, predict_us } =
+            &row.content
         else {
             return;
         };
@@ -281,7 +282,7 @@ struct Errors<'a> {
 
 impl<'a> Errors<'a> {
     fn push(&mut self, row: &'a Row) {
-        let Said::Error { reason, detail } = &row.said else { return };
+        let Content::Error { reason, detail } = &row.content else { return };
         self.keys.push(row);
         self.reason.push(reason);
         self.detail.push(text(detail));

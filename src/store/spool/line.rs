@@ -6,7 +6,7 @@
 
 use crate::domain::{AlertEvent, Process, SeriesKey, Timestamp};
 use crate::store::Watermark;
-use crate::store::row::{Row, Said};
+use crate::store::row::{Content, Row};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -112,12 +112,20 @@ impl From<&Entry> for Text {
             created_at_ms: row.created_at.as_millis(),
             unless_answered: row.unless_answered,
         };
-        match row.said.clone() {
-            Said::Prediction { version, value, outputs, latency_us, ingest_us, feature_us, predict_us } => {
+        match row.content.clone() {
+            Content::Prediction {
+                version,
+                value,
+                outputs,
+                latency_us,
+                ingest_us,
+                feature_us,
+                predict_us,
+            } => {
                 let stages_us = [latency_us, ingest_us, feature_us, predict_us];
                 Self::Prediction { key, version, value, outputs, stages_us }
             }
-            Said::Error { reason, detail } => {
+            Content::Error { reason, detail } => {
                 Self::Error { key, reason: reason.into_owned(), detail: detail.into_owned() }
             }
         }
@@ -145,14 +153,14 @@ impl TryFrom<Text> for Entry {
     type Error = String;
 
     fn try_from(text: Text) -> Result<Self, String> {
-        let (key, said) = match text {
+        let (key, content) = match text {
             Text::Store(name) => return Ok(Self::Store(name)),
             Text::Watermark(symbol, timeframe, ts_ms) => {
                 return Ok(Self::Watermark((series(&symbol, &timeframe)?, Timestamp::from_millis(ts_ms))));
             }
             Text::Prediction { key, version, value, outputs, stages_us } => {
                 let [latency_us, ingest_us, feature_us, predict_us] = stages_us;
-                let said = Said::Prediction {
+                let content = Content::Prediction {
                     version,
                     value,
                     outputs,
@@ -161,7 +169,7 @@ impl TryFrom<Text> for Entry {
                     feature_us,
                     predict_us,
                 };
-                (key, said)
+                (key, content)
             }
             Text::Alert { at_ms, code, subject, severity, state, detail, count, host, pid } => {
                 return Ok(Self::Alert(AlertEvent {
@@ -176,7 +184,7 @@ impl TryFrom<Text> for Entry {
                 }));
             }
             Text::Error { key, reason, detail } => {
-                (key, Said::Error { reason: reason.into(), detail: detail.into() })
+                (key, Content::Error { reason: reason.into(), detail: detail.into() })
             }
         };
         Ok(Self::Row(Row {
@@ -187,7 +195,7 @@ impl TryFrom<Text> for Entry {
             model: key.model.into(),
             created_at: Timestamp::from_millis(key.created_at_ms),
             unless_answered: key.unless_answered,
-            said,
+            content,
         }))
     }
 }

@@ -2,19 +2,19 @@
 
 use super::*;
 use crate::domain::{Process, SeriesKey, Timestamp};
-use crate::store::row::Said;
+use crate::store::row::Content;
 use std::sync::Arc;
 
 const NAME: &str = "postgres://there/db";
 
 fn row(n: u32) -> Row {
-    let said = if n.is_multiple_of(3) {
-        Said::Error { reason: "late".into(), detail: format!("\"{n}\"\n\0é").into() }
+    let content = if n.is_multiple_of(3) {
+        Content::Error { reason: "late".into(), detail: format!("\"{n}\"\n\0é").into() }
     } else {
         // No two of these texts of numbers are read back by luck.
         let value = f64::from_bits(0x3fb9_9999_9999_999a + u64::from(n));
         let outputs = n.is_multiple_of(2).then(|| format!("{{\"p10\":{value}}}"));
-        Said::Prediction {
+        Content::Prediction {
             version: n,
             value: if n == 1 { -0.0 } else { value },
             outputs,
@@ -32,7 +32,7 @@ fn row(n: u32) -> Row {
         model: "m".into(),
         created_at: Timestamp::from_millis(1_700_000_000_123),
         unless_answered: n.is_multiple_of(2),
-        said,
+        content,
     }
 }
 
@@ -76,7 +76,7 @@ fn rows_come_back_in_order_and_bit_for_bit_over_many_files_and_a_restart() {
     assert_eq!(drain(&mut spool), (rows(0, 7001), Some(mark(6999).1), vec![]));
     spool.append(&rows(1, 2), &[]).unwrap();
     let (again, _, _) = drain(&mut spool);
-    let Said::Prediction { value, .. } = again[0].said else { panic!("{again:?}") };
+    let Content::Prediction { value, .. } = again[0].content else { panic!("{again:?}") };
     assert!(value == 0.0 && value.is_sign_negative());
 }
 

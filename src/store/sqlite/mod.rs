@@ -7,7 +7,7 @@ mod schema;
 #[cfg(test)]
 mod tests;
 
-use super::row::{Numbers, Row, Said};
+use super::row::{Content, Numbers, Row};
 use super::{Archive, Store, StoreError, Watermark};
 use crate::domain::{AlertEvent, Outcome, SeriesKey, SymbolPerformance, Timestamp};
 use identity::Identity;
@@ -284,8 +284,8 @@ fn insert(
     set(&mut texts.timeframe, series.timeframe);
     set(&mut texts.ts, row.ts);
     let Texts { timeframe, ts, created_at } = &*texts;
-    match &row.said {
-        Said::Prediction { version, value, outputs, latency_us, ingest_us, feature_us, predict_us } => {
+    match &row.content {
+        Content::Prediction { version, value, outputs, latency_us, ingest_us, feature_us, predict_us } => {
             predictions.execute(params![
                 &*series.symbol,
                 timeframe,
@@ -304,7 +304,7 @@ fn insert(
                 revision,
             ])?;
         }
-        Said::Error { reason, detail } => {
+        Content::Error { reason, detail } => {
             errors.execute(params![
                 &*series.symbol,
                 timeframe,
