@@ -376,8 +376,8 @@ fn a_call_that_comes_to_nothing_keeps_back_no_other() {
     });
 }
 
+/// `LOOM_MAX_PREEMPTIONS=5` takes three quarters of a minute.
 #[test]
-#[ignore = "explores for many minutes: LOOM_MAX_PREEMPTIONS=2 cargo test -- --ignored"]
 fn two_who_sleep_are_called_for_two_announcements() {
     announced_and_found(2, 2);
 }
