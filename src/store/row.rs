@@ -29,20 +29,19 @@ pub(super) struct Row {
 /// What a row says.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Content {
-    Prediction {
-        version: u32,
-        value: f64,
-        /// A JSON object of every output, where there are several.
-        outputs: Option<String>,
-        latency_us: Option<f64>,
-        ingest_us: Option<f64>,
-        feature_us: Option<f64>,
-        predict_us: Option<f64>,
-    },
-    Error {
-        reason: Cow<'static, str>,
-        detail: Cow<'static, str>,
-    },
+    Prediction(Predicted),
+    Error { reason: Cow<'static, str>, detail: Cow<'static, str> },
+}
+
+/// What was predicted.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Predicted {
+    pub version: u32,
+    pub value: f64,
+    /// A JSON object of every output, where there are several.
+    pub outputs: Option<String>,
+    /// How long it took: all of it, and in ingest, feature and predict, in the order of the tables' columns.
+    pub stages_us: [Option<f64>; 4],
 }
 
 /// The revisions that a run gives, all of them above those of the runs before it: so the highest revision of a bar is the
@@ -78,7 +77,8 @@ impl Row {
         let no_model = || Arc::from("");
         let (model, content) = match &outcome.result {
             Ok(prediction) if prediction.value.is_finite() => {
-                (Arc::clone(&prediction.model), predicted(prediction, outcome.stamps, now_ns))
+                let predicted = Predicted::of(prediction, outcome.stamps, now_ns);
+                (Arc::clone(&prediction.model), Content::Prediction(predicted))
             }
             Ok(prediction) => {
                 let detail = format!("value {}: a finite number is required", prediction.value).into();
@@ -96,7 +96,7 @@ impl Row {
         // What is answered anew because a bar changed in this run was not answered so in an earlier one.
         let unless_answered = outcome.origin == Origin::CatchUp && outcome.revision == 0;
         let revision = match outcome.revision {
-            0 if unless_answered && matches!(content, Content::Prediction { .. }) => numbers.again,
+            0 if unless_answered && matches!(content, Content::Prediction(_)) => numbers.again,
             0 => 0,
             anew => numbers.again.saturating_add(anew),
         };
@@ -113,16 +113,20 @@ impl Row {
     }
 }
 
-fn predicted(prediction: &Prediction, stamps: Stamps, now_ns: Option<u64>) -> Content {
-    let Stamps { arrived_ns, ingested_ns, featured_ns, predicted_ns } = stamps;
-    Content::Prediction {
-        version: prediction.version,
-        value: prediction.value,
-        outputs: json(prediction),
-        latency_us: micros(arrived_ns, now_ns.unwrap_or(predicted_ns)),
-        ingest_us: micros(arrived_ns, ingested_ns),
-        feature_us: micros(ingested_ns, featured_ns),
-        predict_us: micros(featured_ns, predicted_ns),
+impl Predicted {
+    fn of(prediction: &Prediction, stamps: Stamps, now_ns: Option<u64>) -> Self {
+        let Stamps { arrived_ns, ingested_ns, featured_ns, predicted_ns } = stamps;
+        Self {
+            version: prediction.version,
+            value: prediction.value,
+            outputs: json(prediction),
+            stages_us: [
+                micros(arrived_ns, now_ns.unwrap_or(predicted_ns)),
+                micros(arrived_ns, ingested_ns),
+                micros(ingested_ns, featured_ns),
+                micros(featured_ns, predicted_ns),
+            ],
+        }
     }
 }
 

@@ -8,32 +8,12 @@
 use super::window::Fold;
 use super::{larger, not_negative, smaller};
 use serde::{Deserialize, Serialize};
-use std::array::from_fn;
-
-/// Adds each of `W` quantities: side by side, so that the processor adds two at once.
-#[inline(always)]
-fn sum<const W: usize>(a: [f64; W], b: [f64; W]) -> [f64; W] {
-    from_fn(|j| a[j] + b[j])
-}
-
-/// What rounding takes from [`sum`]. Source: D. Knuth's TwoSum.
-#[inline(always)]
-fn error_of_sum<const W: usize>(a: [f64; W], b: [f64; W]) -> [f64; W] {
-    from_fn(|j| {
-        let sum = a[j] + b[j];
-        let of_b = sum - a[j];
-        (a[j] - (sum - of_b)) + (b[j] - of_b)
-    })
-}
 
 /// Sums of `W` quantities. Exactly 0 when every item is 0.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Sums<const W: usize>;
 
 impl<const W: usize> Fold<W> for Sums<W> {
-    const NOTHING: [f64; W] = [0.0; W];
-    const ROUNDS: bool = true;
-
     #[inline(always)]
     fn begin(_: [f64; W]) -> Self {
         Self
@@ -42,16 +22,6 @@ impl<const W: usize> Fold<W> for Sums<W> {
     #[inline(always)]
     fn of(&self, item: [f64; W]) -> [f64; W] {
         item
-    }
-
-    #[inline(always)]
-    fn join(a: [f64; W], b: [f64; W]) -> [f64; W] {
-        sum(a, b)
-    }
-
-    #[inline(always)]
-    fn lost(a: [f64; W], b: [f64; W]) -> [f64; W] {
-        error_of_sum(a, b)
     }
 }
 
@@ -76,9 +46,6 @@ impl First {
 }
 
 impl Fold<1> for First {
-    const NOTHING: [f64; 1] = [0.0; 1];
-    const ROUNDS: bool = true;
-
     #[inline(always)]
     fn begin([origin]: [f64; 1]) -> Self {
         Self { origin }
@@ -87,16 +54,6 @@ impl Fold<1> for First {
     #[inline(always)]
     fn of(&self, [x]: [f64; 1]) -> [f64; 1] {
         [x - self.origin]
-    }
-
-    #[inline(always)]
-    fn join(a: [f64; 1], b: [f64; 1]) -> [f64; 1] {
-        sum(a, b)
-    }
-
-    #[inline(always)]
-    fn lost(a: [f64; 1], b: [f64; 1]) -> [f64; 1] {
-        error_of_sum(a, b)
     }
 }
 
@@ -131,9 +88,6 @@ impl Moments {
 }
 
 impl Fold<2> for Moments {
-    const NOTHING: [f64; 2] = [0.0; 2];
-    const ROUNDS: bool = true;
-
     #[inline(always)]
     fn begin([origin, _]: [f64; 2]) -> Self {
         Self { origin }
@@ -143,16 +97,6 @@ impl Fold<2> for Moments {
     fn of(&self, [x, _]: [f64; 2]) -> [f64; 2] {
         let d = x - self.origin;
         [d, d * d]
-    }
-
-    #[inline(always)]
-    fn join(a: [f64; 2], b: [f64; 2]) -> [f64; 2] {
-        sum(a, b)
-    }
-
-    #[inline(always)]
-    fn lost(a: [f64; 2], b: [f64; 2]) -> [f64; 2] {
-        error_of_sum(a, b)
     }
 }
 
@@ -211,9 +155,6 @@ impl Powers {
 }
 
 impl Fold<4> for Powers {
-    const NOTHING: [f64; 4] = [0.0; 4];
-    const ROUNDS: bool = true;
-
     #[inline(always)]
     fn begin([origin, ..]: [f64; 4]) -> Self {
         Self { origin }
@@ -224,16 +165,6 @@ impl Fold<4> for Powers {
         let d = x - self.origin;
         let square = d * d;
         [d, square, square * d, square * square]
-    }
-
-    #[inline(always)]
-    fn join(a: [f64; 4], b: [f64; 4]) -> [f64; 4] {
-        sum(a, b)
-    }
-
-    #[inline(always)]
-    fn lost(a: [f64; 4], b: [f64; 4]) -> [f64; 4] {
-        error_of_sum(a, b)
     }
 }
 
@@ -274,9 +205,6 @@ impl Joint {
 }
 
 impl Fold<5> for Pairs {
-    const NOTHING: [f64; 5] = [0.0; 5];
-    const ROUNDS: bool = true;
-
     #[inline(always)]
     fn begin([x, y, ..]: [f64; 5]) -> Self {
         Self { origin: [x, y] }
@@ -286,16 +214,6 @@ impl Fold<5> for Pairs {
     fn of(&self, [x, y, ..]: [f64; 5]) -> [f64; 5] {
         let (dx, dy) = (x - self.origin[0], y - self.origin[1]);
         [dx, dy, dx * dx, dx * dy, dy * dy]
-    }
-
-    #[inline(always)]
-    fn join(a: [f64; 5], b: [f64; 5]) -> [f64; 5] {
-        sum(a, b)
-    }
-
-    #[inline(always)]
-    fn lost(a: [f64; 5], b: [f64; 5]) -> [f64; 5] {
-        error_of_sum(a, b)
     }
 }
 

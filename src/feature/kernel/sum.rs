@@ -1,9 +1,26 @@
-//! A sum over a whole history.
+//! Sums, and what rounding takes from them.
 
 use serde::{Deserialize, Serialize};
+use std::array::from_fn;
 
-/// A sum with its rounding errors carried along, exact to about twice the precision of `f64`: for what never ends.
-/// Source: A. Neumaier, 1974; the error of one addition by D. Knuth's TwoSum.
+/// Adds each of `W` quantities: side by side, so that the processor adds two at once.
+#[inline(always)]
+pub fn sum<const W: usize>(a: [f64; W], b: [f64; W]) -> [f64; W] {
+    from_fn(|j| a[j] + b[j])
+}
+
+/// What rounding takes from [`sum`]. Source: D. Knuth's TwoSum.
+#[inline(always)]
+pub fn error_of_sum<const W: usize>(a: [f64; W], b: [f64; W]) -> [f64; W] {
+    from_fn(|j| {
+        let sum = a[j] + b[j];
+        let of_b = sum - a[j];
+        (a[j] - (sum - of_b)) + (b[j] - of_b)
+    })
+}
+
+/// A sum over a whole history, with its rounding errors carried along: exact to about twice the precision of `f64`.
+/// Source: A. Neumaier, 1974.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Endless {
     high: f64,
@@ -14,10 +31,9 @@ impl Endless {
     /// Adds `x`.
     #[inline(always)]
     pub fn add(&mut self, x: f64) {
-        let sum = self.high + x;
-        let of_x = sum - self.high;
-        self.low += (self.high - (sum - of_x)) + (x - of_x);
-        self.high = sum;
+        let [error] = error_of_sum([self.high], [x]);
+        self.low += error;
+        self.high += x;
     }
 
     /// The sum, rounded once.

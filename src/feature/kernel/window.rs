@@ -18,6 +18,7 @@
 
 use super::array;
 use super::memory::{Layout, Memory};
+use super::sum::{error_of_sum, sum};
 use serde::{Deserialize, Serialize};
 use std::hint::cold_path;
 
@@ -27,13 +28,13 @@ use std::hint::cold_path;
 /// 4.3 (blocked and compensated summation).
 const RUN: usize = 32;
 
-/// How the items of a window, `W` numbers each, become one result, also of `W` numbers.
+/// How the items of a window, `W` numbers each, become one result, also of `W` numbers: sums, unless it says otherwise.
 pub trait Fold<const W: usize>: Copy {
     /// The result over no items.
-    const NOTHING: [f64; W];
+    const NOTHING: [f64; W] = [0.0; W];
 
-    /// Whether results round, so that long blocks are folded run by run.
-    const ROUNDS: bool;
+    /// Whether results round, as sums do, so that long blocks are folded run by run.
+    const ROUNDS: bool = true;
 
     /// `anchor` is an item that every window of this block contains.
     fn begin(anchor: [f64; W]) -> Self;
@@ -42,11 +43,15 @@ pub trait Fold<const W: usize>: Copy {
     fn of(&self, item: [f64; W]) -> [f64; W];
 
     /// The result over two neighbouring runs of items.
-    fn join(a: [f64; W], b: [f64; W]) -> [f64; W];
+    #[inline(always)]
+    fn join(a: [f64; W], b: [f64; W]) -> [f64; W] {
+        sum(a, b)
+    }
 
     /// What rounding took from `join(a, b)`.
-    fn lost(_: [f64; W], _: [f64; W]) -> [f64; W] {
-        Self::NOTHING
+    #[inline(always)]
+    fn lost(a: [f64; W], b: [f64; W]) -> [f64; W] {
+        if Self::ROUNDS { error_of_sum(a, b) } else { Self::NOTHING }
     }
 }
 

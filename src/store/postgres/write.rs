@@ -3,7 +3,7 @@
 use crate::database::Client;
 use crate::domain::Timestamp;
 use crate::store::Watermark;
-use crate::store::row::{Content, Row};
+use crate::store::row::{Content, Predicted, Row};
 use postgres::Error;
 use postgres::types::ToSql;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -133,20 +133,20 @@ pub(super) fn write(
     watermarks: &[Watermark],
 ) -> Result<(), Error> {
     let is_first = |row: &Row| {
-        matches!(row.content, Content::Prediction { .. }) && row.revision == 0 && !row.unless_answered
+        matches!(row.content, Content::Prediction(_)) && row.revision == 0 && !row.unless_answered
     };
-    if let ([row], []) = (rows, watermarks)
+    if let ([row @ Row { content: Content::Prediction(predicted), .. }], []) = (rows, watermarks)
         && is_first(row)
     {
-        return write_lone(client, &statements.lone, row);
+        return write_lone(client, &statements.lone, row, predicted);
     }
     let all_first = rows.iter().all(is_first);
     let mut predictions = Predictions::default();
     let mut errors = Errors::default();
     for row in rows {
         match &row.content {
-            Content::Prediction { .. } => predictions.push(row),
-            Content::Error { .. } => errors.push(row),
+            Content::Prediction(predicted) => predictions.push(row, predicted),
+            Content::Error { reason, detail } => errors.push(row, reason, detail),
         }
     }
     let mut marks: Vec<_> = watermarks.iter().collect();
@@ -166,13 +166,9 @@ pub(super) fn write(
     driver.execute(&statement, &parameters).map(|_| ())
 }
 
-fn write_lone(client: &mut Client, statement: &str, row: &Row) -> Result<(), Error> {
-    let Content::Prediction { version, value, outputs, latency_us, ingest_us, feature_us, predict_us } =
-        &row.content
-    else {
-        // An error is no first answer.
-        return Ok(());
-    };
+fn write_lone(client: &mut Client, statement: &str, row: &Row, predicted: &Predicted) -> Result<(), Error> {
+    let Predicted { version, value, outputs, stages_us: [latency_us, ingest_us, feature_us, predict_us] } =
+        predicted;
     let (timeframe, horizon, version) =
         (row.series.timeframe.to_string(), i64::from(row.horizon), i64::from(*version));
     let (ts, created_at) = (system_time(row.ts), system_time(row.created_at));
@@ -227,32 +223,24 @@ struct Predictions<'a> {
     version: Vec<i64>,
     value: Vec<f64>,
     outputs: Vec<Option<&'a str>>,
-    latency_us: Vec<Option<f64>>,
-    ingest_us: Vec<Option<f64>>,
-    feature_us: Vec<Option<f64>>,
-    predict_us: Vec<Option<f64>>,
+    stages_us: [Vec<Option<f64>>; 4],
 }
 
 impl<'a> Predictions<'a> {
-    fn push(&mut self, row: &'a Row) {
-        let Content::Prediction { version, value, outputs, latency_us, ingest_us, feature_us, predict_us } =
-            &row.content
-        else {
-            return;
-        };
+    fn push(&mut self, row: &'a Row, predicted: &'a Predicted) {
         self.keys.push(row);
-        self.version.push((*version).into());
-        self.value.push(*value);
-        self.outputs.push(outputs.as_deref());
-        self.latency_us.push(*latency_us);
-        self.ingest_us.push(*ingest_us);
-        self.feature_us.push(*feature_us);
-        self.predict_us.push(*predict_us);
+        self.version.push(predicted.version.into());
+        self.value.push(predicted.value);
+        self.outputs.push(predicted.outputs.as_deref());
+        for (column, took_us) in self.stages_us.iter_mut().zip(predicted.stages_us) {
+            column.push(took_us);
+        }
     }
 
     fn parameters(&self) -> [&(dyn ToSql + Sync); PREDICTION_PARAMETERS] {
         let Keys { symbol, timeframe, horizon, ts, model, created_at, revision, unless_answered } =
             &self.keys;
+        let [latency_us, ingest_us, feature_us, predict_us] = &self.stages_us;
         [
             symbol,
             timeframe,
@@ -262,10 +250,10 @@ impl<'a> Predictions<'a> {
             &self.version,
             &self.value,
             &self.outputs,
-            &self.latency_us,
-            &self.ingest_us,
-            &self.feature_us,
-            &self.predict_us,
+            latency_us,
+            ingest_us,
+            feature_us,
+            predict_us,
             created_at,
             revision,
             unless_answered,
@@ -281,8 +269,7 @@ struct Errors<'a> {
 }
 
 impl<'a> Errors<'a> {
-    fn push(&mut self, row: &'a Row) {
-        let Content::Error { reason, detail } = &row.content else { return };
+    fn push(&mut self, row: &'a Row, reason: &'a str, detail: &'a str) {
         self.keys.push(row);
         self.reason.push(reason);
         self.detail.push(text(detail));

@@ -6,7 +6,7 @@
 
 use crate::domain::{AlertEvent, Process, SeriesKey, Timestamp};
 use crate::store::Watermark;
-use crate::store::row::{Content, Row};
+use crate::store::row::{Content, Predicted, Row};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -113,16 +113,7 @@ impl From<&Entry> for Text {
             unless_answered: row.unless_answered,
         };
         match row.content.clone() {
-            Content::Prediction {
-                version,
-                value,
-                outputs,
-                latency_us,
-                ingest_us,
-                feature_us,
-                predict_us,
-            } => {
-                let stages_us = [latency_us, ingest_us, feature_us, predict_us];
+            Content::Prediction(Predicted { version, value, outputs, stages_us }) => {
                 Self::Prediction { key, version, value, outputs, stages_us }
             }
             Content::Error { reason, detail } => {
@@ -159,17 +150,7 @@ impl TryFrom<Text> for Entry {
                 return Ok(Self::Watermark((series(&symbol, &timeframe)?, Timestamp::from_millis(ts_ms))));
             }
             Text::Prediction { key, version, value, outputs, stages_us } => {
-                let [latency_us, ingest_us, feature_us, predict_us] = stages_us;
-                let content = Content::Prediction {
-                    version,
-                    value,
-                    outputs,
-                    latency_us,
-                    ingest_us,
-                    feature_us,
-                    predict_us,
-                };
-                (key, content)
+                (key, Content::Prediction(Predicted { version, value, outputs, stages_us }))
             }
             Text::Alert { at_ms, code, subject, severity, state, detail, count, host, pid } => {
                 return Ok(Self::Alert(AlertEvent {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::domain::{Process, SeriesKey, Timestamp};
-use crate::store::row::Content;
+use crate::store::row::{Content, Predicted};
 use std::sync::Arc;
 
 const NAME: &str = "postgres://there/db";
@@ -14,15 +14,9 @@ fn row(n: u32) -> Row {
         // No two of these texts of numbers are read back by luck.
         let value = f64::from_bits(0x3fb9_9999_9999_999a + u64::from(n));
         let outputs = n.is_multiple_of(2).then(|| format!("{{\"p10\":{value}}}"));
-        Content::Prediction {
-            version: n,
-            value: if n == 1 { -0.0 } else { value },
-            outputs,
-            latency_us: Some(0.1 + f64::from(n)),
-            ingest_us: None,
-            feature_us: Some(1e-7),
-            predict_us: None,
-        }
+        let value = if n == 1 { -0.0 } else { value };
+        let stages_us = [Some(0.1 + f64::from(n)), None, Some(1e-7), None];
+        Content::Prediction(Predicted { version: n, value, outputs, stages_us })
     };
     Row {
         series: Arc::new(SeriesKey::new("BTC/USDT", "5m".parse().unwrap()).unwrap()),
@@ -76,7 +70,7 @@ fn rows_come_back_in_order_and_bit_for_bit_over_many_files_and_a_restart() {
     assert_eq!(drain(&mut spool), (rows(0, 7001), Some(mark(6999).1), vec![]));
     spool.append(&rows(1, 2), &[]).unwrap();
     let (again, _, _) = drain(&mut spool);
-    let Content::Prediction { value, .. } = again[0].content else { panic!("{again:?}") };
+    let Content::Prediction(Predicted { value, .. }) = again[0].content else { panic!("{again:?}") };
     assert!(value == 0.0 && value.is_sign_negative());
 }
 

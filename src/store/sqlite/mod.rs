@@ -7,7 +7,7 @@ mod schema;
 #[cfg(test)]
 mod tests;
 
-use super::row::{Content, Numbers, Row};
+use super::row::{Content, Numbers, Predicted, Row};
 use super::{Archive, Store, StoreError, Watermark};
 use crate::domain::{AlertEvent, Outcome, SeriesKey, SymbolPerformance, Timestamp};
 use identity::Identity;
@@ -285,7 +285,8 @@ fn insert(
     set(&mut texts.ts, row.ts);
     let Texts { timeframe, ts, created_at } = &*texts;
     match &row.content {
-        Content::Prediction { version, value, outputs, latency_us, ingest_us, feature_us, predict_us } => {
+        Content::Prediction(Predicted { version, value, outputs, stages_us }) => {
+            let [latency_us, ingest_us, feature_us, predict_us] = stages_us;
             predictions.execute(params![
                 &*series.symbol,
                 timeframe,
