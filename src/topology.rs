@@ -354,9 +354,11 @@ impl Topology {
 
 /// What holds for features, as configured.
 pub fn feature_rules(settings: &Settings) -> FeatureRules {
-    let FeatureSettings { gaps, gap_bars_max, ref market_hours, warm_up, .. } = settings.feature;
+    let FeatureSettings { gaps, gap_bars_max, ref market_hours, ref adjustments, warm_up, .. } =
+        settings.feature;
     let (hours, revision_bars) = (market_hours.clone(), settings.ingest.revision_bars);
-    FeatureRules { gaps, gap_bars_max, hours, stability: warm_up, revision_bars }
+    let adjustments = adjustments.clone();
+    FeatureRules { gaps, gap_bars_max, hours, adjustments, stability: warm_up, revision_bars }
 }
 
 /// The way to the store, from any stage.

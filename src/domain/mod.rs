@@ -3,6 +3,7 @@
 //! Standard library only; no I/O, no threads, no serialisation. A type lives here when two rooms of the
 //! house need it; what one room needs stays in that room.
 
+mod adjustment;
 mod bar;
 mod feature;
 mod flow;
@@ -18,6 +19,7 @@ mod stored;
 mod time;
 mod timeframe;
 
+pub use adjustment::{Adjusting, Adjustment, Adjustments};
 pub use bar::Bar;
 pub use feature::{Demand, FeatureSet, FeatureVector, HORIZON_MAX, Stability};
 pub use flow::{Admission, Admitted, Ask, Incoming, Origin, Place, Reply, Stamps, Task};
