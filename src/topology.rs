@@ -206,7 +206,13 @@ impl Topology {
         };
         let feature_to_predict = Box::new(move |task| rows.send(task));
         let refuse = || Box::new(sender_to(&self.store_key));
-        let demands = self.models.catalogue().demands(series);
+        let catalogue = self.models.catalogue();
+        let demands = catalogue.demands(series);
+        if demands.is_empty()
+            && let Some(hint) = catalogue.spelled_otherwise(series)
+        {
+            tracing::warn!("{hint}");
+        }
         let stage = self.feature.link.stage();
         let name = (Arc::clone(series), id);
         let feature_key = match resumed {

@@ -29,7 +29,7 @@ pub use prediction::{OUTCOMES_PER_BAR_MAX, Outcome, Prediction, ValueNames};
 pub use reason::{Reason, Refusal};
 pub use report::{AlertEvent, Process, SymbolPerformance};
 pub use retry::pause_ms;
-pub use series::{Lane, SeriesId, SeriesKey, SymbolError};
+pub use series::{Lane, SeriesId, SeriesKey, SymbolError, spelled_alike};
 pub use severity::Severity;
 pub use stored::{Said, Stored, Wanted};
 pub use time::{ParseTimestampError, Timestamp};
