@@ -268,6 +268,10 @@ with_process_keys! {
         /// How long one write may take a PostgreSQL database before its rows go into the spool.
         write_timeout_ms: u64 = 500, Whole(10..=60_000), "ms", Restart;
 
+        /// Whether each commit waits for PostgreSQL's disk. false: rows can be seen sooner, vela keeps them until that disk has
+        /// them, and sends them again where the server crashed before.
+        synchronous_commit: bool = false, Bool, "", Restart;
+
         /// Whether PostgreSQL announces every new prediction on the channel `vela_predictions`, as JSON.
         /// Commits that announce something queue behind each other.
         notify: bool = false, Bool, "", Restart;
