@@ -84,10 +84,10 @@ impl Desk {
         match self.topology.settle(PATIENCE) {
             None => {}
             Some(Ok(())) => self.unsettled = false,
+            Some(Err(_)) if self.unsettled => {}
             Some(Err(error)) => {
-                if !std::mem::replace(&mut self.unsettled, true) {
-                    tracing::warn!(%error, "rows that are stored may not be on the database's disk");
-                }
+                self.unsettled = true;
+                tracing::warn!(%error, "rows that are stored may not be on the database's disk");
             }
         }
     }
