@@ -132,7 +132,14 @@ fn run(mode: &str, folder: &Path, light: bool, stale: &str) {
         longest(&report.longest_ns),
         longest(&report.longest_ns[..TOP])
     );
+    if mode == "steps" {
+        // The machine's own speed moves by more than a step's last tenth.
+        println!("capacity once more: {:.0} bars/s", rig.capacity().0);
+    }
     println!("changes by the controller: {}", rig.engine.metrics().controller.decisions);
+    for decision in rig.engine.decisions().iter().filter(|decision| decision.what == "batch_rows") {
+        println!("  batch limit {} -> {}: {}", decision.from, decision.to, decision.seen);
+    }
     rig.engine.stop().unwrap();
 }
 
