@@ -7,6 +7,7 @@ use crate::domain::{FeatureSet, Timeframe};
 use crate::export::{Description, Dtype, Export, ExportError, Label, Request, Rules};
 use crate::feature::catalogue;
 use crate::ingest::AnyPrice;
+use crate::source::{BarFile, bar_files};
 use crate::topology::feature_rules;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::Write as _;
@@ -105,6 +106,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         },
         complete: arguments.complete,
     };
+    for warning in bar_files(&request.bars)?.iter().filter_map(BarFile::warning) {
+        let _ = writeln!(std::io::stderr(), "warning: {warning}");
+    }
     let out = request.out.clone();
     let stop = signals::stop_requests()?.receiver;
     let export = Export::open(request)?;

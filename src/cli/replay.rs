@@ -6,7 +6,7 @@ use crate::config::{Stale, StoreUrl};
 use crate::domain::Timestamp;
 use crate::engine::{Engine, Overrides};
 use crate::predict::Models;
-use crate::source::{Replay, Source};
+use crate::source::{Replay, Source, bar_files};
 use crate::store::{Completion, CsvStore, Null, SqliteStore, Store, Tee};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::Write as _;
@@ -100,6 +100,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let models = super::runtime::open_models(&settings)?;
     for problem in models.catalogue().problems() {
         let _ = writeln!(std::io::stderr(), "warning: {problem}");
+    }
+    let catalogue = models.catalogue();
+    for file in bar_files(&arguments.bars)? {
+        let unserved = catalogue.demands(&file.series).is_empty();
+        let hint = unserved.then(|| catalogue.spelled_otherwise(&file.series)).flatten();
+        for warning in file.warning().into_iter().chain(hint) {
+            let _ = writeln!(std::io::stderr(), "warning: {warning}");
+        }
     }
     if models.catalogue().models().is_empty() {
         let folder = settings.models.path.display();

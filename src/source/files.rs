@@ -6,7 +6,7 @@ use super::parquet::ParquetReader;
 use crate::domain::{Bar, SeriesKey, Timeframe, Timestamp};
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 /// What the names of files of bars end in.
@@ -103,6 +103,24 @@ impl BarFile {
             Rows::Csv(CsvReader::open(&self.path)?)
         };
         Ok(BarReader { path: self.path.clone(), rows, falling: Some((None, 0)) })
+    }
+
+    /// What is doubtful about a file that will be read to its end: a last line without its line end may have been cut short.
+    pub fn warning(&self) -> Option<String> {
+        let last_byte = || {
+            let mut file = File::open(&self.path).ok()?;
+            file.seek(SeekFrom::End(-1)).ok()?;
+            let mut last = [0];
+            file.read_exact(&mut last).ok()?;
+            Some(last[0])
+        };
+        let is_open = !is_parquet(&self.path) && last_byte()? != b'\n';
+        is_open.then(|| {
+            format!(
+                "{}: its last line has no line end: it is taken as it stands, though its last number may be cut short",
+                self.path.display()
+            )
+        })
     }
 
     /// About how many bars it holds: by its size and first lines where it is a long text, else exactly.

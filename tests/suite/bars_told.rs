@@ -1,7 +1,8 @@
 //! Bars as feeds tell them: spellings of symbols, prices in other units, splits, clocks. One test a case.
 
 use crate::bars::{bars, outcomes_for, outcomes_of, reasons, settings, undisturbed, values_of};
-use crate::service_support::OUTCOMES_PER_BAR;
+use crate::service_support::{MODELS, OUTCOMES_PER_BAR};
+use crate::support::put_model;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use vela::Engine;
@@ -40,6 +41,40 @@ fn symbols_are_taken_as_their_feed_spells_them_and_never_merged() {
         assert!(error.contains("letters, digits and . _ - / :"), "{error}");
         assert!(engine.ingest(doubtful, Timeframe::MINUTE, bars(1)[0]).is_err(), "{doubtful}");
     }
+}
+
+#[test]
+fn a_symbol_that_no_model_is_for_but_one_spelled_alike_is_told_with_what_to_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let from = std::path::Path::new(MODELS).join("demo-1m-h1/1");
+    let manifest = std::fs::read_to_string(from.join("model.toml")).unwrap();
+    let manifest = manifest.replace("symbol = \"*\"", "symbol = \"BTCUSDT\"");
+    put_model(&folder.path().join("models"), "for-btc", &from, &["model.onnx"], &manifest);
+    let rows: String = bars(5)
+        .iter()
+        .map(|Bar { ts, open, high, low, close, volume }| {
+            format!("{ts},{open},{high},{low},{close},{volume}\n")
+        })
+        .collect();
+    let replay = |symbol: &str, rows: &str| {
+        let file = folder.path().join(format!("{symbol}_1m.csv"));
+        std::fs::write(&file, format!("ts,open,high,low,close,volume\n{rows}")).unwrap();
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_vela"));
+        command.args(["replay", "--models", "models", "--bars"]).arg(&file).current_dir(folder.path());
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let told = replay("BTC-USDT", &rows);
+    assert!(!told.contains("line end"), "{told}");
+    assert!(told.contains("no model serves BTC-USDT 1m; for-btc is for BTCUSDT"), "{told}");
+    assert!(told.contains("symbol = [\"BTCUSDT\", \"BTC-USDT\"]"), "{told}");
+    for silent in ["BTCUSDT", "BTC-USD"] {
+        let told = replay(silent, &rows);
+        assert!(!told.contains("no model serves"), "{silent}: {told}");
+    }
+    let cut = replay("BTCUSDT", rows.trim_end());
+    assert!(cut.contains("BTCUSDT_1m.csv: its last line has no line end"), "{cut}");
 }
 
 #[test]
