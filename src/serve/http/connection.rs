@@ -5,7 +5,7 @@
 
 use super::chunked::ChunkedBody;
 use super::head::{Fault, Framing, RequestHead, fault, parse_head};
-use super::limits::HEADERS_MAX;
+use super::limits::{HEADERS_MAX, Limits};
 use super::request::Request;
 use super::response::Response;
 use super::shared::{Place, Shared};
@@ -46,8 +46,8 @@ pub trait Handler: Send + Sync + 'static {
 
 /// What becomes of a connection when its thread is done with it.
 pub(super) enum After {
-    /// It waits for its next request.
-    Parked,
+    /// It waits for its next request, until then at most.
+    Parked(Instant),
     /// It is over.
     Ended,
     /// Somebody else has it.
@@ -127,14 +127,23 @@ impl Connection {
         (self.stream, self.buffer[..self.filled].to_vec())
     }
 
-    /// Answers what has come. It is readable; where it is not, its next request is waited for until `until`.
-    pub(super) fn run(&mut self, shared: &Shared, until: Instant) -> After {
-        while self.filled == 0 {
-            if self.fill(shared, until).is_err() {
-                return After::Ended;
+    /// Answers what comes, the next request until `until`, and stays with it as long as there is a thread for each connection:
+    /// waiting in a read takes less of the processor than being parked.
+    pub(super) fn run(&mut self, shared: &Shared, mut until: Instant) -> After {
+        let Limits { idle_max, .. } = shared.limits;
+        loop {
+            while self.filled == 0 {
+                let now = Instant::now();
+                match self.fill(shared, until.min(now + shared.tick)) {
+                    Ok(()) => {}
+                    Err(Gap::Late) if Instant::now() < until => {
+                        if self.filled == 0 && !shared.has_threads_for_all() {
+                            return After::Parked(until);
+                        }
+                    }
+                    Err(_) => return After::Ended,
+                }
             }
-        }
-        while self.filled > 0 {
             match self.turn(shared) {
                 Ok(Turn::Next) => {}
                 Ok(Turn::End) => return After::Ended,
@@ -148,12 +157,17 @@ impl Connection {
                     return After::Ended;
                 }
             }
+            if self.filled == 0 {
+                if self.buffer.len() > 4 * BUFFER_BYTES {
+                    self.buffer.truncate(BUFFER_BYTES);
+                    self.buffer.shrink_to_fit();
+                }
+                until = Instant::now() + idle_max;
+                if !shared.has_threads_for_all() {
+                    return After::Parked(until);
+                }
+            }
         }
-        if self.buffer.len() > 4 * BUFFER_BYTES {
-            self.buffer.truncate(BUFFER_BYTES);
-            self.buffer.shrink_to_fit();
-        }
-        After::Parked
     }
 
     /// One request, of which something has come.

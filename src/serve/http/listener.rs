@@ -124,7 +124,7 @@ impl Inner {
         let Self { shared, parked, .. } = self;
         while let Some((mut connection, until)) = parked.next(&shared.crew) {
             match connection.run(shared, until) {
-                After::Parked => parked.park(connection, Instant::now() + shared.limits.idle_max, false),
+                After::Parked(until) => parked.park(connection, until, false),
                 After::Ended => {}
                 After::HandedOver(takeover) => {
                     // Its place is given back first: a stream has one of its own.
@@ -149,7 +149,7 @@ impl Keeper {
     fn keep(mut self) {
         let inner = Arc::clone(&self.inner);
         let Inner { shared, parked, .. } = &*inner;
-        let (crew, tick) = (&shared.crew, shared.limits.tick());
+        let (crew, tick) = (&shared.crew, shared.tick);
         let mut swept_at = Instant::now();
         // When it was seen that nobody waits, and how many connections had been taken by then.
         let mut short: Option<(Instant, u64)> = None;
@@ -209,7 +209,7 @@ impl Keeper {
             }
             self.number += 1;
             let place = Place::new(shared, self.number, &stream);
-            match Connection::new(stream, peer, place, shared.limits.tick()) {
+            match Connection::new(stream, peer, place, shared.tick) {
                 Ok(connection) => {
                     let until = Instant::now() + shared.limits.idle_max;
                     parked.park(Box::new(connection), until, true);

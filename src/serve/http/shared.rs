@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// What the connections did so far.
 #[derive(Debug, Default)]
@@ -27,6 +28,8 @@ pub struct Counts {
 pub struct Shared {
     pub(super) handler: Arc<dyn Handler>,
     pub(super) limits: Limits,
+    /// How often a connection that waits looks at its deadlines.
+    pub(super) tick: Duration,
     pub(super) rate: Option<Rate>,
     pub(super) counts: Arc<Counts>,
     pub(super) crew: Crew,
@@ -44,6 +47,7 @@ impl Shared {
         Ok(Self {
             handler,
             limits,
+            tick: limits.tick(),
             rate: Rate::new(limits.requests_per_s_max),
             counts: Arc::default(),
             crew: Crew::new()?,
@@ -55,6 +59,11 @@ impl Shared {
     /// How many connections are open.
     pub(super) fn open(&self) -> usize {
         self.counts.open.load(Ordering::Acquire)
+    }
+
+    /// Whether each connection may keep a thread, and one waits all the same.
+    pub(super) fn has_threads_for_all(&self) -> bool {
+        self.counts.open.load(Ordering::Relaxed) < self.crew.places()
     }
 
     /// Ends one direction of all open connections, or both.
