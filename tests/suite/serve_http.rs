@@ -192,6 +192,14 @@ fn an_idle_connection_is_closed_and_a_busy_one_kept() {
     assert_eq!(client.ask("GET", "/livez", "", b"").status, 200);
     assert!(client.ends());
     assert!(begin.elapsed() >= Duration::from_millis(900), "{:?}", begin.elapsed());
+    // Many, which have no threads of their own.
+    let begin = Instant::now();
+    let mut many: Vec<Client> = (0..30).map(|_| served.connect()).collect();
+    for client in &mut many {
+        assert_eq!(client.ask("GET", "/livez", "", b"").status, 200);
+    }
+    assert!(many.iter_mut().all(Client::ends));
+    assert!(begin.elapsed() >= Duration::from_millis(900), "{:?}", begin.elapsed());
 }
 
 #[test]
