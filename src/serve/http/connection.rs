@@ -4,6 +4,7 @@
 //! or when it brought less than a request.
 
 use super::chunked::ChunkedBody;
+use super::handler::{Takeover, Then};
 use super::head::{Fault, Framing, RequestHead, fault, parse_head};
 use super::limits::{HEADERS_MAX, Limits};
 use super::request::Request;
@@ -20,29 +21,6 @@ const BUFFER_BYTES: usize = 16 * 1024;
 /// How long a refused client may go on sending before its connection is cut: cut at once, it would not see why.
 const LINGER: Duration = Duration::from_secs(1);
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
-
-/// Takes a connection over, with the bytes that were read of it already.
-pub type Takeover = Box<dyn FnOnce(TcpStream, Vec<u8>) + Send>;
-
-/// What follows an answer.
-pub enum Then {
-    /// The next request.
-    Next,
-    /// The connection goes to somebody else, once the answer's head is sent.
-    HandOver(Takeover),
-}
-
-/// Who answers requests.
-pub trait Handler: Send + Sync + 'static {
-    /// Looks at a request whose body has not been read: true where `response` refuses it.
-    fn refuses(&self, request: &Request<'_>, response: &mut Response) -> bool;
-
-    /// Answers a request.
-    fn answer(&self, request: &Request<'_>, response: &mut Response) -> Then;
-
-    /// Puts a refusal by the connection itself into `response`.
-    fn fault(&self, fault: Fault, response: &mut Response);
-}
 
 /// What becomes of a connection when its thread is done with it.
 pub(super) enum After {

@@ -1,6 +1,7 @@
 //! The listening socket, the threads that answer its connections, and the keeper, who accepts them and looks after both.
 
-use super::connection::{After, Connection, Handler};
+use super::connection::{After, Connection};
+use super::handler::Handler;
 use super::limits::Limits;
 use super::parked::Parked;
 use super::shared::{Counts, Place, Shared};

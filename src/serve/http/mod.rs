@@ -10,6 +10,7 @@
 mod chunked;
 mod connection;
 mod crew;
+mod handler;
 mod head;
 mod limits;
 mod listener;
@@ -20,7 +21,7 @@ mod response;
 mod shared;
 
 pub use chunked::ChunkedBody;
-pub use connection::{Handler, Takeover, Then};
+pub use handler::{Handler, Takeover, Then};
 pub use head::{Fault, Framing, Method, RequestHead, parse_head};
 pub use limits::{HEADERS_MAX, Limits};
 pub use listener::HttpServer;

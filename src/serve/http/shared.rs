@@ -1,7 +1,7 @@
 //! What all connections of a server share.
 
-use super::connection::Handler;
 use super::crew::Crew;
+use super::handler::Handler;
 use super::limits::Limits;
 use super::rate::Rate;
 use parking_lot::Mutex;
