@@ -341,6 +341,11 @@ impl Topology {
         self.persist.link.stage().report(performance, alerts, patience)
     }
 
+    /// Has the store make durable what it has written; `None` where it was busy for `patience`.
+    pub fn settle(&self, patience: Duration) -> Option<Result<(), StoreError>> {
+        self.persist.link.stage().settle(patience)
+    }
+
     /// The subscribers.
     pub fn outlets(&self) -> &Outlets {
         &self.outlets

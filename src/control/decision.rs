@@ -1,5 +1,6 @@
 //! What the controller decided, with what it saw: for the log, the metrics and the page.
 
+use super::cost::Line;
 use super::sample::Sample;
 use crate::link::BatchReading;
 use serde::Serialize;
@@ -46,6 +47,8 @@ pub enum DecisionWhy {
     RunTooLong,
     /// Runs of the model are full, and short enough.
     RoomToGrow,
+    /// Rows of the model cost no less in larger runs.
+    NoGain,
 }
 
 /// What the controller saw in the interval before it decided.
@@ -101,6 +104,7 @@ impl DecisionWhy {
             Self::Bounds => "bounds",
             Self::RunTooLong => "run_too_long",
             Self::RoomToGrow => "room_to_grow",
+            Self::NoGain => "no_gain",
         }
     }
 }
@@ -143,7 +147,7 @@ impl DecisionSeen {
         }
     }
 
-    pub(super) fn of_batch(turns: &BatchReading, line: Option<(f64, f64)>, run_max_ns: u64) -> Self {
+    pub(super) fn of_batch(turns: &BatchReading, line: Option<Line>, run_max_ns: u64) -> Self {
         Self::Batch {
             runs: turns.turns,
             full: turns.full,
@@ -151,8 +155,8 @@ impl DecisionSeen {
             rows_avg: per(turns.items as f64, turns.turns),
             run_avg_us: per(turns.busy_ns as f64 / 1e3, turns.turns),
             run_max_us: run_max_ns as f64 / 1e3,
-            call_us: line.map(|(call, _)| call / 1e3),
-            row_us: line.map(|(_, row)| row / 1e3),
+            call_us: line.map(|line| line.call_ns / 1e3),
+            row_us: line.map(|line| line.row_ns / 1e3),
         }
     }
 }

@@ -11,6 +11,7 @@
 
 mod batch;
 mod budget;
+mod cost;
 mod decision;
 mod driver;
 mod examiner;

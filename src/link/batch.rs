@@ -1,6 +1,6 @@
 //! The batch limit of one key, which may change at any moment, and what its turns cost.
 //!
-//! Seven relaxed additions a turn, to memory that one worker at a time writes. No histogram for each key: whether
+//! Eight relaxed additions a turn, to memory that one worker at a time writes. No histogram for each key: whether
 //! the 99th percentile of its turns is above a bound is the share of turns that took longer than it.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -16,6 +16,7 @@ pub struct BatchLimit {
     sum: AtomicU64,
     sum_squared: AtomicU64,
     busy_ns: AtomicU64,
+    busy_us_squared: AtomicU64,
     items_busy_ns: AtomicU64,
 }
 
@@ -34,6 +35,8 @@ pub struct BatchReading {
     pub items_squared: u64,
     /// The time of all turns, in ns.
     pub busy_ns: u64,
+    /// The sum of the squares of the times of all turns, in µs, modulo 2^64.
+    pub busy_us_squared: u64,
     /// The sum over all turns of items times ns, modulo 2^64.
     pub items_busy_ns: u64,
 }
@@ -50,6 +53,7 @@ impl BatchLimit {
             sum: AtomicU64::new(0),
             sum_squared: AtomicU64::new(0),
             busy_ns: AtomicU64::new(0),
+            busy_us_squared: AtomicU64::new(0),
             items_busy_ns: AtomicU64::new(0),
         }
     }
@@ -72,13 +76,14 @@ impl BatchLimit {
     /// A turn over `items` items took this long.
     pub fn note(&self, items: usize, service_ns: u64) {
         let full = items >= self.get();
-        let items = items as u64;
+        let (items, us) = (items as u64, service_ns.div_ceil(1000));
         self.turns.fetch_add(1, Ordering::Relaxed);
         self.full.fetch_add(u64::from(full), Ordering::Relaxed);
         self.late.fetch_add(u64::from(service_ns > self.late_ns), Ordering::Relaxed);
         self.sum.fetch_add(items, Ordering::Relaxed);
         self.sum_squared.fetch_add(items * items, Ordering::Relaxed);
         self.busy_ns.fetch_add(service_ns, Ordering::Relaxed);
+        self.busy_us_squared.fetch_add(us.wrapping_mul(us), Ordering::Relaxed);
         self.items_busy_ns.fetch_add(items.wrapping_mul(service_ns), Ordering::Relaxed);
     }
 
@@ -91,6 +96,7 @@ impl BatchLimit {
             items: self.sum.load(Ordering::Relaxed),
             items_squared: self.sum_squared.load(Ordering::Relaxed),
             busy_ns: self.busy_ns.load(Ordering::Relaxed),
+            busy_us_squared: self.busy_us_squared.load(Ordering::Relaxed),
             items_busy_ns: self.items_busy_ns.load(Ordering::Relaxed),
         }
     }
@@ -107,6 +113,7 @@ impl BatchReading {
             items: self.items.wrapping_sub(earlier.items),
             items_squared: self.items_squared.wrapping_sub(earlier.items_squared),
             busy_ns: self.busy_ns.wrapping_sub(earlier.busy_ns),
+            busy_us_squared: self.busy_us_squared.wrapping_sub(earlier.busy_us_squared),
             items_busy_ns: self.items_busy_ns.wrapping_sub(earlier.items_busy_ns),
         }
     }

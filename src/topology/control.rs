@@ -30,7 +30,11 @@ pub fn control_options(settings: &Settings) -> ControllerOptions {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     ControllerOptions {
         rules: Rules::of(settings, cores),
-        batch: BatchRules { rows_max: settings.batch_size_max, run_max_ns: run_max_ns(settings) },
+        batch: BatchRules {
+            rows_initial: settings.batch_size_initial,
+            rows_max: settings.batch_size_max,
+            run_max_ns: run_max_ns(settings),
+        },
         enabled: settings.controller,
     }
 }

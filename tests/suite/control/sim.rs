@@ -169,7 +169,12 @@ impl<'a> Sim<'a> {
             },
         };
         sim.offer();
-        sim.go(&rules, BatchRules { rows_max: settings.batch_size_max, run_max_ns: run_max_ns(&settings) });
+        let batch = BatchRules {
+            rows_initial: settings.batch_size_initial,
+            rows_max: settings.batch_size_max,
+            run_max_ns: run_max_ns(&settings),
+        };
+        sim.go(&rules, batch);
         sim.run.batch = sim.limits.iter().map(|limit| limit.get()).collect();
         sim.run
     }
