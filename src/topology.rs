@@ -206,7 +206,13 @@ impl Topology {
         };
         let feature_to_predict = Box::new(move |task| rows.send(task));
         let refuse = || Box::new(sender_to(&self.store_key));
-        let demands = self.models.catalogue().demands(series);
+        let catalogue = self.models.catalogue();
+        let demands = catalogue.demands(series);
+        if demands.is_empty()
+            && let Some(hint) = catalogue.spelled_otherwise(series)
+        {
+            tracing::warn!("{hint}");
+        }
         let stage = self.feature.link.stage();
         let name = (Arc::clone(series), id);
         let feature_key = match resumed {
@@ -341,6 +347,11 @@ impl Topology {
         self.persist.link.stage().report(performance, alerts, patience)
     }
 
+    /// Has the store make durable what it has written; `None` where it was busy for `patience`.
+    pub fn settle(&self, patience: Duration) -> Option<Result<(), StoreError>> {
+        self.persist.link.stage().settle(patience)
+    }
+
     /// The subscribers.
     pub fn outlets(&self) -> &Outlets {
         &self.outlets
@@ -354,9 +365,11 @@ impl Topology {
 
 /// What holds for features, as configured.
 pub fn feature_rules(settings: &Settings) -> FeatureRules {
-    let FeatureSettings { gaps, gap_bars_max, ref market_hours, warm_up, .. } = settings.feature;
+    let FeatureSettings { gaps, gap_bars_max, ref market_hours, ref adjustments, warm_up, .. } =
+        settings.feature;
     let (hours, revision_bars) = (market_hours.clone(), settings.ingest.revision_bars);
-    FeatureRules { gaps, gap_bars_max, hours, stability: warm_up, revision_bars }
+    let adjustments = adjustments.clone();
+    FeatureRules { gaps, gap_bars_max, hours, adjustments, stability: warm_up, revision_bars }
 }
 
 /// The way to the store, from any stage.

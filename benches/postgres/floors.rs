@@ -9,8 +9,9 @@ use postgres::{Client, NoTls, Statement};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Their databases: the least rows there can be, the very bar and a row like its prediction, the same by threads.
-const DATABASES: [&str; 3] = ["least", "same", "threads"];
+/// Their databases: the least rows there can be, the very bar and a row like its prediction, the same by threads, and the
+/// same as the second with an answer whose commit does not wait for the disk, as vela's does not.
+const DATABASES: [&str; 4] = ["least", "same", "threads", "buffered"];
 
 /// A program that does nothing but answer an announcement with a row.
 pub struct Floor {
@@ -55,22 +56,23 @@ pub fn prepare(url: &str) {
 }
 
 /// One of each.
-pub fn start(url: &str) -> [Floor; 3] {
-    let [least, same, threads] = DATABASES.map(|name| in_database(url, name));
+pub fn start(url: &str) -> [Floor; 4] {
+    let [least, same, threads, buffered] = DATABASES.map(|name| in_database(url, name));
     [
-        Floor::new((&least, false), LEAST, LEAST_ROW),
-        Floor::new((&same, false), SAME, SAME_ROW),
-        Floor::new((&threads, true), SAME, SAME_ROW),
+        Floor::new((&least, false), LEAST, LEAST_ROW, ""),
+        Floor::new((&same, false), SAME, SAME_ROW, ""),
+        Floor::new((&threads, true), SAME, SAME_ROW, ""),
+        Floor::new((&buffered, false), SAME, SAME_ROW, "SET synchronous_commit = off"),
     ]
 }
 
 impl Floor {
-    /// In a database of its own, prepared by `setup`, which answers with `row`.
-    fn new((url, by_threads): (&str, bool), setup: &str, row: &str) -> Self {
+    /// In a database of its own, prepared by `setup`, which answers with `row` on a connection set by `set`.
+    fn new((url, by_threads): (&str, bool), setup: &str, row: &str, set: &str) -> Self {
         let connect = || Client::connect(url, NoTls).unwrap();
         connect().batch_execute(&format!("{setup}{ANNOUNCES}")).unwrap();
         let mut listener = connect();
-        listener.batch_execute("LISTEN asked").unwrap();
+        listener.batch_execute(&format!("LISTEN asked; {set}")).unwrap();
         let asked = Arc::default();
         let row =
             |writer: &mut Client| Row { statement: writer.prepare(row).unwrap(), asked: Arc::clone(&asked) };

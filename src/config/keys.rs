@@ -10,9 +10,9 @@ use super::table::{self, Allowed, Change, Section, settings};
 use super::value::{Field, GAPS, STABILITY};
 use super::watch::{Rules, default_rules};
 use super::{BarTable, CatchUp, LogFormat, LogLevel, PostgresUrl, SourceKind, Stale, StoreUrl};
-use crate::domain::{GapPolicy, Lane, MarketHours, Stability};
+use crate::domain::{Adjustments, GapPolicy, Lane, MarketHours, Stability};
 use Allowed::{
-    Bool, Fraction, Hosts, Hours, HttpUrlOrEmpty, Lanes, Listen, OneOf, PathOrEmpty, PostgresOrEmpty,
+    Bool, Events, Fraction, Hosts, Hours, HttpUrlOrEmpty, Lanes, Listen, OneOf, PathOrEmpty, PostgresOrEmpty,
     SqlName, Store, Symbols, Tables, Whole,
 };
 use process::with_process_keys;
@@ -88,8 +88,7 @@ with_process_keys! {
         /// a folder with a growing file SYMBOL_TIMEFRAME.csv for each series. "none": bars only come through the library.
         kind: SourceKind = SourceKind::Sqlite, OneOf(SourceKind::WORDS), "", Restart;
 
-        /// The database file, or the folder of CSV files. May be the file that the predictions go to.
-        /// Not read with other kinds.
+        /// The database file, or the folder of CSV files. May be the file that the predictions go to. Not read with other kinds.
         path: PathBuf = PathBuf::from("vela.db"), Allowed::Path, "", Restart;
 
         /// The table that holds the bars, for kind = "sqlite".
@@ -172,8 +171,7 @@ with_process_keys! {
         stale: Stale = Stale::Predict, OneOf(Stale::WORDS), "", Restart;
 
         /// Symbols whose rank is fixed, whatever they trade, such as { BTCUSDT = "high", DOGEUSDT = "low" }.
-        /// In the environment and with --set it is written BTCUSDT=high,DOGEUSDT=low; what is set there
-        /// replaces the whole table.
+        /// In the environment and with --set it is written BTCUSDT=high,DOGEUSDT=low; what is set there replaces the whole table.
         pinned: BTreeMap<String, Lane> = BTreeMap::new(), Lanes, "", Live;
     }
 
@@ -192,6 +190,10 @@ with_process_keys! {
         /// When bars are expected, in UTC: "always", or stretches of the week such as "sun 22:00-fri 22:00",
         /// separated by commas. Bars missing at other times are no gap.
         market_hours: MarketHours = MarketHours::default(), Hours, "", Restart;
+
+        /// Splits, dividends, rolls, for feeds that leave their history as it was: "AAPL 2020-08-31T13:30:00Z 0.25 4": from
+        /// then on (UTC) features see earlier prices times 0.25 and volumes times 4. Train with the same.
+        adjustments: Adjustments = Adjustments::default(), Events, "", Restart;
 
         /// When a model may read a feature. "defined": as soon as it has a value. "stable_4", "stable_8": when
         /// that many digits no longer depend on where the series' history begins, which matters for
@@ -267,6 +269,10 @@ with_process_keys! {
 
         /// How long one write may take a PostgreSQL database before its rows go into the spool.
         write_timeout_ms: u64 = 500, Whole(10..=60_000), "ms", Restart;
+
+        /// Whether each commit waits for PostgreSQL's disk. false: rows can be seen sooner, vela keeps them until that disk has
+        /// them, and sends them again where the server crashed before.
+        synchronous_commit: bool = false, Bool, "", Restart;
 
         /// Whether PostgreSQL announces every new prediction on the channel `vela_predictions`, as JSON.
         /// Commits that announce something queue behind each other.
@@ -352,48 +358,5 @@ with_process_keys! {
 
         /// The most sessions for inference by callers (/v2), besides model_pool_size: no bar waits for them.
         sessions_max: usize = 16, Whole(1..=10_000), "sessions", Restart;
-    }
-
-    /// Who is told when something is wrong: the log, the store, and a webhook. An alert is raised once, repeated
-    /// after pauses that double while nothing changes, and cleared when it is over.
-    alert: AlertSettings {
-        /// When something is wrong. A rule is broken once its measure has been over its limit for for_s
-        /// seconds, and mended once it has not been for as long. A broken rule of severity "error" makes the
-        /// system's health critical, one of severity "warning" degraded. What a table says is laid over these
-        /// rules: { over = 80 } changes one number, { enabled = false } turns a rule off, a rule of a new
-        /// name needs a measure. In the environment and with --set it is written
-        /// memory.over=80,cpu.enabled=false.
-        ///
-        /// Measures, each with the unit of its limit: "latency" (% of the live predictions since the last
-        /// check that took longer than max_latency_ms), "errors" (% of the outcomes since then that are a
-        /// failure of a model, a bar or vela; bars that warm up or have no model are none), "panics" (items
-        /// since then over which a worker panics), "stalled" (s in which a stage with work finished
-        /// nothing), "queue" (% of a stage's bound), "feed_quiet" (bars that a series is behind the newest of
-        /// its timeframe), "silence" (bars, the shortest that are expected, in open hours, for which none came
-        /// at all), "models_missing" (1 where no model serves), "models_refused" (entries of the models folder
-        /// that cannot be read), "model_fallback" (versions of a model that fail while an older one serves),
-        /// "model_down" (models that no version serves), "runtime" (sessions whose creation hangs),
-        /// "store_away" (s in which the store took nothing), "unsaved" (outcomes since the last check that it
-        /// refused for good), "spool" (% of store.spool_size_max_mb), "memory" (% of max_memory_mb or of the
-        /// control group's limit, whichever is nearer), "cpu" (% of all processors it may use), "disk" (% of
-        /// the file systems of log, store and spool). Shares of fewer than 20 are no measure.
-        rules: Rules = default_rules(), Allowed::Rules, "", Live;
-
-        /// How long after an alert was raised it is repeated first, if it still stands; each further pause is
-        /// twice as long, up to a day.
-        repeat_after_s: u64 = 300, Whole(1..=86_400), "s", Live;
-
-        /// Where alerts are sent as HTTP POST, one a request, as JSON: at, phase (raised, repeated, cleared),
-        /// severity, code, subject, detail, host, pid. "": nowhere. What cannot be delivered is tried again
-        /// for ten minutes; nothing waits for it.
-        webhook_url: String = String::new(), HttpUrlOrEmpty, "", Live;
-
-        /// The file whose first line is the secret that requests are signed with; VELA_WEBHOOK_KEY goes
-        /// before it. "": there is none. The header X-Vela-Signature is t=SECONDS,v1=HEX, where HEX is the
-        /// HMAC-SHA256 of "SECONDS.BODY".
-        webhook_key_path: PathBuf = PathBuf::new(), PathOrEmpty, "", Live;
-
-        /// How long one request may take.
-        webhook_timeout_ms: u64 = 5000, Whole(10..=60_000), "ms", Live;
     }
 }

@@ -8,7 +8,8 @@ use postgres::config::{Host, SslMode};
 use r2d2_postgres::PostgresConnectionManager;
 use r2d2_postgres::r2d2::ManageConnection;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// A silent peer is noticed after about six seconds, by whatever side of the connection.
@@ -76,13 +77,25 @@ impl Server {
     /// When there is none within `connect_timeout_ms`, handshakes included.
     pub fn connect(&self) -> Result<Session, DatabaseError> {
         let (manager, echo) = (Arc::clone(&self.manager), self.echo);
-        let settings = format!("SET statement_timeout = {}; SET TIME ZONE 'UTC'", self.statement_timeout_ms);
+        let mark = mark();
+        let settings = format!(
+            "SET statement_timeout = {}; SET TIME ZONE 'UTC'; SET vela.session = '{mark}'",
+            self.statement_timeout_ms
+        );
         Session::open(&self.name, self.connect_timeout, move || {
             let mut driver = manager.connect()?;
             driver.batch_execute(&settings)?;
-            Ok(Client::new(driver, echo))
+            Ok(Client::new(driver, echo, mark))
         })
     }
+}
+
+/// A text that no other connection has, of whatever process.
+fn mark() -> String {
+    static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let number = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
+    format!("{}-{}-{number}", std::process::id(), since.as_nanos())
 }
 
 fn name_of(config: &postgres::Config) -> String {

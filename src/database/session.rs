@@ -12,6 +12,7 @@ pub struct Client {
     driver: postgres::Client,
     statements: HashMap<String, Statement>,
     echo: bool,
+    mark: String,
 }
 
 type Job = Box<dyn FnOnce(&mut Client) + Send>;
@@ -41,8 +42,14 @@ impl<T> Begun<T> {
 }
 
 impl Client {
-    pub(super) fn new(driver: postgres::Client, echo: bool) -> Self {
-        Self { driver, statements: HashMap::new(), echo }
+    pub(super) fn new(driver: postgres::Client, echo: bool, mark: String) -> Self {
+        Self { driver, statements: HashMap::new(), echo, mark }
+    }
+
+    /// What the setting `vela.session` says on the server's side, and of no other connection: where it says something else,
+    /// another process of the server answers than the one that was connected to.
+    pub fn mark(&self) -> &str {
+        &self.mark
     }
 
     /// The driver itself, for what has no name here.

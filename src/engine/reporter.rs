@@ -1,4 +1,4 @@
-//! The thread that has the performance of each symbol, and every alert, stored.
+//! The thread that has the performance of each symbol, and every alert, stored, and what was stored made durable.
 
 use super::EngineError;
 use crate::alert::{Alert, Alerts};
@@ -12,7 +12,8 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How soon an alert is stored, and how soon again where the store had no time for it.
+/// How soon an alert is stored, and how soon again where the store had no time for it; and how often what was written is
+/// made durable.
 const TICK: Duration = Duration::from_millis(500);
 
 /// How long it waits for the batch that is being written.
@@ -36,6 +37,8 @@ struct Desk {
     next_alert: u64,
     /// Whether it was said already that the store does not take reports.
     failing: bool,
+    /// Whether it was said already that what was written cannot be made durable.
+    unsettled: bool,
 }
 
 impl Reporter {
@@ -49,7 +52,7 @@ impl Reporter {
         settings: &Arc<ArcSwap<Settings>>,
     ) -> Result<Self, EngineError> {
         let (process, last) = (Arc::new(this_process()), Instant::now());
-        let desk = Desk { topology, alerts, process, last, next_alert: 0, failing: false };
+        let desk = Desk { topology, alerts, process, last, next_alert: 0, failing: false, unsettled: false };
         let desk = Arc::new(Mutex::new(desk));
         let (settings, working) = (Arc::clone(settings), Arc::clone(&desk));
         let work = move || {
@@ -74,6 +77,19 @@ impl Desk {
             self.last += interval;
         }
         self.report(performance);
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        match self.topology.settle(PATIENCE) {
+            None => {}
+            Some(Ok(())) => self.unsettled = false,
+            Some(Err(_)) if self.unsettled => {}
+            Some(Err(error)) => {
+                self.unsettled = true;
+                tracing::warn!(%error, "rows that are stored may not be on the database's disk");
+            }
+        }
     }
 
     fn report(&mut self, with_performance: bool) {

@@ -8,10 +8,12 @@ use crate::feature::CacheReading;
 use crate::link::StageReading;
 use crate::observe::{
     ActiveAlert, BOUNDS_US, Buckets, CacheMetrics, CgroupMetrics, CgroupUsage, LastRestart, Metrics,
-    ModelMetrics, ModelPoolMetrics, Performance, Quantiles, StageMetrics, SymbolMetrics, SystemMetrics,
+    ModelMetrics, ModelPoolMetrics, Performance, Quantiles, StageMetrics, StoreMetrics, SymbolMetrics,
+    SystemMetrics,
 };
 use crate::persist::Tally;
 use crate::predict::Catalogue;
+use crate::store::StoreReading;
 use crate::topology::STAGES;
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
@@ -90,6 +92,7 @@ impl Engine {
                 unsaved: self.topology.unsaved(),
                 uptime_s: self.started.elapsed().as_secs_f64(),
             },
+            store: store(self.topology.store()),
             system: SystemMetrics {
                 memory_usage_mb: usage.memory_mb,
                 memory_limit_mb: settings.max_memory_mb,
@@ -153,6 +156,12 @@ fn last_restart(generation: &Generation) -> Option<LastRestart> {
 fn active(alert: Standing) -> ActiveAlert {
     let Standing { code, subject, severity, since, .. } = alert;
     ActiveAlert { code, subject, severity: severity.word(), since: since.to_string() }
+}
+
+fn store(reading: StoreReading) -> StoreMetrics {
+    let StoreReading { away, spool_bytes, spool_bytes_max, unflushed_rows, resent_rows } = reading;
+    let away_s = away.map_or(0.0, |away| away.as_secs_f64());
+    StoreMetrics { away_s, spool_bytes, spool_bytes_max, unflushed_rows, resent_rows }
 }
 
 fn by_symbol(tallies: &BTreeMap<Arc<str>, Tally>) -> BTreeMap<String, SymbolMetrics> {

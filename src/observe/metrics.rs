@@ -15,6 +15,8 @@ pub struct Metrics {
     pub bucket_bounds_us: &'static [f64],
     /// What came out.
     pub performance: Performance,
+    /// Where predictions go.
+    pub store: StoreMetrics,
     /// What the process uses.
     pub system: SystemMetrics,
     /// The models' sessions.
@@ -77,6 +79,21 @@ pub struct Performance {
     pub unsaved: u64,
     /// Outcomes that slow subscribers missed are counted at their subscription.
     pub uptime_s: f64,
+}
+
+/// Where predictions go.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct StoreMetrics {
+    /// How long it has taken nothing, in s; 0 while it takes what it is given.
+    pub away_s: f64,
+    /// Rows that wait on disk for their database, in bytes.
+    pub spool_bytes: u64,
+    /// The configured size of that place, in bytes; 0 where there is none.
+    pub spool_bytes_max: u64,
+    /// Rows that can be seen in the database, and are kept until its disk has them.
+    pub unflushed_rows: u64,
+    /// Rows that were kept when the connection was lost, and so were sent again.
+    pub resent_rows: u64,
 }
 
 /// What the process uses.

@@ -14,6 +14,6 @@ pub use cpu::cpu_time;
 pub use disk::FileSystem;
 pub use metrics::{
     ActiveAlert, CacheMetrics, CgroupMetrics, ControllerMetrics, LastRestart, Metrics, ModelMetrics,
-    ModelPoolMetrics, Performance, Quantiles, StageMetrics, SymbolMetrics, SystemMetrics,
+    ModelPoolMetrics, Performance, Quantiles, StageMetrics, StoreMetrics, SymbolMetrics, SystemMetrics,
 };
 pub use process::{ProcessProbe, ProcessUsage, this_process};

@@ -109,6 +109,13 @@ impl PersistStage {
         Some(catch_unwind(report).unwrap_or_else(|_| Err(panicked(false))))
     }
 
+    /// Has the store make durable what it has written, between two batches; `None` where one was in work for `patience`.
+    pub fn settle(&self, patience: Duration) -> Option<Result<(), StoreError>> {
+        let mut state = self.state.try_lock_for(patience)?;
+        let settle = AssertUnwindSafe(|| state.store.settle());
+        Some(catch_unwind(settle).unwrap_or_else(|_| Err(panicked(false))))
+    }
+
     /// Makes everything durable and ends every subscription.
     ///
     /// # Errors

@@ -48,6 +48,10 @@ pub struct StoreReading {
     pub spool_bytes: u64,
     /// How much may wait there; 0 where there is no such place.
     pub spool_bytes_max: u64,
+    /// Rows that can be seen in the database, and are kept until its disk has them.
+    pub unflushed_rows: u64,
+    /// Rows that were kept when the connection was lost, and so were sent again.
+    pub resent_rows: u64,
 }
 
 /// Reads how a store is, while another thread writes into it.
@@ -87,6 +91,14 @@ pub trait Store: Send {
     /// # Errors
     /// When it was not stored, or only in part: alerts may be handed in again.
     fn report(&mut self, _: &[SymbolPerformance], _: &[AlertEvent]) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Called about twice a second, between two batches: makes durable what was written and is not durable yet.
+    ///
+    /// # Errors
+    /// When something that `write` took can neither be made durable nor be kept elsewhere; it is tried again.
+    fn settle(&mut self) -> Result<(), StoreError> {
         Ok(())
     }
 

@@ -20,6 +20,8 @@ impl Store for Tee {
             away: a.away.max(b.away),
             spool_bytes: a.spool_bytes.max(b.spool_bytes),
             spool_bytes_max: a.spool_bytes_max.max(b.spool_bytes_max),
+            unflushed_rows: a.unflushed_rows.max(b.unflushed_rows),
+            resent_rows: a.resent_rows.max(b.resent_rows),
         };
         Some(Box::new(move || gauges.iter().map(|gauge| gauge()).fold(StoreReading::default(), worst)))
     }
@@ -31,6 +33,11 @@ impl Store for Tee {
 
     fn report(&mut self, performance: &[SymbolPerformance], alerts: &[AlertEvent]) -> Result<(), StoreError> {
         self.0.iter_mut().try_for_each(|store| store.report(performance, alerts))
+    }
+
+    /// Settles all of them, also behind one that fails; the first error is returned.
+    fn settle(&mut self) -> Result<(), StoreError> {
+        self.0.iter_mut().map(|store| store.settle()).fold(Ok(()), Result::and)
     }
 
     /// Finishes all of them, also behind one that fails; the first error is returned.

@@ -94,7 +94,9 @@ fn bars_come_out_as_outcomes_that_are_all_counted() {
     assert!(stages.values().all(|stage| stage.depth == 0 && stage.panics == 0 && stage.workers > 0));
     assert!((0.0..=100.0).contains(&feature_cache.hit_rate_percent) && feature_cache.total_entries > 0);
     let json = serde_json::to_value(engine.metrics()).unwrap();
-    for key in ["performance", "system", "model_pool", "feature_cache", "stages", "reasons", "symbols"] {
+    for key in
+        ["performance", "store", "system", "model_pool", "feature_cache", "stages", "reasons", "symbols"]
+    {
         assert!(json[key].is_object(), "{key}: {json}");
     }
 }

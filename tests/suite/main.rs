@@ -28,6 +28,7 @@ mod monitoring;
 mod oip;
 mod page;
 mod pool;
+mod postgres_commits;
 mod postgres_faults;
 mod postgres_load;
 mod postgres_source;

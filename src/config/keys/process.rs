@@ -6,6 +6,49 @@ macro_rules! with_process_keys {
         settings! {
             $($before)*
 
+            /// Who is told when something is wrong: the log, the store, and a webhook. An alert is raised once, repeated
+            /// after pauses that double while nothing changes, and cleared when it is over.
+            alert: AlertSettings {
+                /// When something is wrong. A rule is broken once its measure has been over its limit for for_s
+                /// seconds, and mended once it has not been for as long. A broken rule of severity "error" makes the
+                /// system's health critical, one of severity "warning" degraded. What a table says is laid over these
+                /// rules: { over = 80 } changes one number, { enabled = false } turns a rule off, a rule of a new
+                /// name needs a measure. In the environment and with --set it is written
+                /// memory.over=80,cpu.enabled=false.
+                ///
+                /// Measures, each with the unit of its limit: "latency" (% of the live predictions since the last
+                /// check that took longer than max_latency_ms), "errors" (% of the outcomes since then that are a
+                /// failure of a model, a bar or vela; bars that warm up or have no model are none), "panics" (items
+                /// since then over which a worker panics), "stalled" (s in which a stage with work finished
+                /// nothing), "queue" (% of a stage's bound), "feed_quiet" (bars that a series is behind the newest of
+                /// its timeframe), "silence" (bars, the shortest that are expected, in open hours, for which none came
+                /// at all), "models_missing" (1 where no model serves), "models_refused" (entries of the models folder
+                /// that cannot be read), "model_fallback" (versions of a model that fail while an older one serves),
+                /// "model_down" (models that no version serves), "runtime" (sessions whose creation hangs),
+                /// "store_away" (s in which the store took nothing), "unsaved" (outcomes since the last check that it
+                /// refused for good), "spool" (% of store.spool_size_max_mb), "memory" (% of max_memory_mb or of the
+                /// control group's limit, whichever is nearer), "cpu" (% of all processors it may use), "disk" (% of
+                /// the file systems of log, store and spool). Shares of fewer than 20 are no measure.
+                rules: Rules = default_rules(), Allowed::Rules, "", Live;
+
+                /// How long after an alert was raised it is repeated first, if it still stands; each further pause is
+                /// twice as long, up to a day.
+                repeat_after_s: u64 = 300, Whole(1..=86_400), "s", Live;
+
+                /// Where alerts are sent as HTTP POST, one a request, as JSON: at, phase (raised, repeated, cleared),
+                /// severity, code, subject, detail, host, pid. "": nowhere. What cannot be delivered is tried again
+                /// for ten minutes; nothing waits for it.
+                webhook_url: String = String::new(), HttpUrlOrEmpty, "", Live;
+
+                /// The file whose first line is the secret that requests are signed with; VELA_WEBHOOK_KEY goes
+                /// before it. "": there is none. The header X-Vela-Signature is t=SECONDS,v1=HEX, where HEX is the
+                /// HMAC-SHA256 of "SECONDS.BODY".
+                webhook_key_path: PathBuf = PathBuf::new(), PathOrEmpty, "", Live;
+
+                /// How long one request may take.
+                webhook_timeout_ms: u64 = 5000, Whole(10..=60_000), "ms", Live;
+            }
+
             /// The watchdog: it looks at memory and at every stage's progress, gives memory back, and has the process
             /// drained and replaced by a fresh copy of itself where that is not enough.
             watchdog: WatchdogSettings {

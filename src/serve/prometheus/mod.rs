@@ -10,7 +10,7 @@ mod text;
 
 use super::service::Service;
 use crate::control::health::Status;
-use crate::observe::Metrics;
+use crate::observe::{Metrics, StoreMetrics};
 use text::Exposition;
 
 /// How many models have lines of their own, the first by name; the others are added up as `_other`.
@@ -48,6 +48,7 @@ fn engine(service: &Service, out: &mut Exposition) {
     }
     let unsaved = performance.unsaved;
     out.single("vela_unsaved_outcomes_total", "counter", "Outcomes that the store did not take.", unsaved);
+    store(&metrics.store, out);
     health(&metrics, out);
     let models = &metrics.model_pool.models;
     let mut other = (0, 0);
@@ -72,6 +73,22 @@ fn engine(service: &Service, out: &mut Exposition) {
             out.sample("vela_model_refusals_total", &[("model", name)], refusals);
         }
     }
+}
+
+/// Where predictions go.
+fn store(store: &StoreMetrics, out: &mut Exposition) {
+    out.single(
+        "vela_store_away_seconds",
+        "gauge",
+        "How long the store has taken nothing; 0: it does.",
+        store.away_s,
+    );
+    out.single("vela_spool_bytes", "gauge", "Rows on disk that wait for their database.", store.spool_bytes);
+    let unflushed = store.unflushed_rows;
+    let help = "Rows in the database that are kept until its disk has them.";
+    out.single("vela_store_unflushed_rows", "gauge", help, unflushed);
+    let help = "Rows that were kept when a connection was lost, and so were sent again.";
+    out.single("vela_store_resent_rows_total", "counter", help, store.resent_rows);
 }
 
 /// What vela thinks of itself, and its alerts. A code that was ever told keeps its line, so that its clearing is seen.

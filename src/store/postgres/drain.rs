@@ -21,6 +21,7 @@ pub(super) struct Drain {
     pub spool: Arc<Mutex<Spool>>,
     /// Cleared when the store has a connection again.
     pub away_since: Arc<Mutex<Option<Instant>>>,
+    /// Their commits wait for the disk: the spool forgets what they wrote.
     pub statements: Arc<Statements>,
     /// Ends with the store.
     pub woken: Receiver<()>,
@@ -109,9 +110,9 @@ impl Drain {
                 written => written?,
             }
         }
-        // After all of their rows.
-        self.write(session, &Arc::from([]), &watermarks)?;
         self.report(session, std::mem::take(&mut batch.alerts), &mut aside)?;
+        // After all of their rows; all of it is on the disk then.
+        self.write(session, &Arc::from([]), &watermarks)?;
         self.spool.lock().done(&batch, &aside)?;
         tracing::info!(rows = count, "rows went from the spool to the database");
         Ok(true)

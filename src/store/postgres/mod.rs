@@ -1,8 +1,14 @@
 //! The PostgreSQL store: rows go to the database within a deadline, or into the spool until it is back.
+//!
+//! Their commits do not wait for the server's disk. Each batch is kept until the server has flushed it, which it is asked to
+//! do on the connection that the batch went over: a server that crashed meanwhile has lost that connection. With the
+//! connection, what is kept goes into the spool, before anything newer is written, and from there to the database again.
 
 mod archive;
+mod commit;
 mod drain;
 mod report;
+mod unflushed;
 mod write;
 
 pub use write::CHANNEL;
@@ -11,14 +17,16 @@ use super::row::{Numbers, Row};
 use super::spool::Spool;
 use super::{Archive, Gauge, Store, StoreError, StoreReading, Watermark};
 use crate::config::{PostgresUrl, Settings};
-use crate::database::{Connections, DatabaseError, Pooled, Server, Trouble, schema};
+use crate::database::{Client, Connections, DatabaseError, Pooled, Server, Trouble, schema};
 use crate::domain::{AlertEvent, Outcome, SeriesKey, SymbolPerformance, Timestamp};
+use commit::Commit;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use drain::Drain;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use unflushed::{Batch, Unflushed};
 use write::Statements;
 
 /// How long a batch out of the spool may take: nobody waits for it.
@@ -31,11 +39,16 @@ pub struct PostgresStore {
     name: String,
     server: Arc<Server>,
     statements: Arc<Statements>,
+    notify: bool,
     numbers: Numbers,
     deadline: Duration,
     recycle: Duration,
     /// The connection in use, and since when; `None` while the database is away.
     session: Option<(Pooled, Instant)>,
+    /// Whether another one is asked for.
+    renewing: bool,
+    /// What went over it and may not be on the server's disk; what is here without a connection must go into the spool.
+    unflushed: Unflushed,
     spool: Arc<Mutex<Spool>>,
     spool_bytes_max: u64,
     /// Since when the database takes no rows.
@@ -66,7 +79,19 @@ impl PostgresStore {
         let store = &settings.store;
         let spool = Spool::open(&store.spool_path, &name, store.spool_size_max_mb << 20)?;
         let spool = Arc::new(Mutex::new(spool));
-        let statements = Arc::new(Statements::new(store.notify));
+        // Not where it is refused, either: then commits wait, as the server is set.
+        let (can_flush, is_same) = match session.run("flush", PATIENT, probe) {
+            Err(error) if error.is_away() => return Err(failed(error)),
+            Err(error) => {
+                tracing::info!(%error, "each commit waits for the database's disk");
+                (false, false)
+            }
+            Ok(probed) => probed,
+        };
+        let buffered = can_flush && is_same && !store.synchronous_commit;
+        let live = if buffered { Commit::Buffered } else { Commit::AsSet };
+        let waits = if can_flush { Commit::Flushed } else { Commit::AsSet };
+        let statements = Arc::new(Statements::new(store.notify, live));
         let (wake, woken) = bounded(1);
         let (hand_over, fresh) = bounded(1);
         let away_since = Arc::default();
@@ -74,7 +99,7 @@ impl PostgresStore {
             connections,
             away_since: Arc::clone(&away_since),
             spool: Arc::clone(&spool),
-            statements: Arc::clone(&statements),
+            statements: Arc::new(Statements::new(store.notify, waits)),
             woken,
             hand_over,
         };
@@ -89,6 +114,10 @@ impl PostgresStore {
         })?;
         let watermarks = watermarks(&mut session, &name)?;
         let numbers = numbers(&mut session).map_err(failed)?;
+        if can_flush {
+            // What was read, of a process that has just ended, must not be lost behind what is written from now on.
+            session.run("flush", PATIENT, commit::flush).map_err(failed)?;
+        }
         let thread = std::thread::Builder::new().name("vela-drain".to_owned()).spawn(move || drain.run());
         let thread = thread.map_err(|error| StoreError {
             store: name.clone(),
@@ -99,10 +128,13 @@ impl PostgresStore {
             name,
             server,
             statements,
+            notify: store.notify,
             numbers,
             deadline: Duration::from_millis(store.write_timeout_ms),
             recycle: Duration::from_secs(database.pool_recycle),
             session: Some((session, Instant::now())),
+            renewing: false,
+            unflushed: Unflushed::default(),
             spool,
             spool_bytes_max: settings.store.spool_size_max_mb << 20,
             away_since,
@@ -112,21 +144,73 @@ impl PostgresStore {
     }
 
     /// The connection to write with, if there is one: a new one where the old one is too old.
-    fn session(&mut self) -> Option<&mut Pooled> {
-        let running = self.drain.as_ref()?;
-        if let Ok(fresh) = running.fresh.try_recv() {
-            if self.session.is_none() {
-                tracing::info!(store = self.name, "the database takes rows again");
+    ///
+    /// # Errors
+    /// When what the old one left does not go into the spool: nothing newer may be written before.
+    fn session(&mut self) -> Result<Option<&mut Pooled>, StoreError> {
+        if self.session.is_none() {
+            self.spill()?;
+        }
+        let wanted = self.session.is_none() || self.renewing;
+        if let Some(fresh) = self.fresh().filter(|_| wanted) {
+            match self.session {
+                Some(_) => self.flush()?,
+                None => tracing::info!(store = self.name, "the database takes rows again"),
             }
-            self.session = Some((fresh, Instant::now()));
+            (self.session, self.renewing) = (Some((fresh, Instant::now())), false);
         }
-        let (session, since) = self.session.as_mut()?;
-        if since.elapsed() >= self.recycle {
+        if let Some((_, since)) = &mut self.session
+            && since.elapsed() >= self.recycle
+        {
             // The old one serves until the new one is there.
-            *since = Instant::now();
-            let _ = running.wake.try_send(());
+            (*since, self.renewing) = (Instant::now(), true);
+            self.wake();
         }
-        Some(session)
+        Ok(self.session.as_mut().map(|(session, _)| session))
+    }
+
+    /// A connection that was handed over.
+    fn fresh(&self) -> Option<Pooled> {
+        self.drain.as_ref()?.fresh.try_recv().ok()
+    }
+
+    /// Has the server write what is kept here to its disk, and lets go of it; what is in doubt goes into the spool.
+    ///
+    /// # Errors
+    /// When it does not go there.
+    fn flush(&mut self) -> Result<(), StoreError> {
+        if self.unflushed.is_empty() {
+            return Ok(());
+        }
+        if let Some((session, _)) = &mut self.session {
+            match session.run("flush", self.deadline, commit::flush) {
+                Ok(true) => {
+                    self.unflushed.let_go();
+                    return Ok(());
+                }
+                Ok(false) => {
+                    tracing::warn!(
+                        store = self.name,
+                        "a pooler gives the connection away between two statements: from now \
+                        on each commit waits for the database's disk"
+                    );
+                    self.statements = Arc::new(Statements::new(self.notify, Commit::AsSet));
+                    self.session = None;
+                }
+                Err(error) => self.lost(&error),
+            }
+        }
+        self.spill()
+    }
+
+    /// Puts what a lost connection left into the spool.
+    fn spill(&mut self) -> Result<(), StoreError> {
+        if self.unflushed.is_empty() {
+            return Ok(());
+        }
+        let spilled = self.unflushed.spill(&self.spool);
+        self.wake();
+        spilled
     }
 
     /// The connection is of no use any more.
@@ -134,7 +218,18 @@ impl PostgresStore {
         tracing::error!(%error, spool = %self.spool.lock().folder().display(),
             "the database takes no rows: they go into the spool until it does");
         self.session = None;
+        // What was handed over before is no better.
+        drop(self.fresh());
         self.away_since.lock().get_or_insert_with(Instant::now);
+    }
+
+    /// Keeps a batch that was committed until the server has it on its disk.
+    fn keep(&mut self, batch: Arc<Batch>) {
+        self.unflushed.keep(batch);
+        if self.unflushed.is_full() {
+            // It is kept, whatever comes of it; where the spool takes no more, the next batch is told.
+            let _ = self.flush();
+        }
     }
 
     /// Has the drain look after what waits.
@@ -155,31 +250,42 @@ impl Store for PostgresStore {
             return Ok(());
         }
         let (deadline, statements) = (self.deadline, Arc::clone(&self.statements));
+        let is_buffered = statements.commit == Commit::Buffered;
         // The connection's thread has the rows while it writes them; afterwards they may be needed here.
-        let shared = Arc::new((rows, watermarks.to_vec()));
-        if let Some(session) = self.session() {
-            let batch = Arc::clone(&shared);
-            let written = session
-                .run("store", deadline, move |client| write::write(client, &statements, &batch.0, &batch.1));
+        let batch = Arc::new(Batch { rows, watermarks: watermarks.to_vec() });
+        if let Some(session) = self.session()? {
+            let shared = Arc::clone(&batch);
+            let written = session.run("store", deadline, move |client| {
+                write::write(client, &statements, &shared.rows, &shared.watermarks)
+            });
             match written {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    if is_buffered {
+                        self.keep(batch);
+                    }
+                    return Ok(());
+                }
                 Err(error) if error.trouble == Trouble::Data => return Err(failed(error)),
                 Err(error) => self.lost(&error),
             }
         }
+        self.spill()?;
         // Written or not, as the database may have done it unheard: it takes a row once.
-        let taken = self.spool.lock().append(&shared.0, &shared.1);
+        let taken = self.spool.lock().append(&batch.rows, &batch.watermarks);
         self.wake();
         taken
     }
 
     fn gauge(&self) -> Option<Gauge> {
         let (spool, away_since) = (Arc::clone(&self.spool), Arc::clone(&self.away_since));
+        let unflushed = self.unflushed.counts();
         let spool_bytes_max = self.spool_bytes_max;
         Some(Box::new(move || StoreReading {
             away: away_since.lock().map(|since| since.elapsed()),
             spool_bytes: spool.lock().bytes(),
             spool_bytes_max,
+            unflushed_rows: unflushed.rows(),
+            resent_rows: unflushed.resent(),
         }))
     }
 
@@ -193,7 +299,7 @@ impl Store for PostgresStore {
             return Ok(());
         }
         let deadline = self.deadline;
-        if let Some(session) = self.session() {
+        if let Some(session) = self.session()? {
             let batch = (performance.to_vec(), alerts.to_vec());
             let stored = session.run("store performance and alerts", deadline, move |client| {
                 report::write(client, &batch.0, &batch.1)
@@ -209,8 +315,13 @@ impl Store for PostgresStore {
         taken
     }
 
+    fn settle(&mut self) -> Result<(), StoreError> {
+        self.flush()
+    }
+
     fn finish(&mut self) -> Result<(), StoreError> {
-        let Some(Running { wake, fresh, thread }) = self.drain.take() else { return Ok(()) };
+        let settled = self.flush();
+        let Some(Running { wake, fresh, thread }) = self.drain.take() else { return settled };
         self.session = None;
         drop((wake, fresh));
         let begin = Instant::now();
@@ -222,8 +333,14 @@ impl Store for PostgresStore {
             let spool = self.spool.lock().folder().display().to_string();
             tracing::warn!(spool, bytes, "rows wait in the spool: the next start stores them");
         }
-        Ok(())
+        settled
     }
+}
+
+/// Whether the server can be asked to flush, and whether it is the same process of it that is asked from one statement to
+/// the next.
+fn probe(client: &mut Client) -> Result<(bool, bool), postgres::Error> {
+    if commit::can_flush(client)? { Ok((true, commit::flush(client)?)) } else { Ok((false, false)) }
 }
 
 fn failed(error: DatabaseError) -> StoreError {

@@ -1,5 +1,6 @@
 //! Rows into tables: one statement and one round trip, however many rows there are.
 
+use super::commit::Commit;
 use crate::database::Client;
 use crate::domain::Timestamp;
 use crate::store::Watermark;
@@ -76,14 +77,14 @@ const ERROR_PARAMETERS: usize = 10;
 /// What of a prediction's a first one has: all but its revision and whether it is one more try.
 const FIRST_PARAMETERS: usize = 13;
 
-const SILENTLY: &str = "SELECT";
-
 // `to_json` writes a time as RFC 3339 and a number so that it can be read back exactly.
 const WITH_NOTIFY: &str = "
 SELECT FROM predictions p, LATERAL pg_notify('vela_predictions', row_to_json(p)::text)";
 
 /// The statements that write rows.
 pub(super) struct Statements {
+    /// What their commits wait for.
+    pub(super) commit: Commit,
     /// One that is a first answer, and no watermark.
     lone: String,
     first: String,
@@ -92,19 +93,25 @@ pub(super) struct Statements {
 
 impl Statements {
     /// `notify` announces every prediction that is new.
-    pub(super) fn new(notify: bool) -> Self {
-        let end = if notify { WITH_NOTIFY } else { SILENTLY };
+    pub(super) fn new(notify: bool, commit: Commit) -> Self {
+        let end = match (notify, commit.condition()) {
+            (false, None) => "\nSELECT".to_owned(),
+            (false, Some(condition)) => format!("\nSELECT WHERE {condition}"),
+            (true, None) => WITH_NOTIFY.to_owned(),
+            (true, Some(condition)) => format!("{WITH_NOTIFY}\nUNION ALL SELECT WHERE {condition}"),
+        };
         let statement = |selected: &str, errors: &str, parameters: usize| {
             let watermarks = watermarks(parameters + 1);
             format!(
                 "WITH predictions AS (
     {INTO_PREDICTIONS}{SELECTED}{selected}{UNLESS_THERE}{NEW_PREDICTIONS}
-){errors}{watermarks}\n{end}"
+){errors}{watermarks}{end}"
             )
         };
-        let lone = format!("{INTO_PREDICTIONS}{LONE}{UNLESS_THERE}");
+        let lone = format!("{INTO_PREDICTIONS}{LONE}{UNLESS_THERE}{NEW_PREDICTIONS}");
         Self {
-            lone: if notify { format!("WITH predictions AS ({lone}{NEW_PREDICTIONS})\n{end}") } else { lone },
+            commit,
+            lone: format!("WITH predictions AS ({lone}){end}"),
             first: statement(FIRST, "", FIRST_PARAMETERS),
             any: statement(ANY, ERRORS, PREDICTION_PARAMETERS + ERROR_PARAMETERS),
         }

@@ -1,7 +1,7 @@
 //! Faults under load: the server dies, the connection is cut or falls silent, vela is killed, the disk is full. In the
 //! end every bar has its outcomes once, bit for bit those of `vela replay`.
 //!
-//! The full sizes: `VELA_FAULT_RESTARTS=20`, `VELA_FAULT_CUTS=20`, `VELA_FAULT_KILLS=200`; `VELA_FAULT_SEED` repeats a run.
+//! The full sizes: `VELA_FAULT_RESTARTS=20`, `VELA_FAULT_BOTH=20`, `VELA_FAULT_CUTS=20`, `VELA_FAULT_KILLS=200`; `VELA_FAULT_SEED` repeats a run.
 
 mod scene;
 
@@ -137,6 +137,40 @@ fn vela_is_killed_while_the_spool_fills_and_drains() {
     scene.check(&bars);
     scene.spool_drains();
     service.stop();
+}
+
+#[test]
+fn the_server_and_vela_are_killed_together() {
+    let Some(scene) = Scene::lazy() else { return };
+    let mut random = Random(seed());
+    let feed = scene.feed(150, random.below(u64::MAX));
+    let (mut lost, rounds) = (0, number("VELA_FAULT_BOTH", 4));
+    for round in 0..rounds {
+        let service = scene.run();
+        let before = scene.outcomes();
+        eventually("rows", || (scene.outcomes() > before).then_some(()));
+        sleep_up_to(&mut random, 900);
+        let seen = scene.outcomes();
+        if round % 2 == 0 {
+            scene.cluster.kill();
+            service.kill();
+        } else {
+            service.kill();
+            scene.cluster.kill();
+        }
+        scene.cluster.ctl(&["start", "-w", "-l", &scene.cluster.log()]);
+        lost += (seen - scene.outcomes()).max(0);
+    }
+    println!("{lost} rows that could be seen were lost in {rounds} crashes");
+    assert!(lost > 0, "nothing was ever lost: this shows nothing");
+    let service = scene.run();
+    let bars = feed.stop();
+    scene.check(&bars);
+    // A clean stop leaves nothing that a crash behind it could take.
+    service.stop();
+    scene.cluster.kill();
+    scene.cluster.ctl(&["start", "-w", "-l", &scene.cluster.log()]);
+    scene.check(&bars);
 }
 
 /// A file system of its own for the spool, where this user may make one; it is gone with the test.

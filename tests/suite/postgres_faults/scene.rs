@@ -42,7 +42,15 @@ pub struct Feed {
 impl Scene {
     /// A server with the tables, a folder with models, bars' table and configuration (`more` of it).
     pub fn new(more: &str) -> Option<Self> {
-        let cluster = Cluster::start(&[])?;
+        Self::on(Cluster::start(&[])?, more)
+    }
+
+    /// The same with a server that writes nothing to its disk before somebody asks for it.
+    pub fn lazy() -> Option<Self> {
+        Self::on(Cluster::start(&["wal_writer_delay=10s", "wal_writer_flush_after=1GB"])?, "")
+    }
+
+    fn on(cluster: Cluster, more: &str) -> Option<Self> {
         let home = Home::bare();
         let mut direct = Settings::default();
         direct.store.url = cluster.url().parse().unwrap();
