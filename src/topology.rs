@@ -206,7 +206,13 @@ impl Topology {
         };
         let feature_to_predict = Box::new(move |task| rows.send(task));
         let refuse = || Box::new(sender_to(&self.store_key));
-        let demands = self.models.catalogue().demands(series);
+        let catalogue = self.models.catalogue();
+        let demands = catalogue.demands(series);
+        if demands.is_empty()
+            && let Some(hint) = catalogue.spelled_otherwise(series)
+        {
+            tracing::warn!("{hint}");
+        }
         let stage = self.feature.link.stage();
         let name = (Arc::clone(series), id);
         let feature_key = match resumed {
@@ -359,9 +365,11 @@ impl Topology {
 
 /// What holds for features, as configured.
 pub fn feature_rules(settings: &Settings) -> FeatureRules {
-    let FeatureSettings { gaps, gap_bars_max, ref market_hours, warm_up, .. } = settings.feature;
+    let FeatureSettings { gaps, gap_bars_max, ref market_hours, ref adjustments, warm_up, .. } =
+        settings.feature;
     let (hours, revision_bars) = (market_hours.clone(), settings.ingest.revision_bars);
-    FeatureRules { gaps, gap_bars_max, hours, stability: warm_up, revision_bars }
+    let adjustments = adjustments.clone();
+    FeatureRules { gaps, gap_bars_max, hours, adjustments, stability: warm_up, revision_bars }
 }
 
 /// The way to the store, from any stage.

@@ -1,7 +1,7 @@
 //! The least that a window's mean and deviation take: by sums that run on, and by sums that are exact.
 //!
-//! Written out for windows whose length the compiler knows, over arrays, for full windows alone: no readiness, no choice of the
-//! length, nothing else a library needs. What another library takes beside an exact one is to be read against these.
+//! Written out for full windows alone, over arrays, of a length that the compiler knows (and one whose length it does not): no
+//! readiness, no snapshot, nothing else a library needs. What another library takes beside an exact one is to be read against these.
 
 use super::{Bar, Contestant};
 use std::hint::black_box;
@@ -43,6 +43,30 @@ pub fn exact_mean<const N: usize>() -> Contestant<'static> {
         last
     };
     ("exact, the least".into(), Box::new(run))
+}
+
+/// The same for a window whose length is known only when it runs, as a library's is.
+pub fn exact_mean_of(n: usize) -> Contestant<'static> {
+    let run = move |bars: &[Bar]| {
+        let (mut slots, mut at, mut block, mut last) = (vec![0.0; n - 1], 0, 0.0, f64::NAN);
+        let share = 1.0 / n as f64;
+        for bar in bars {
+            block += bar.close;
+            let before = std::mem::replace(&mut slots[at], bar.close);
+            last = black_box((before + block) * share);
+            at += 1;
+            if at == slots.len() {
+                let mut sum = 0.0;
+                for slot in slots.iter_mut().rev() {
+                    sum += *slot;
+                    *slot = sum;
+                }
+                (at, block) = (0, 0.0);
+            }
+        }
+        last
+    };
+    ("exact, any length".into(), Box::new(run))
 }
 
 /// The upper band of two deviations by such sums, from a price of the window as the origin.

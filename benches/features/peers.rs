@@ -1,6 +1,6 @@
 //! Eleven indicators beside other libraries that compute the same, and beside the least that it takes.
 
-use super::floors::{exact_deviation, exact_mean, running_mean};
+use super::floors::{exact_deviation, exact_mean, exact_mean_of, running_mean};
 use super::{Bar, Contestant, contest, each, vela, vela_batch};
 use quantedge_ta as quantedge;
 use std::hint::black_box;
@@ -13,7 +13,7 @@ use vela::feature::indicator::{
 use yata::prelude::Method as _;
 
 /// Who is compared, by the names of the contestants.
-const COLUMNS: [&str; 8] = [
+const COLUMNS: [&str; 9] = [
     "vela alone",
     "vela plan",
     "vela batch",
@@ -22,6 +22,7 @@ const COLUMNS: [&str; 8] = [
     "yata",
     "running sum",
     "exact, the least",
+    "exact, any length",
 ];
 
 /// One of vela's indicators by itself, called as those of the other libraries are.
@@ -176,6 +177,7 @@ pub fn print(bars: &[Bar]) {
                 yata!(SMA, 20),
                 running_mean::<20>(),
                 exact_mean::<20>(),
+                exact_mean_of(black_box(20)),
             ],
         ),
         (
@@ -185,6 +187,7 @@ pub fn print(bars: &[Bar]) {
                 quantedge!(Sma, SmaConfig::close(nz(1000)), |x| x),
                 ta!(ta::indicators::SimpleMovingAverage::new(1000)),
                 exact_mean::<1000>(),
+                exact_mean_of(black_box(1000)),
             ],
         ),
         (

@@ -10,9 +10,9 @@ use super::table::{self, Allowed, Change, Section, settings};
 use super::value::{Field, GAPS, STABILITY};
 use super::watch::{Rules, default_rules};
 use super::{BarTable, CatchUp, LogFormat, LogLevel, PostgresUrl, SourceKind, Stale, StoreUrl};
-use crate::domain::{GapPolicy, Lane, MarketHours, Stability};
+use crate::domain::{Adjustments, GapPolicy, Lane, MarketHours, Stability};
 use Allowed::{
-    Bool, Fraction, Hosts, Hours, HttpUrlOrEmpty, Lanes, Listen, OneOf, PathOrEmpty, PostgresOrEmpty,
+    Bool, Events, Fraction, Hosts, Hours, HttpUrlOrEmpty, Lanes, Listen, OneOf, PathOrEmpty, PostgresOrEmpty,
     SqlName, Store, Symbols, Tables, Whole,
 };
 use process::with_process_keys;
@@ -88,8 +88,7 @@ with_process_keys! {
         /// a folder with a growing file SYMBOL_TIMEFRAME.csv for each series. "none": bars only come through the library.
         kind: SourceKind = SourceKind::Sqlite, OneOf(SourceKind::WORDS), "", Restart;
 
-        /// The database file, or the folder of CSV files. May be the file that the predictions go to.
-        /// Not read with other kinds.
+        /// The database file, or the folder of CSV files. May be the file that the predictions go to. Not read with other kinds.
         path: PathBuf = PathBuf::from("vela.db"), Allowed::Path, "", Restart;
 
         /// The table that holds the bars, for kind = "sqlite".
@@ -172,8 +171,7 @@ with_process_keys! {
         stale: Stale = Stale::Predict, OneOf(Stale::WORDS), "", Restart;
 
         /// Symbols whose rank is fixed, whatever they trade, such as { BTCUSDT = "high", DOGEUSDT = "low" }.
-        /// In the environment and with --set it is written BTCUSDT=high,DOGEUSDT=low; what is set there
-        /// replaces the whole table.
+        /// In the environment and with --set it is written BTCUSDT=high,DOGEUSDT=low; what is set there replaces the whole table.
         pinned: BTreeMap<String, Lane> = BTreeMap::new(), Lanes, "", Live;
     }
 
@@ -192,6 +190,10 @@ with_process_keys! {
         /// When bars are expected, in UTC: "always", or stretches of the week such as "sun 22:00-fri 22:00",
         /// separated by commas. Bars missing at other times are no gap.
         market_hours: MarketHours = MarketHours::default(), Hours, "", Restart;
+
+        /// Splits, dividends, rolls, for feeds that leave their history as it was: "AAPL 2020-08-31T13:30:00Z 0.25 4": from
+        /// then on (UTC) features see earlier prices times 0.25 and volumes times 4. Train with the same.
+        adjustments: Adjustments = Adjustments::default(), Events, "", Restart;
 
         /// When a model may read a feature. "defined": as soon as it has a value. "stable_4", "stable_8": when
         /// that many digits no longer depend on where the series' history begins, which matters for

@@ -45,6 +45,8 @@ pub enum Allowed {
     Tables,
     /// Weekly hours.
     Hours,
+    /// Splits, dividends and rolls, or the empty text.
+    Events,
     /// A table from symbols to lanes.
     Lanes,
     /// The empty text, or the URL of an HTTP endpoint.
@@ -148,7 +150,8 @@ impl Allowed {
             | Self::Listen
             | Self::Hosts
             | Self::Symbols
-            | Self::Hours => "a string",
+            | Self::Hours
+            | Self::Events => "a string",
         }
     }
 }
@@ -176,6 +179,7 @@ impl fmt::Display for Allowed {
                 "tables with name and, where needed, symbol, timeframe, columns = { ts = \"open_time\", ... }",
             ),
             Self::Hours => f.write_str("\"always\", or stretches of the week such as \"sun 22:00-fri 22:00\""),
+            Self::Events => f.write_str("SYMBOL TIME PRICE VOLUME entries, separated by commas, or \"\""),
             Self::Lanes => write!(f, "SYMBOL = \"{}\" entries", choice::LANES.join("\" or \"")),
             Self::HttpUrlOrEmpty => f.write_str("\"\", or a URL that begins with http:// or https://"),
             Self::Rules => f.write_str(

@@ -5,7 +5,7 @@ use super::notation::{toml_key, toml_string};
 use super::secret::masked;
 use super::tables::BarTable;
 use super::watch::{Rules, toml_of_rule};
-use crate::domain::{GapPolicy, Lane, MarketHours, Stability};
+use crate::domain::{Adjustments, GapPolicy, Lane, MarketHours, Stability};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -160,12 +160,19 @@ words! {
     STABILITY: Stability { Defined = "defined", Digits4 = "stable_4", Digits8 = "stable_8", }
 }
 
-impl Field for MarketHours {
-    fn to_value(&self) -> Value {
-        Value::Text(self.to_string())
-    }
+/// The types that have a text of their own.
+macro_rules! texts {
+    ($($Name:ident),+) => { $(
+        impl Field for $Name {
+            fn to_value(&self) -> Value {
+                Value::Text(self.to_string())
+            }
 
-    fn from_value(value: Value) -> Option<Self> {
-        if let Value::Text(text) = value { text.parse().ok() } else { None }
-    }
+            fn from_value(value: Value) -> Option<Self> {
+                if let Value::Text(text) = value { text.parse().ok() } else { None }
+            }
+        }
+    )+ };
 }
+
+texts!(Adjustments, MarketHours);

@@ -3,6 +3,7 @@
 //! Standard library only; no I/O, no threads, no serialisation. A type lives here when two rooms of the
 //! house need it; what one room needs stays in that room.
 
+mod adjustment;
 mod bar;
 mod feature;
 mod flow;
@@ -18,6 +19,7 @@ mod stored;
 mod time;
 mod timeframe;
 
+pub use adjustment::{Adjusting, Adjustment, Adjustments};
 pub use bar::Bar;
 pub use feature::{Demand, FeatureSet, FeatureVector, HORIZON_MAX, Stability};
 pub use flow::{Admission, Admitted, Ask, Incoming, Origin, Place, Reply, Stamps, Task};
@@ -27,7 +29,7 @@ pub use prediction::{OUTCOMES_PER_BAR_MAX, Outcome, Prediction, ValueNames};
 pub use reason::{Reason, Refusal};
 pub use report::{AlertEvent, Process, SymbolPerformance};
 pub use retry::pause_ms;
-pub use series::{Lane, SeriesId, SeriesKey, SymbolError};
+pub use series::{Lane, SeriesId, SeriesKey, SymbolError, spelled_alike};
 pub use severity::Severity;
 pub use stored::{Said, Stored, Wanted};
 pub use time::{ParseTimestampError, Timestamp};

@@ -49,6 +49,13 @@ impl SeriesKey {
     }
 }
 
+/// Whether two symbols have the same letters and digits, as `BTC/USDT` and `btcusdt` have: perhaps one in two spellings, which
+/// only people can know.
+pub fn spelled_alike(a: &str, b: &str) -> bool {
+    let plain = |symbol: &str| -> String { symbol.chars().filter(char::is_ascii_alphanumeric).collect() };
+    plain(a).eq_ignore_ascii_case(&plain(b))
+}
+
 impl fmt::Display for SeriesKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.symbol, self.timeframe)
@@ -75,4 +82,19 @@ pub enum Lane {
 impl Lane {
     /// All lanes, the most urgent first.
     pub const ALL: [Self; 3] = [Self::High, Self::Normal, Self::Low];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spellings_of_one_symbol_are_alike_and_other_instruments_are_not() {
+        for spelling in ["BTCUSDT", "BTC/USDT", "BTC-USDT", "btc_usdt", "BTC.USDT"] {
+            assert!(spelled_alike(spelling, "BTCUSDT"), "{spelling}");
+        }
+        for other in ["BTCUSD", "BTC/USDT:USDT", "BTCUSDT.P", "ETHUSDT", ""] {
+            assert!(!spelled_alike(other, "BTCUSDT"), "{other}");
+        }
+    }
 }

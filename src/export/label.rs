@@ -191,6 +191,12 @@ impl Waiting {
         Some(self.label.kind.of(reference, target))
     }
 
+    /// The closes so far are taken as multiplied by `price`: a label sees no split.
+    pub(super) fn adjust(&mut self, price: f64) {
+        self.bars.iter_mut().for_each(|(_, close)| *close *= price);
+        self.newest *= price;
+    }
+
     /// `bar` waits from now on.
     pub(super) fn take(&mut self, bar: &Bar) {
         self.bars.push_back((bar.ts, bar.close));

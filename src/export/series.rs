@@ -5,8 +5,8 @@
 
 use super::label::{Label, Waiting};
 use super::{Dtype, ExportError, Row, Rules, Sink};
-use crate::domain::{Admission, Bar, Refusal, SeriesKey, Timestamp};
-use crate::feature::{Batch, Plan, WarmUp};
+use crate::domain::{Adjusting, Admission, Bar, Refusal, SeriesKey, Timestamp};
+use crate::feature::{BARS_KEPT, Batch, Plan, WarmUp};
 use crate::ingest::{Limits, Order, hold_open_and_close, validate};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -40,7 +40,11 @@ pub(super) struct SeriesRows<'a> {
     revision_bars: usize,
     clamp_ohlc: bool,
     any_price: bool,
+    plan: Plan,
     batch: Batch,
+    /// Splits and the like; and where there are any, the bars that they are applied to, as many as serving keeps.
+    adjusting: Adjusting,
+    kept: VecDeque<Bar>,
     /// Bars that do not change any more and wait to be taken together, and what came of those that were.
     settled: Vec<Bar>,
     found: Vec<f64>,
@@ -85,7 +89,10 @@ impl<'a> SeriesRows<'a> {
             revision_bars,
             clamp_ohlc: rules.clamp_ohlc,
             any_price: rules.any_price.allows(&series.symbol),
+            plan: plan.clone(),
             batch: Batch::new(plan),
+            adjusting: rules.features.adjustments.of(&series.symbol),
+            kept: VecDeque::new(),
             settled: Vec::with_capacity(SETTLED),
             found: Vec::with_capacity(SETTLED * plan.len()),
             past_warm_up: Vec::with_capacity(SETTLED),
@@ -135,8 +142,31 @@ impl<'a> SeriesRows<'a> {
 
     /// A bar that does not change any more.
     fn settle(&mut self, bar: Bar, sink: &mut dyn Sink) -> Result<(), ExportError> {
+        if !self.adjusting.is_empty() {
+            self.adjust(bar, sink)?;
+        }
         self.settled.push(bar);
         if self.settled.len() < SETTLED { Ok(()) } else { self.take_settled(sink) }
+    }
+
+    /// Where a split or the like comes in force with `bar`: takes the bars before it anew, adjusted, as serving does.
+    fn adjust(&mut self, bar: Bar, sink: &mut dyn Sink) -> Result<(), ExportError> {
+        if let Some(events) = self.adjusting.due(bar.ts).map(<[_]>::to_vec) {
+            self.take_settled(sink)?;
+            for event in events {
+                self.kept.iter_mut().for_each(|kept| event.apply(kept));
+                if let Some(waiting) = &mut self.waiting {
+                    waiting.adjust(event.price);
+                }
+            }
+            self.batch = Batch::new(&self.plan);
+            self.batch.update(self.kept.make_contiguous(), &self.warm_up, |_, _, _| {});
+        }
+        if self.kept.len() >= BARS_KEPT.max(self.revision_bars) {
+            self.kept.pop_front();
+        }
+        self.kept.push_back(bar);
+        Ok(())
     }
 
     /// Takes the bars that wait, together, and then each one's row.

@@ -164,3 +164,45 @@ proptest! {
         prop_assert_eq!(tally.refused.values().map(|(n, _, _)| n).sum::<u64>(), (sent.len() - good.len()) as u64);
     }
 }
+
+#[test]
+fn a_table_over_a_split_that_is_told_is_that_of_history_adjusted_by_hand() {
+    let steps: Vec<Step> = (0..300_u32)
+        .map(|i| (0, [(i * 7 % 11) as i8 - 5, 3, 2], (i * 31 % 97) as u16, Noise::Nothing))
+        .collect();
+    let (good, _) = feed(&steps);
+    let (at, price, volume) = (200, 1.0 / 3.0, 3.0);
+    let scale = |bar: &Bar| {
+        let mut bar = *bar;
+        crate::domain::Adjustment { from: good[299].ts.plus_millis(1), price, volume }.apply(&mut bar);
+        bar
+    };
+    let raw: Vec<Bar> = good[..at].iter().copied().chain(good[at..].iter().map(scale)).collect();
+    let by_hand: Vec<Bar> = good.iter().map(scale).collect();
+    let plan = Plan::new(&NAMES, Timeframe::MINUTE).unwrap();
+    let key = SeriesKey::new("BTC", Timeframe::MINUTE).unwrap();
+    let label = "kind=logret,horizon=5".parse().unwrap();
+    let table = |bars: &[Bar], adjustments: &str| {
+        let adjustments = adjustments.parse().unwrap();
+        let features = FeatureRules { adjustments, revision_bars: 8, ..FeatureRules::default() };
+        let rules = Rules { features, ..Rules::default() };
+        let mut table = Rows::default();
+        let mut rows = SeriesRows::new(&key, &plan, &rules, Some(label), (Dtype::F64, false));
+        bars.iter().for_each(|bar| rows.push(*bar, &mut table).unwrap());
+        rows.finish(&mut table).unwrap();
+        table.0
+    };
+    let told = table(&raw, &format!("BTC {} {price} {volume}", raw[at].ts));
+    let (by_hand, as_it_was) = (table(&by_hand, ""), table(&good, ""));
+    assert_eq!(told.len(), 300);
+    assert_eq!(told[at..], by_hand[at..]);
+    // Before it features are those of the old prices, and a label that looks across it sees no fall.
+    let features = |rows: &[(Timestamp, Vec<u64>)]| -> Vec<_> {
+        rows[..at].iter().map(|(ts, values)| (*ts, values[..NAMES.len()].to_vec())).collect()
+    };
+    assert_eq!(features(&told), features(&as_it_was));
+    for ((_, told), (_, by_hand)) in told[..at].iter().zip(&by_hand) {
+        let [told, by_hand] = [told, by_hand].map(|row| f64::from_bits(row[NAMES.len()]));
+        assert!((told - by_hand).abs() <= 1e-12, "{told} {by_hand}");
+    }
+}

@@ -5,12 +5,12 @@ mod demands;
 use super::cache::{CacheKey, FeatureCache};
 use super::plan::Plan;
 use crate::domain::{
-    Admission, Admitted, Ask, Bar, Demand, FeatureVector, GapPolicy, Grid, MarketHours, Origin, Outcome,
-    Place, Reason, Refusal, Reply, SeriesId, SeriesKey, Stability, Stamps, Task, Timeframe,
+    Adjustments, Admission, Admitted, Ask, Bar, Demand, FeatureVector, GapPolicy, Grid, MarketHours, Origin,
+    Outcome, Place, Reason, Refusal, Reply, SeriesId, SeriesKey, Stability, Stamps, Task, Timeframe,
 };
 use crate::link::{Stage, clock};
+pub use demands::{BARS_KEPT, ResumedSeries, SavedSeries};
 use demands::{Demanded, SeriesState};
-pub use demands::{ResumedSeries, SavedSeries};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,6 +31,8 @@ pub struct FeatureRules {
     pub gap_bars_max: u64,
     /// When bars are expected.
     pub hours: MarketHours,
+    /// What splits, dividends and rolls make of the bars before them.
+    pub adjustments: Adjustments,
     /// How free of the beginning of its series a feature has to be before a model reads it.
     pub stability: Stability,
     /// How many of a series' newest bars can change after they closed.
@@ -120,7 +122,7 @@ impl FeatureStage {
         emit: Box<dyn Fn(Task) + Send + Sync>,
         refuse: Box<dyn Fn(Outcome) + Send + Sync>,
     ) -> FeatureKey {
-        let state = Mutex::new(SeriesState::new(&self.rules, series.timeframe, demands));
+        let state = Mutex::new(SeriesState::new(&self.rules, &series, demands));
         FeatureKey { series, id, state, newest: AtomicU64::new(0), emit, refuse }
     }
 

@@ -1,12 +1,12 @@
 //! Which models serve which series: the models folder at one moment, as dense numbers. Never changed: what
 //! changes in the folder makes a new catalogue, which shares what stayed the same.
 
-use super::manifest::Manifest;
+use super::manifest::{Manifest, Symbols};
 use super::pool::Slots;
 use super::registry::{ModelEntry, Problem, Registry, serving};
 use super::stamp::Stamp;
 use super::version::{Standing, Version};
-use crate::domain::{Demand, FeatureSet, SeriesKey, Task};
+use crate::domain::{Demand, FeatureSet, SeriesKey, Task, spelled_alike};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -212,6 +212,20 @@ impl Catalogue {
         let next = self.numbers.len() as u32;
         let number = *self.numbers.entry(Arc::clone(&entry.name)).or_insert(next);
         Some(Arc::new(CatalogueModel { number, name: Arc::clone(&entry.name), versions, manifest, entry }))
+    }
+
+    /// Why perhaps no model serves a series: one is for a symbol that is spelled alike.
+    pub fn spelled_otherwise(&self, series: &SeriesKey) -> Option<String> {
+        let alike = |symbol: &&String| spelled_alike(symbol, &series.symbol);
+        self.models.iter().filter(|model| model.manifest.timeframe == series.timeframe).find_map(|model| {
+            let Symbols::Listed(symbols) = &model.manifest.symbols else { return None };
+            let (model, named) = (&model.name, symbols.iter().find(alike)?);
+            let symbol = &series.symbol;
+            Some(format!(
+                "no model serves {series}; {model} is for {named}: if that is the same, name it in its manifest as well, symbol = \
+                 [\"{named}\", \"{symbol}\"]"
+            ))
+        })
     }
 
     /// The models that serve, by name.

@@ -135,7 +135,17 @@ impl CsvReader {
                 continue;
             }
             return match self.columns.bar(line) {
-                Ok(bar) => Ok(Some(bar)),
+                Ok(bar) => {
+                    if self.lines.is_open_ended() {
+                        tracing::warn!(
+                            "{}:{}: the last line has no line end: it is taken as it stands, though its last number may be \
+                             cut short; whoever writes the file should end every line",
+                            self.path.display(),
+                            self.line
+                        );
+                    }
+                    Ok(Some(bar))
+                }
                 Err(problem) => {
                     let place = format!("{}:{}", self.path.display(), self.line);
                     Err(SourceError::Row { place, problem })

@@ -3,7 +3,7 @@
 use super::SourceError;
 use super::csv::{CsvReader, unreadable};
 use super::parquet::ParquetReader;
-use crate::domain::{Bar, SeriesKey, Timeframe};
+use crate::domain::{Bar, SeriesKey, Timeframe, Timestamp};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
@@ -23,12 +23,23 @@ pub struct BarFile {
     pub path: PathBuf,
 }
 
+/// So many steps back in time from the first bar on, and none forward, are no bars that came late: the file stands on its head.
+const STEPS_BACK_MAX: u32 = 16;
+/// The same for a file that ends before.
+const STEPS_BACK_MAX_OF_ALL: u32 = 3;
+
 /// A forward reader of the bars of one file, in the order in which they stand there.
 #[derive(Debug)]
-pub enum BarReader {
-    /// Of a CSV file.
+pub struct BarReader {
+    path: PathBuf,
+    rows: Rows,
+    /// The open time of the bar before and the steps back so far; `None` once time went forward.
+    falling: Option<(Option<Timestamp>, u32)>,
+}
+
+#[derive(Debug)]
+enum Rows {
     Csv(CsvReader),
-    /// Of a Parquet file.
     Parquet(Box<ParquetReader>),
 }
 
@@ -36,12 +47,43 @@ impl BarReader {
     /// The next bar; `None` at the end of the file.
     ///
     /// # Errors
-    /// When the file cannot be read, or a row is no bar: then with file, place, column and value.
+    /// When the file cannot be read, a row is no bar (then with file, place, column and value), or its bars stand newest
+    /// first.
     pub fn next_bar(&mut self) -> Result<Option<Bar>, SourceError> {
-        match self {
-            Self::Csv(reader) => reader.next_bar(),
-            Self::Parquet(reader) => reader.next_bar(),
+        let bar = match &mut self.rows {
+            Rows::Csv(reader) => reader.next_bar(),
+            Rows::Parquet(reader) => reader.next_bar(),
+        }?;
+        if let Some((before, steps)) = self.falling {
+            self.look_at_order(before, steps, bar.as_ref())?;
         }
+        Ok(bar)
+    }
+
+    fn look_at_order(
+        &mut self,
+        before: Option<Timestamp>,
+        mut steps: u32,
+        bar: Option<&Bar>,
+    ) -> Result<(), SourceError> {
+        let most = match (before, bar) {
+            (Some(before), Some(bar)) if bar.ts > before => {
+                self.falling = None;
+                return Ok(());
+            }
+            (before, Some(bar)) => {
+                steps += u32::from(before.is_some_and(|before| bar.ts < before));
+                self.falling = Some((Some(bar.ts), steps));
+                STEPS_BACK_MAX
+            }
+            (_, None) => STEPS_BACK_MAX_OF_ALL,
+        };
+        if steps < most {
+            return Ok(());
+        }
+        let problem = "its bars stand newest first; they are read oldest first, and all but the newest would be refused as \
+                       late: turn the file around, a CSV such as by `(head -n 1 FILE; tail -n +2 FILE | tac) > TURNED`";
+        Err(SourceError::Row { place: self.path.display().to_string(), problem: problem.to_owned() })
     }
 }
 
@@ -55,11 +97,12 @@ impl BarFile {
     /// # Errors
     /// When it cannot be read, or has not the columns of bars.
     pub fn reader(&self) -> Result<BarReader, SourceError> {
-        Ok(if is_parquet(&self.path) {
-            BarReader::Parquet(Box::new(ParquetReader::open(&self.path)?))
+        let rows = if is_parquet(&self.path) {
+            Rows::Parquet(Box::new(ParquetReader::open(&self.path)?))
         } else {
-            BarReader::Csv(CsvReader::open(&self.path)?)
-        })
+            Rows::Csv(CsvReader::open(&self.path)?)
+        };
+        Ok(BarReader { path: self.path.clone(), rows, falling: Some((None, 0)) })
     }
 
     /// About how many bars it holds: by its size and first lines where it is a long text, else exactly.

@@ -24,17 +24,24 @@ pub(super) struct Lines {
     searched: usize,
     /// Offset in the file of the end of `held`.
     end: u64,
+    /// Whether the line that was taken last had no line end.
+    open_ended: bool,
 }
 
 impl Lines {
     /// Reads `path` from the byte `offset`, which must be the first one of a line.
     pub(super) fn new(path: &Path, offset: u64) -> Self {
-        Self { path: path.to_owned(), held: Vec::new(), next: 0, searched: 0, end: offset }
+        Self { path: path.to_owned(), held: Vec::new(), next: 0, searched: 0, end: offset, open_ended: false }
     }
 
     /// How much of the file has been read, in bytes.
     pub(super) fn end(&self) -> u64 {
         self.end
+    }
+
+    /// Whether the line that was taken last had no line end: it may have been cut short anywhere.
+    pub(super) fn is_open_ended(&self) -> bool {
+        self.open_ended
     }
 
     /// The offset in the file of the next line, in bytes.
@@ -73,6 +80,7 @@ impl Lines {
         let (offset, start) = (self.offset(), self.next);
         self.next = next;
         self.searched = next;
+        self.open_ended = next == end;
         let line = &self.held[start..end];
         (offset, line.strip_suffix(b"\r").unwrap_or(line))
     }

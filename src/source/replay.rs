@@ -182,6 +182,26 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_stands_newest_first_is_refused_and_what_to_do_is_said() {
+        let minutes: Vec<String> = (0..40).rev().map(|m| format!("00:{m:02}")).collect();
+        let minutes: Vec<&str> = minutes.iter().map(String::as_str).collect();
+        for turned in [&minutes[..], &minutes[..4]] {
+            let folder = folder(&[("A_1m.csv", turned)]);
+            let mut replay = Replay::open(&[folder.path().to_owned()], None, None).unwrap();
+            let error = drain(&mut replay).unwrap_err().to_string();
+            assert!(
+                error.contains("A_1m.csv") && error.contains("newest first") && error.contains("tac"),
+                "{error}"
+            );
+        }
+        // Bars that are late, and a few that came twice, are something else.
+        let late = ["00:09", "00:08", "00:08", "00:07", "00:10", "00:11", "00:02"];
+        let folder = folder(&[("A_1m.csv", &late)]);
+        let mut replay = Replay::open(&[folder.path().to_owned()], None, None).unwrap();
+        assert_eq!(drain(&mut replay).unwrap().len(), late.len());
+    }
+
+    #[test]
     fn an_unsorted_file_keeps_its_order() {
         let folder = folder(&[("A_1m.csv", &["00:03", "00:01", "00:02", "00:02"])]);
         let mut replay = Replay::open(&[folder.path().join("A_1m.csv")], None, None).unwrap();

@@ -128,7 +128,7 @@ fn series(bytes: &[u8], rules: &FeatureRules) -> Option<Resumed> {
     type Saved = (String, Timeframe, SavedOrder<'static>, SavedSeries<'static>);
     let (symbol, timeframe, order, features): Saved = postcard::from_bytes(bytes).ok()?;
     let series = Arc::new(SeriesKey::new(&symbol, timeframe).ok()?);
-    let features = rules.resume(timeframe, features)?;
+    let features = rules.resume(&series, features)?;
     Some(Resumed { series, order, features })
 }
 

@@ -82,6 +82,37 @@ fn a_split_is_a_jump_to_features_until_history_is_adjusted() {
 }
 
 #[test]
+fn a_split_that_is_told_is_as_if_history_had_been_adjusted_by_hand() {
+    let before = bars(200);
+    // Three for one, from the bar 180 on; one bar before it comes late, behind the split.
+    let (price, volume) = (1.0 / 3.0, 3.0);
+    let (old, new) = before.split_at(180);
+    let new: Vec<Bar> = new.iter().map(|bar| scaled(bar, price, volume)).collect();
+    let adjusted: Vec<Bar> = old.iter().map(|bar| scaled(bar, price, volume)).chain(new.clone()).collect();
+    let by_hand = outcomes_of(settings(), &adjusted);
+    let as_it_was = outcomes_of(settings(), &before);
+    let mut told = settings();
+    told.feature.adjustments =
+        format!("BTCUSD {} {price} {volume}, ETHUSD {} 2 1", before[180].ts, before[90].ts).parse().unwrap();
+    let mut in_order: Vec<Bar> = old.iter().chain(&new).copied().collect();
+    let outcomes = outcomes_of(told.clone(), &in_order);
+    assert_eq!(outcomes.len(), 200 * OUTCOMES_PER_BAR);
+    for (nth, bar) in before.iter().enumerate().skip(150) {
+        let expected = values_of(if nth < 180 { &as_it_was } else { &by_hand }, bar.ts, 0);
+        assert_eq!(expected.len(), OUTCOMES_PER_BAR);
+        assert_eq!(values_of(&outcomes, bar.ts, 0), expected, "bar {nth}");
+    }
+    let late = in_order.remove(178);
+    in_order.insert(182, late);
+    let outcomes = outcomes_of(told, &in_order);
+    // What stands before the late bar was answered as it stood; what stands behind it is answered anew.
+    for (nth, revision) in [(180, 1), (182, 1), (183, 0), (199, 0)] {
+        let (ts, expected) = (before[nth].ts, values_of(&by_hand, before[nth].ts, 0));
+        assert_eq!(values_of(&outcomes, ts, revision), expected, "bar {nth}, revision {revision}");
+    }
+}
+
+#[test]
 fn a_bar_of_the_future_is_refused_and_the_next_one_answered() {
     let mut bars = bars(150);
     let expected = undisturbed(&bars);

@@ -54,8 +54,7 @@ impl Step for Volatility {
 /// The sum of squared deviations from the mean, once the window is full.
 #[inline]
 fn squares(window: &mut Window<Moments, 2>, x: f64, memory: &mut impl Memory) -> Option<f64> {
-    let (moments, block) = window.fold([x, 0.0], memory)?;
-    Some(block.spread(moments, x, window.share()).squares)
+    window.read([x, 0.0], memory, |moments, block, share| block.spread(moments, x, share).squares)
 }
 
 /// `rv_ratio_FAST_SLOW`, 0 to sqrt(slow / fast): the population deviation of the last `fast` log returns over that of

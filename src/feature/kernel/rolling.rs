@@ -50,8 +50,8 @@ impl Step for Mean {
     /// The mean.
     #[inline(always)]
     fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
-        let Some((sum, block)) = self.closes.fold([bar.close], memory) else { return UNDEFINED };
-        [block.mean(sum, self.closes.share()), f64::NAN, f64::NAN, f64::NAN]
+        let mean = self.closes.read([bar.close], memory, |sum, block, share| block.mean(sum, share));
+        [mean.unwrap_or(f64::NAN), f64::NAN, f64::NAN, f64::NAN]
     }
 }
 
@@ -74,10 +74,11 @@ impl Step for Deviation {
     /// Mean, deviation, distance.
     #[inline(always)]
     fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
-        let Some((moments, block)) = self.closes.fold([bar.close, 0.0], memory) else { return UNDEFINED };
-        let share = self.closes.share();
-        let spread = block.spread(moments, bar.close, share);
-        [spread.mean, (spread.squares * share).sqrt(), spread.deviation, f64::NAN]
+        let read = |moments, block: &Moments, share| {
+            let spread = block.spread(moments, bar.close, share);
+            [spread.mean, (spread.squares * share).sqrt(), spread.deviation, f64::NAN]
+        };
+        self.closes.read([bar.close, 0.0], memory, read).unwrap_or(UNDEFINED)
     }
 }
 
@@ -193,15 +194,12 @@ impl Step for Cci {
     #[inline(always)]
     fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
         let tp = typical_price(bar);
-        let mean = self.mean.fold([tp], memory);
-        let (Some(earlier), Some(([sum], block))) = (self.typical.advance(tp, memory), mean) else {
+        let mean = self.mean.read([tp], memory, |[sum], block, share| (block.origin(), sum * share, share));
+        let (Some(earlier), Some((origin, mean, share))) = (self.typical.advance(tp, memory), mean) else {
             return UNDEFINED;
         };
         // Distances from a price of the window instead of from 0: exact, however large the price.
-        let share = self.mean.share();
-        let mean = sum * share;
-        let newest = (tp - block.origin()) - mean;
-        let origin = block.origin();
+        let newest = (tp - origin) - mean;
         let deviation = (sum_of(earlier, |x| ((x - origin) - mean).abs()) + newest.abs()) * share;
         let noise = NOISE * (origin + mean).abs();
         let value =

@@ -138,10 +138,11 @@ impl Step for LogVolume {
     #[inline(always)]
     fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
         let x = bar.volume.ln_1p();
-        let Some((moments, block)) = self.volumes.fold([x, 0.0], memory) else { return UNDEFINED };
-        let share = self.volumes.share();
-        let spread = block.spread(moments, x, share);
-        [ratio(spread.deviation, (spread.squares * share).sqrt()), f64::NAN, f64::NAN, f64::NAN]
+        let found = self.volumes.read([x, 0.0], memory, |moments, block, share| {
+            let spread = block.spread(moments, x, share);
+            ratio(spread.deviation, (spread.squares * share).sqrt())
+        });
+        [found.unwrap_or(f64::NAN), f64::NAN, f64::NAN, f64::NAN]
     }
 }
 

@@ -21,6 +21,7 @@ use super::memory::{Layout, Memory};
 use super::sum::{error_of_sum, sum};
 use serde::{Deserialize, Serialize};
 use std::hint::cold_path;
+use std::ops::Range;
 
 /// How many items are folded by themselves, before their result joins that of the block, and what rounding takes from it there
 /// is carried into the next run. So the rounding error of a sum is at most about `RUN` last bits of what was added, however
@@ -55,21 +56,23 @@ pub trait Fold<const W: usize>: Copy {
     }
 }
 
+/// Added to a place of the memory it lies behind every memory's end.
+const BEYOND: usize = 1 << (usize::BITS - 1);
+
 /// The last `n` items, folded.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Window<F, const W: usize> {
     /// Where the block begins, and ends, in the memory.
     from: usize,
     to: usize,
-    /// Where the next item goes.
+    /// Where the next item goes: [`BEYOND`] the memory until there is a block before the current one, so that whether there is
+    /// a result takes no question of its own.
     next: usize,
     /// Where the current run ends, or the block: a bar that ends neither is asked nothing else.
     pause: usize,
     /// `n`, and one over it.
     count: f64,
     share: f64,
-    /// Whether there is a block before the current one.
-    primed: bool,
     fold: F,
     /// The result over the current block's runs that have ended, and over its current run.
     #[serde(with = "array")]
@@ -83,72 +86,58 @@ impl<F: Fold<W>, const W: usize> Window<F, W> {
     pub fn new(n: usize, layout: &mut Layout) -> Self {
         let len = (n - 1) * W;
         let from = layout.reserve(len);
-        let window = Self {
+        let mut window = Self {
             from,
             to: from + len,
-            next: from,
-            pause: from,
+            next: from + BEYOND,
+            pause: from + BEYOND,
             count: n as f64,
             share: 1.0 / n as f64,
-            primed: false,
             fold: F::begin([0.0; W]),
             ended: F::NOTHING,
             run: F::NOTHING,
         };
-        window.begin_run()
+        window.begin_run();
+        window
     }
 
     /// Takes the next item in; the result over the last `n`, once there are as many.
     #[inline(always)]
     pub fn advance(&mut self, item: [f64; W], memory: &mut impl Memory) -> Option<[f64; W]> {
-        self.fold(item, memory).map(|(result, _)| result)
+        self.read(item, memory, |result, _, _| result)
     }
 
-    /// The same, and how the items of the current block are folded, which knows how the result is to be read.
+    /// The same, and what `read` makes of the result, of how the items of the current block are folded and of one item's share
+    /// of the full window, `1 / n`.
+    ///
+    /// What is done seldom stands here as well: behind a call it would need the window in memory, and so would every bar.
     #[inline(always)]
-    pub fn fold(&mut self, item: [f64; W], memory: &mut impl Memory) -> Option<([f64; W], F)> {
-        if !self.primed {
+    pub fn read<T>(
+        &mut self,
+        item: [f64; W],
+        memory: &mut impl Memory,
+        read: impl FnOnce([f64; W], &F, f64) -> T,
+    ) -> Option<T> {
+        let Some(earlier) = memory.exchange(self.next, item) else {
             cold_path();
-            // What is done seldom takes the window and gives it back: what is never lent stays in registers.
-            let (begun, result) = self.begin(item, memory.kept());
-            *self = begun;
-            return result;
-        }
-        let fold = self.fold;
-        self.run = F::join(self.run, fold.of(item));
-        let block = self.block();
-        let earlier = memory.exchange(self.next, item)?;
+            if self.from == self.to {
+                // A window of one item, which never has a block.
+                self.fold = F::begin(item);
+                return Some(read(self.fold.of(item), &self.fold, self.share));
+            }
+            memory.exchange(self.next ^ BEYOND, item)?;
+            if let Some(memory) = memory.kept() {
+                self.move_on(item, memory);
+            }
+            return None;
+        };
+        self.run = F::join(self.run, self.fold.of(item));
+        let block = if F::ROUNDS { F::join(self.ended, self.run) } else { self.run };
+        let found = read(F::join(earlier, block), &self.fold, self.share);
         if let Some(memory) = memory.kept() {
-            self.next += W;
-            if self.next == self.pause {
-                cold_path();
-                *self = self.end_run(item, memory);
-            }
+            self.move_on(item, memory);
         }
-        Some((F::join(earlier, block), fold))
-    }
-
-    /// The result over the current block.
-    #[inline(always)]
-    fn block(&self) -> [f64; W] {
-        if F::ROUNDS { F::join(self.ended, self.run) } else { self.run }
-    }
-
-    /// The first block, whose items are no window yet; a window of one item never has another.
-    #[inline(never)]
-    fn begin(mut self, item: [f64; W], memory: Option<&mut [f64]>) -> (Self, Option<([f64; W], F)>) {
-        if self.from == self.to {
-            let fold = F::begin(item);
-            return (self, Some((fold.of(item), fold)));
-        }
-        if let Some(memory) = memory {
-            memory[self.next..][..W].copy_from_slice(&item);
-            self.next += W;
-            if self.next == self.pause {
-                self = self.end_run(item, memory);
-            }
-        }
-        (self, None)
+        Some(found)
     }
 
     /// How many items the window holds when full.
@@ -163,32 +152,43 @@ impl<F: Fold<W>, const W: usize> Window<F, W> {
         self.share
     }
 
-    /// A run of the current block ends, and perhaps the block.
-    #[inline(never)]
-    fn end_run(mut self, newest: [f64; W], memory: &mut [f64]) -> Self {
+    /// To the next item's place. The `newest` item may be the last of its run, and of its block.
+    #[inline(always)]
+    fn move_on(&mut self, newest: [f64; W], memory: &mut [f64]) {
+        self.next += W;
+        if self.next != self.pause {
+            return;
+        }
+        cold_path();
         let (ended, run) = (self.ended, self.run);
         (self.ended, self.run) = (F::join(ended, run), F::lost(ended, run));
-        if self.next == self.to {
+        if self.next & !BEYOND == self.to {
             self.fold = F::begin(newest);
-            fold_backwards(self.fold, memory[self.from..self.to].as_chunks_mut::<W>().0);
+            fold_backwards(self.fold, memory, self.from..self.to);
             (self.ended, self.run) = (F::NOTHING, F::NOTHING);
             self.next = self.from;
-            self.primed = true;
         }
-        self.begin_run()
+        self.begin_run();
     }
 
-    fn begin_run(mut self) -> Self {
-        self.pause = if F::ROUNDS { self.to.min(self.next + RUN * W) } else { self.to };
-        self
+    #[inline(always)]
+    fn begin_run(&mut self) {
+        let end = self.to + (self.next & BEYOND);
+        self.pause = if F::ROUNDS { end.min(self.next + RUN * W) } else { end };
     }
 }
 
 /// Leaves in each slot the result over its item and all that follow.
-fn fold_backwards<F: Fold<W>, const W: usize>(fold: F, slots: &mut [[f64; W]]) {
+#[inline(never)]
+fn fold_backwards<F: Fold<W>, const W: usize>(fold: F, memory: &mut [f64], block: Range<usize>) {
     let (mut ended, mut later) = (F::NOTHING, F::NOTHING);
-    for run in slots.rchunks_mut(RUN) {
-        let (rest, groups) = run.as_rchunks_mut::<4>();
+    for run in memory[block].as_chunks_mut::<W>().0.chunks_mut(RUN).rev() {
+        // The newest are taken one by one: what has just been written is not there yet for who reads two at once.
+        let (groups, newest) = run.as_chunks_mut::<4>();
+        for slot in newest.iter_mut().rev() {
+            later = F::join(fold.of(*slot), later);
+            *slot = F::join(later, ended);
+        }
         for group in groups.iter_mut().rev() {
             // Four at a time: only the last of these joins waits for the four behind.
             let [a, b, c, d] = group.map(|item| fold.of(item));
@@ -196,10 +196,6 @@ fn fold_backwards<F: Fold<W>, const W: usize>(fold: F, slots: &mut [[f64; W]]) {
             let found = [F::join(F::join(a, b), cd), F::join(b, cd), cd, d].map(|x| F::join(x, later));
             *group = found.map(|x| F::join(x, ended));
             later = found[0];
-        }
-        for slot in rest.iter_mut().rev() {
-            later = F::join(fold.of(*slot), later);
-            *slot = F::join(later, ended);
         }
         (ended, later) = (F::join(later, ended), F::lost(later, ended));
     }

@@ -12,13 +12,16 @@ mod saved;
 use super::super::plan::{Plan, WarmUp};
 use super::super::series::SeriesFeatures;
 use super::{FeatureKey, FeatureRules};
-use crate::domain::{Bar, Demand, FeatureSet, FeatureVector, Grid, Reason, Refusal, Timeframe, Timestamp};
+use crate::domain::{
+    Adjusting, Bar, Demand, FeatureSet, FeatureVector, Grid, Reason, Refusal, SeriesKey, Timestamp,
+};
 pub use saved::{ResumedSeries, SavedSeries};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// How many bars a series keeps at least for features that are asked for later; 48 bytes each.
-const BARS_KEPT: usize = 512;
+/// How many bars a series keeps at least: for features that are asked for later, and to be taken anew by an adjustment;
+/// 48 bytes each.
+pub const BARS_KEPT: usize = 512;
 
 /// How many bars that were withdrawn are remembered.
 const WITHDRAWN_KEPT: usize = 64;
@@ -65,6 +68,8 @@ pub(super) struct SeriesState {
     bars: VecDeque<Known>,
     /// Bars that were withdrawn, and their next revision: should one come all the same, it is another answer.
     withdrawn: VecDeque<(Timestamp, u32)>,
+    /// Splits and the like, and how many of them the bars that are kept are adjusted by.
+    adjusting: Adjusting,
     /// How many bars in a row were not predicted because a newer one waited.
     pub(super) overtaken: u32,
 }
@@ -98,8 +103,8 @@ impl Part {
 }
 
 impl SeriesState {
-    pub(super) fn new(rules: &FeatureRules, timeframe: Timeframe, demands: &[Demand]) -> Self {
-        let grid = rules.grid(timeframe);
+    pub(super) fn new(rules: &FeatureRules, series: &SeriesKey, demands: &[Demand]) -> Self {
+        let grid = rules.grid(series.timeframe);
         let mut state = Self {
             rules: rules.clone(),
             grid,
@@ -107,6 +112,7 @@ impl SeriesState {
             parts: Vec::new(),
             bars: VecDeque::new(),
             withdrawn: VecDeque::new(),
+            adjusting: rules.adjustments.of(&series.symbol),
             overtaken: 0,
         };
         state.demand(demands);
@@ -160,6 +166,8 @@ impl SeriesState {
 
     /// Takes in a bar that is newer than all before; its revision, which is 0 where it never was withdrawn.
     pub(super) fn take_next(&mut self, bar: &Bar) -> u32 {
+        self.adjust(bar.ts);
+        let bar = &self.adjusting.adjusted(bar);
         self.parts.iter_mut().for_each(|part| part.features.take_next(bar));
         if self.bars.len() >= BARS_KEPT.max(self.rules.revision_bars) {
             self.bars.pop_front();
@@ -167,6 +175,23 @@ impl SeriesState {
         let revision = self.first_revision(bar.ts);
         self.bars.push_back(Known { bar: *bar, revision });
         revision
+    }
+
+    /// Where a split or the like comes in force with a bar that opens at `ts`: takes the bars that are kept anew, adjusted.
+    fn adjust(&mut self, ts: Timestamp) {
+        let Some(events) = self.adjusting.due(ts) else { return };
+        for known in &mut self.bars {
+            events.iter().for_each(|event| event.apply(&mut known.bar));
+        }
+        self.begin_anew();
+    }
+
+    /// Begins anew from the bars that are kept.
+    fn begin_anew(&mut self) {
+        for part in &mut self.parts {
+            part.features.reset();
+            self.bars.iter().for_each(|known| part.features.take_next(&known.bar));
+        }
     }
 
     /// The revision of a bar that is not there.
@@ -185,10 +210,7 @@ impl SeriesState {
         }
         self.withdrawn.push_back((ts, revision + 1));
         if !self.parts.iter().all(|part| part.features.reaches(ts)) {
-            for part in &mut self.parts {
-                part.features.reset();
-                self.bars.iter().for_each(|known| part.features.take_next(&known.bar));
-            }
+            self.begin_anew();
             return Some((bar, revision, 0));
         }
         self.bars.range_mut(at..).for_each(|known| known.revision += 1);
@@ -202,6 +224,7 @@ impl SeriesState {
         if !self.parts.iter().all(|part| part.features.reaches(bar.ts)) {
             return None;
         }
+        let bar = &self.adjusting.adjusted(bar);
         let anew = self.parts.iter_mut().map(|part| part.features.rewind(bar)).last().flatten()?;
         let revision = self.first_revision(bar.ts);
         let at = self.bars.partition_point(|known| known.bar.ts < bar.ts);
@@ -238,6 +261,7 @@ impl SeriesState {
 
     /// Sets the newest bar's answers aside for what would be, if `bar` closed as it is now.
     pub(super) fn peek(&mut self, bar: &Bar) {
+        self.adjust(bar.ts);
         self.parts.iter_mut().for_each(|part| part.features.peek(bar));
     }
 

@@ -1,7 +1,7 @@
 //! What the stage knows of a series, as it passes into the process that replaces this one.
 
 use super::{FeatureKey, FeatureRules, Known, Part, SeriesState};
-use crate::domain::{Bar, Demand, Outcome, SeriesId, SeriesKey, Task, Timeframe, Timestamp};
+use crate::domain::{Bar, Demand, Outcome, SeriesId, SeriesKey, Task, Timestamp};
 use crate::feature::plan::Plan;
 use crate::feature::series::{SavedFeatures, SeriesFeatures};
 use crate::feature::stage::FeatureStage;
@@ -17,6 +17,8 @@ pub struct SavedSeries<'s> {
     parts: Vec<SavedPart<'s>>,
     bars: Vec<(Bar, u32)>,
     withdrawn: Vec<(Timestamp, u32)>,
+    /// How many of the series' adjustments are in force.
+    adjusted: usize,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -36,8 +38,8 @@ impl FeatureRules {
     }
 
     /// Goes on where a series was saved under the same rules; `None` where that cannot be.
-    pub fn resume(&self, timeframe: Timeframe, saved: SavedSeries<'_>) -> Option<ResumedSeries> {
-        let grid = self.grid(timeframe);
+    pub fn resume(&self, series: &SeriesKey, saved: SavedSeries<'_>) -> Option<ResumedSeries> {
+        let grid = self.grid(series.timeframe);
         let part = |SavedPart { names, rows_max, features }: SavedPart<'_>| {
             let plan = Plan::new(&names, grid.clone()).ok()?;
             let features =
@@ -48,8 +50,10 @@ impl FeatureRules {
         let known = |(bar, revision)| Known { bar, revision };
         let bars = saved.bars.into_iter().map(known).collect();
         let withdrawn = saved.withdrawn.into();
+        let mut adjusting = self.adjustments.of(&series.symbol);
+        adjusting.go_on(saved.adjusted);
         let (rules, demands) = (self.clone(), Box::default());
-        let state = SeriesState { rules, grid, demands, parts, bars, withdrawn, overtaken: 0 };
+        let state = SeriesState { rules, grid, demands, parts, bars, withdrawn, adjusting, overtaken: 0 };
         (!state.parts.is_empty()).then_some(ResumedSeries(state))
     }
 }
@@ -85,6 +89,7 @@ impl FeatureKey {
         let state = self.state.lock();
         let bars = state.bars.iter().map(|known| (known.bar, known.revision)).collect();
         let withdrawn = state.withdrawn.iter().copied().collect();
-        take(&SavedSeries { parts: state.parts.iter().map(Part::save).collect(), bars, withdrawn })
+        let adjusted = state.adjusting.applied();
+        take(&SavedSeries { parts: state.parts.iter().map(Part::save).collect(), bars, withdrawn, adjusted })
     }
 }
