@@ -167,6 +167,23 @@ impl Rig {
         (rate, used)
     }
 
+    /// Bars a second that the engine keeps up with where they come by the clock, looked for below `taken`: it does where
+    /// the queue is gone a tenth of the budget after the last bar of three seconds.
+    pub fn kept_up(&mut self, taken: f64) -> f64 {
+        let mut per_s = taken;
+        loop {
+            let from_ns = self.due.now_ns() + 100_000_000;
+            self.offer(&Phase { share: 1.0, per_s, from_ns, to_ns: from_ns + 3_000_000_000 });
+            let kept_up = self.engine.drain(Duration::from_millis(BUDGET_MS / 10));
+            assert!(self.engine.drain(Duration::from_secs(60)));
+            *self.seen.lock() = Seen::default();
+            if kept_up {
+                return per_s;
+            }
+            per_s *= 0.975;
+        }
+    }
+
     /// Offers bars by the clock, not by what the engine takes; when the last was put in, in ns behind its time, and the
     /// share of a processor that this took.
     pub fn offer(&mut self, phase: &Phase) -> (u64, f64) {

@@ -98,6 +98,26 @@ fn mark() -> String {
     format!("{}-{}-{number}", std::process::id(), since.as_nanos())
 }
 
+impl Server {
+    /// A new connection, and whether a pooler gives it away after each transaction: nothing that it listens to is heard then. A
+    /// further connection is given the same process of the server, and leaves its own mark there.
+    ///
+    /// # Errors
+    /// As [`Server::connect`].
+    pub fn connect_to_listen(&self) -> Result<(Session, bool), DatabaseError> {
+        let mut session = self.connect()?;
+        // Where there is no room for another one, nothing is known of a pooler.
+        let Ok(other) = self.connect() else { return Ok((session, false)) };
+        drop(other);
+        let is_mine = session.run("look for a pooler", self.connect_timeout, |client| {
+            let mine = format!("SELECT WHERE current_setting('vela.session', true) = '{}'", client.mark());
+            let rows = client.driver().simple_query(&mine)?;
+            Ok(rows.iter().any(|row| matches!(row, postgres::SimpleQueryMessage::Row(_))))
+        })?;
+        Ok((session, !is_mine))
+    }
+}
+
 fn name_of(config: &postgres::Config) -> String {
     let hosts = config.get_hosts().iter().enumerate().map(|(index, host)| {
         let ports = config.get_ports();

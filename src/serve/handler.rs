@@ -3,7 +3,7 @@
 use super::access::{Denied, Guard};
 use super::http::{Fault, Handler, Method, Request, Response, Then};
 use super::problem::Problem;
-use super::routes::{Found, ROUTES, find};
+use super::routes::{Found, ROUTES, find, methods};
 use super::service::Service;
 use std::time::{Duration, Instant};
 
@@ -37,6 +37,16 @@ fn refuse(problem: &Problem, path: &str, response: &mut Response) {
     }
 }
 
+impl Service {
+    /// Answers what is possible: these methods.
+    fn options(&self, methods: &[&str], response: &mut Response) -> bool {
+        response.status = 204;
+        response.header("Allow", &format!("{}, OPTIONS", methods.join(", ")));
+        self.traffic.note(None, 204, Duration::ZERO);
+        true
+    }
+}
+
 impl Handler for Service {
     fn refuses(&self, request: &Request<'_>, response: &mut Response) -> bool {
         let (route, problem) = match find(request.method, request.path) {
@@ -45,10 +55,10 @@ impl Handler for Service {
                 Err(problem) => (Some(route), problem),
             },
             Found::Others(others) if request.method == Method::Options => {
-                response.status = 204;
-                response.header("Allow", &format!("{}, OPTIONS", others.join(", ")));
-                self.traffic.note(None, 204, Duration::ZERO);
-                return true;
+                return self.options(&others, response);
+            }
+            Found::Nothing if request.method == Method::Options && request.path == "*" => {
+                return self.options(&methods(), response);
             }
             Found::Others(others) => {
                 let (method, allowed) = (request.method.name(), others.join(", "));

@@ -152,6 +152,17 @@ pub fn find(method: Method, path: &str) -> Found<'_> {
     if others.is_empty() { Found::Nothing } else { Found::Others(others) }
 }
 
+/// The methods that there are routes for, as `OPTIONS *` asks for them.
+pub fn methods() -> Vec<&'static str> {
+    let mut methods = vec![Method::Get.name(), Method::Head.name()];
+    for route in ROUTES {
+        if !methods.contains(&route.method.name()) {
+            methods.push(route.method.name());
+        }
+    }
+    methods
+}
+
 /// What `pattern` catches of `path`, if it fits.
 fn caught<'a>(pattern: &Segments<'_>, path: &Segments<'a>) -> Option<Captures<'a>> {
     let catches = |wanted: &str| wanted.starts_with('{');

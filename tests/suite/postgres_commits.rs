@@ -2,6 +2,7 @@
 //! again, and what vela let go of was not lost.
 
 use crate::support::cluster::Cluster;
+use crate::support::pgbouncer::Pooler;
 use crate::support::postgres::{DEADLINE, count, ready, session};
 use crate::support::proxy::Proxy;
 use std::path::Path;
@@ -186,6 +187,24 @@ fn rows_that_were_there_already_are_on_the_disk_before_the_spool_forgets_them() 
     drained(folder.path());
     assert_eq!(crash(&cluster, &direct), 21);
     assert_eq!(count(&mut session(&direct), WATERMARK), 19);
+}
+
+#[test]
+fn a_crash_behind_a_pooler_that_keeps_its_clients_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some((cluster, mut settings)) = ready(folder.path(), LAZY) else { return };
+    let Some(pooler) = Pooler::start(cluster.port) else { return };
+    let direct = settings.clone();
+    settings.store.url = pooler.url().parse().unwrap();
+    let (mut store, _) = open(&settings);
+    write(&mut store, 0..20);
+    let there = crash(&cluster, &direct);
+    // On the same connection, of which another process of the server is at the end now.
+    store.settle().unwrap();
+    assert_eq!(reading(&*store).resent_rows, 20, "{there} of them are there");
+    let mut look = session(&direct);
+    until("all rows", || count(&mut look, ROWS) == 20);
+    assert_eq!(count(&mut look, WATERMARK), 19);
 }
 
 #[test]

@@ -3,8 +3,10 @@
 use crate::serve_support::{Client, SOON, Served, settings};
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use vela::config::ServeSettings;
+use vela::serve::http::{Fault, Handler, HttpServer, Limits, Request, Response, Then};
 use vela::serve::{Server, TOKEN_VARIABLE};
 use vela::{Engine, Settings};
 
@@ -104,12 +106,99 @@ fn connections_beyond_the_bound_are_turned_away_and_room_comes_back() {
 }
 
 #[test]
+fn clients_that_are_slow_hold_up_nobody() {
+    let served = bounded(|serve| serve.head_deadline_ms = 60_000);
+    // Far more than there are threads.
+    let mut slow: Vec<Client> = (0..60).map(|_| served.connect()).collect();
+    for (nth, client) in slow.iter_mut().enumerate() {
+        let begun =
+            ["GET /livez HT", "POST /api/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{"];
+        client.send(begun[nth % 2].as_bytes());
+        assert_eq!(served.get("/livez").status, 200);
+    }
+    for (nth, client) in slow.iter_mut().enumerate() {
+        client.send([&b"TP/1.1\r\nHost: localhost\r\n\r\n"[..], b"}"][nth % 2]);
+    }
+    for (nth, client) in slow.iter_mut().enumerate() {
+        assert_eq!(client.reply(false).unwrap().status, [200, 400][nth % 2]);
+    }
+}
+
+/// Answers at once, but where it is told to be stuck: until it is let go.
+struct Stuck {
+    let_go: crossbeam::channel::Receiver<()>,
+    at_once: AtomicUsize,
+}
+
+impl Handler for Stuck {
+    fn refuses(&self, _: &Request<'_>, _: &mut Response) -> bool {
+        false
+    }
+
+    fn answer(&self, request: &Request<'_>, response: &mut Response) -> Then {
+        if request.path == "/stuck" {
+            let _ = self.let_go.recv();
+        } else {
+            self.at_once.fetch_add(1, Ordering::SeqCst);
+        }
+        response.set(200, "text/plain", request.path);
+        Then::Next
+    }
+
+    fn fault(&self, fault: Fault, response: &mut Response) {
+        response.set(fault.status, "text/plain", fault.detail);
+    }
+}
+
+#[test]
+fn answers_that_take_long_hold_up_nobody_though_they_do_not_say_so() {
+    let (go, let_go) = crossbeam::channel::bounded(0);
+    let handler = Arc::new(Stuck { let_go, at_once: AtomicUsize::new(0) });
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = HttpServer::start(listener, Limits::default(), Arc::clone(&handler) as _).unwrap();
+    let connect = || Client::connect(server.address());
+    let mut stuck: Vec<Client> = (0..60).map(|_| connect()).collect();
+    for client in &mut stuck {
+        client.send(b"GET /stuck HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    }
+    let mut other = connect();
+    for _ in 0..20 {
+        assert_eq!(other.ask("GET", "/quick", "", b"").status, 200);
+    }
+    assert_eq!(handler.at_once.load(Ordering::SeqCst), 20);
+    drop(go);
+    for client in &mut stuck {
+        assert_eq!(client.reply(false).unwrap().text(), "/stuck");
+    }
+    // Many at once, in turn with pauses: whoever rests is called again, and none is lost.
+    let mut all: Vec<Client> = (0..60).map(|_| connect()).collect();
+    for round in 0..200 {
+        for client in &mut all {
+            client.send(b"GET /quick HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        }
+        for client in &mut all {
+            assert_eq!(client.reply(false).unwrap().status, 200, "round {round}");
+        }
+    }
+    server.stop();
+    assert!(all.iter_mut().all(Client::ends));
+}
+
+#[test]
 fn an_idle_connection_is_closed_and_a_busy_one_kept() {
     let served = bounded(|serve| serve.idle_s = 1);
     let mut client = served.connect();
     let begin = Instant::now();
     assert_eq!(client.ask("GET", "/livez", "", b"").status, 200);
     assert!(client.ends());
+    assert!(begin.elapsed() >= Duration::from_millis(900), "{:?}", begin.elapsed());
+    // Many, which have no threads of their own.
+    let begin = Instant::now();
+    let mut many: Vec<Client> = (0..30).map(|_| served.connect()).collect();
+    for client in &mut many {
+        assert_eq!(client.ask("GET", "/livez", "", b"").status, 200);
+    }
+    assert!(many.iter_mut().all(Client::ends));
     assert!(begin.elapsed() >= Duration::from_millis(900), "{:?}", begin.elapsed());
 }
 
@@ -181,6 +270,9 @@ fn manners_of_http() {
     assert_eq!((reply.status, reply.header("allow")), (405, Some("GET, HEAD, POST")));
     let reply = client.ask("OPTIONS", "/api/predict", "", b"");
     assert_eq!((reply.status, reply.header("allow")), (204, Some("GET, HEAD, POST, OPTIONS")));
+    let reply = client.ask("OPTIONS", "*", "", b"");
+    assert_eq!((reply.status, reply.header("allow")), (204, Some("GET, HEAD, POST, PATCH, OPTIONS")));
+    assert_eq!((reply.header("content-length"), reply.body.len()), (None, 0));
     assert_eq!(client.ask("GET", "/livez", "Connection: close\r\n", b"").status, 200);
     assert!(client.ends());
     let mut client = served.connect();

@@ -14,10 +14,11 @@ const SYMBOLS: usize = 3;
 const KEYS: u64 = SYMBOLS as u64 * 3;
 const MINUTES_BEFORE: usize = 70;
 
-/// A server whose stream says each second what a client missed.
+/// A server whose stream says every few seconds what a client missed. Who reads nothing for three times as long is cut off, and
+/// nothing is read here while bars go in, however slow the machine is.
 fn served() -> Served {
     let mut settings = settings();
-    settings.serve.stream_heartbeat_s = 1;
+    settings.serve.stream_heartbeat_s = 4;
     let served = Served::with(settings);
     served.feed(&market(SYMBOLS, MINUTES_BEFORE));
     settled(&served);

@@ -73,7 +73,10 @@ pub fn post(
         loop {
             match service.engine.try_ingest_series(series, *bar) {
                 Ok(true) => break,
-                Ok(false) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(1)),
+                Ok(false) if Instant::now() < deadline => {
+                    request.waits();
+                    std::thread::sleep(Duration::from_millis(1));
+                }
                 Ok(false) => {
                     let full = "the ingest stage is full (ingest.queue_bars_max)";
                     return Err(Problem::busy(format!("{full}: {again}")));

@@ -146,6 +146,7 @@ pub fn promote(
 ) -> Result<Then, Problem> {
     let Promote { version, reason, unchecked } = body(request)?;
     let author = author(request, reason)?;
+    request.waits();
     let entry = service.engine.promote(&captures[0], version, unchecked, &author);
     answer(response, 200, &entry.map_err(|error| problem(&error))?);
     Ok(Then::Next)
@@ -159,7 +160,9 @@ pub fn rollback(
     response: &mut Response,
 ) -> Result<Then, Problem> {
     let Rollback { reason } = if request.body.is_empty() { Rollback::default() } else { body(request)? };
-    let entry = service.engine.rollback(&captures[0], &author(request, reason)?);
+    let author = author(request, reason)?;
+    request.waits();
+    let entry = service.engine.rollback(&captures[0], &author);
     answer(response, 200, &entry.map_err(|error| problem(&error))?);
     Ok(Then::Next)
 }

@@ -154,6 +154,7 @@ fn wait_of(service: &Service, wait: Option<u64>) -> Result<Duration, Problem> {
 
 fn one(
     service: &Service,
+    request: &Request<'_>,
     question: Question,
     wait: Option<u64>,
     response: &mut Response,
@@ -165,6 +166,7 @@ fn one(
         answer(response, 202, &checked.requested());
         return Ok(Then::Next);
     }
+    request.waits();
     let outcome = checked.wait(&pending, wait)?;
     answer(response, 200, &OutcomeJson { outcome: &outcome, stored_ns: clock::now_ns(), place: None });
     Ok(Then::Next)
@@ -184,7 +186,7 @@ pub fn get(
     let wait = parameters.number("wait", 0..=WAIT_MS_MAX)?;
     let (symbol, timeframe) = (symbol.to_owned(), timeframe.to_owned());
     let question = Question { symbol, timeframe, horizon, bar: None, ts: None };
-    one(service, question, wait, response)
+    one(service, request, question, wait, response)
 }
 
 /// `POST /api/predict`.
@@ -198,7 +200,7 @@ pub fn post(
         return get(service, request, captures, response);
     }
     let Single { symbol, timeframe, horizon, bar, ts, wait } = body(request)?;
-    one(service, Question { symbol, timeframe, horizon, bar, ts }, wait, response)
+    one(service, request, Question { symbol, timeframe, horizon, bar, ts }, wait, response)
 }
 
 /// One answer of a batch.
@@ -237,6 +239,9 @@ pub fn batch(
             Ok((checked, pending))
         })
         .collect();
+    if !wait.is_zero() {
+        request.waits();
+    }
     let outcomes: Vec<Option<Result<Outcome, Problem>>> = asked
         .iter()
         .map(|asked| {

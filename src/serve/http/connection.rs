@@ -1,14 +1,15 @@
-//! One connection: requests one after the other, each within its bounds, on the thread that has it.
+//! One connection: requests one after the other, each within its bounds, on the thread that has it for the time being.
 //!
-//! There is no system call a request besides reading and writing: deadlines are looked at when a read has waited for
-//! a tick, or when it brought less than a request.
+//! A request costs no system call but reading and writing here: deadlines are looked at when a read has waited for a tick,
+//! or when it brought less than a request.
 
 use super::chunked::ChunkedBody;
+use super::handler::{Takeover, Then};
 use super::head::{Fault, Framing, RequestHead, fault, parse_head};
-use super::limits::HEADERS_MAX;
-use super::listener::Shared;
+use super::limits::{HEADERS_MAX, Limits};
 use super::request::Request;
 use super::response::Response;
+use super::shared::{Place, Shared};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,27 +22,14 @@ const BUFFER_BYTES: usize = 16 * 1024;
 const LINGER: Duration = Duration::from_secs(1);
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// Takes a connection over, with the bytes that were read of it already.
-pub type Takeover = Box<dyn FnOnce(TcpStream, Vec<u8>) + Send>;
-
-/// What follows an answer.
-pub enum Then {
-    /// The next request.
-    Next,
-    /// The connection goes to somebody else, once the answer's head is sent.
-    HandOver(Takeover),
-}
-
-/// Who answers requests.
-pub trait Handler: Send + Sync + 'static {
-    /// Looks at a request whose body has not been read: true where `response` refuses it.
-    fn refuses(&self, request: &Request<'_>, response: &mut Response) -> bool;
-
-    /// Answers a request.
-    fn answer(&self, request: &Request<'_>, response: &mut Response) -> Then;
-
-    /// Puts a refusal by the connection itself into `response`.
-    fn fault(&self, fault: Fault, response: &mut Response);
+/// What becomes of a connection when its thread is done with it.
+pub(super) enum After {
+    /// It waits for its next request, until then at most.
+    Parked(Instant),
+    /// It is over.
+    Ended,
+    /// Somebody else has it.
+    HandedOver(Takeover),
 }
 
 /// How a turn ended.
@@ -66,10 +54,10 @@ enum Missing {
     Chunks { head_len: usize, ask: bool },
 }
 
-pub(super) struct Connection<'a> {
+pub struct Connection {
     stream: TcpStream,
     peer: SocketAddr,
-    shared: &'a Shared,
+    place: Place,
     /// The first `filled` bytes were read and not yet answered.
     buffer: Vec<u8>,
     filled: usize,
@@ -79,16 +67,21 @@ pub(super) struct Connection<'a> {
     response: Response,
 }
 
-impl<'a> Connection<'a> {
-    pub(super) fn new(stream: TcpStream, peer: SocketAddr, shared: &'a Shared) -> std::io::Result<Self> {
+impl Connection {
+    /// An open connection; it looks at its deadlines every `tick`.
+    pub(super) fn new(
+        stream: TcpStream,
+        peer: SocketAddr,
+        place: Place,
+        tick: Duration,
+    ) -> std::io::Result<Self> {
         stream.set_nodelay(true)?;
-        let tick = shared.limits.tick();
         stream.set_read_timeout(Some(tick))?;
         stream.set_write_timeout(Some(tick))?;
         Ok(Self {
             stream,
             peer,
-            shared,
+            place,
             buffer: vec![0; BUFFER_BYTES],
             filled: 0,
             body: Vec::new(),
@@ -97,46 +90,73 @@ impl<'a> Connection<'a> {
         })
     }
 
-    /// Answers until the connection ends, or somebody else is to have it.
-    pub(super) fn run(mut self) -> Option<(Takeover, TcpStream, Vec<u8>)> {
+    /// Which of its server's it is.
+    pub(super) fn number(&self) -> u64 {
+        self.place.number()
+    }
+
+    /// Its socket.
+    pub(super) fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    /// Gives the place back, and what else there is away: the socket, and what was read of it.
+    pub(super) fn leave(self) -> (TcpStream, Vec<u8>) {
+        (self.stream, self.buffer[..self.filled].to_vec())
+    }
+
+    /// Answers what comes, the next request until `until`, and stays with it as long as there is a thread for each connection:
+    /// waiting in a read takes less of the processor than being parked.
+    pub(super) fn run(&mut self, shared: &Shared, mut until: Instant) -> After {
+        let Limits { idle_max, .. } = shared.limits;
         loop {
-            match self.turn() {
-                Ok(Turn::Next) => {}
-                Ok(Turn::End) => return None,
-                Ok(Turn::HandOver(takeover)) => {
-                    let rest = self.buffer[..self.filled].to_vec();
-                    return Some((takeover, self.stream, rest));
+            while self.filled == 0 {
+                let now = Instant::now();
+                match self.fill(shared, until.min(now + shared.tick)) {
+                    Ok(()) => {}
+                    Err(Gap::Late) if Instant::now() < until => {
+                        if self.filled == 0 && !shared.has_threads_for_all() {
+                            return After::Parked(until);
+                        }
+                    }
+                    Err(_) => return After::Ended,
                 }
+            }
+            match self.turn(shared) {
+                Ok(Turn::Next) => {}
+                Ok(Turn::End) => return After::Ended,
+                Ok(Turn::HandOver(takeover)) => return After::HandedOver(takeover),
                 Err(fault) => {
                     self.response.clear();
-                    self.shared.handler.fault(fault, &mut self.response);
-                    if self.send(false, false) {
-                        self.linger();
+                    shared.handler.fault(fault, &mut self.response);
+                    if self.send(shared, false, false) {
+                        self.linger(shared);
                     }
-                    return None;
+                    return After::Ended;
+                }
+            }
+            if self.filled == 0 {
+                if self.buffer.len() > 4 * BUFFER_BYTES {
+                    self.buffer.truncate(BUFFER_BYTES);
+                    self.buffer.shrink_to_fit();
+                }
+                until = Instant::now() + idle_max;
+                if !shared.has_threads_for_all() {
+                    return After::Parked(until);
                 }
             }
         }
     }
 
-    /// One request.
-    fn turn(&mut self) -> Result<Turn, Fault> {
-        let limits = self.shared.limits;
-        if self.buffer.len() > 4 * BUFFER_BYTES && self.filled < BUFFER_BYTES {
-            self.buffer.truncate(BUFFER_BYTES);
-            self.buffer.shrink_to_fit();
-        }
-        while self.filled == 0 {
-            if self.fill(Instant::now() + limits.idle_max).is_err() {
-                return Ok(Turn::End);
-            }
-        }
+    /// One request, of which something has come.
+    fn turn(&mut self, shared: &Shared) -> Result<Turn, Fault> {
+        let limits = &shared.limits;
         let begun = Instant::now();
         let mut chunks = None;
         let mut admitted = false;
         let mut body_deadline = None;
         loop {
-            let missing = match self.try_answer(&mut admitted, &mut chunks)? {
+            let missing = match self.try_answer(shared, &mut admitted, &mut chunks)? {
                 Ok(turn) => return Ok(turn),
                 Err(missing) => missing,
             };
@@ -152,17 +172,18 @@ impl<'a> Connection<'a> {
                 }
             };
             let asks = matches!(missing, Missing::Body { ask: true, .. } | Missing::Chunks { ask: true, .. });
-            if asks && !self.write_all(CONTINUE) {
+            if asks && !self.write_all(shared, CONTINUE) {
                 return Ok(Turn::End);
             }
             // What was taken out of the chunks needs no room any more.
             if let Missing::Chunks { head_len, .. } = missing {
                 self.filled = head_len;
             }
-            let mut more = self.fill(deadline);
+            shared.crew.stand_in();
+            let mut more = self.fill(shared, deadline);
             if let Missing::Body { until, .. } = missing {
                 while more.is_ok() && self.filled < until {
-                    more = self.fill(deadline);
+                    more = self.fill(shared, deadline);
                 }
             }
             match more {
@@ -178,10 +199,11 @@ impl<'a> Connection<'a> {
     /// Answers the request at the start of the buffer, if it is whole; otherwise says what is missing.
     fn try_answer(
         &mut self,
+        shared: &Shared,
         admitted: &mut bool,
         chunks: &mut Option<ChunkedBody>,
     ) -> Result<Result<Turn, Missing>, Fault> {
-        let Self { shared, peer, .. } = *self;
+        let peer = self.peer;
         let limits = &shared.limits;
         let bytes = &self.buffer[..self.filled];
         let mut room = [httparse::EMPTY_HEADER; HEADERS_MAX];
@@ -198,11 +220,11 @@ impl<'a> Connection<'a> {
             if keep_alive && head.says_keep_alive {
                 self.response.header("Connection", "keep-alive");
             }
-            if !self.send(head_only, keep_alive) {
+            if !self.send(shared, head_only, keep_alive) {
                 return Ok(Ok(Turn::End));
             }
             if !keep_alive {
-                self.linger();
+                self.linger(shared);
                 return Ok(Ok(Turn::End));
             }
             self.consume(end);
@@ -234,7 +256,7 @@ impl<'a> Connection<'a> {
                 (&self.body[..], head.len + used)
             }
         };
-        let request = Request::new(&head, body, peer);
+        let request = Request::new(&head, body, peer).among(&shared.crew);
         let response = &mut self.response;
         response.clear();
         let answer = AssertUnwindSafe(|| shared.handler.answer(&request, response));
@@ -250,14 +272,14 @@ impl<'a> Connection<'a> {
         if keep_alive && head.says_keep_alive {
             self.response.header("Connection", "keep-alive");
         }
-        let sent = self.send(head_only, keep_alive);
+        let sent = self.send(shared, head_only, keep_alive);
         self.consume(end);
         Ok(Ok(match then {
             _ if !sent => Turn::End,
             Then::HandOver(takeover) => Turn::HandOver(takeover),
             Then::Next if keep_alive => Turn::Next,
             Then::Next => {
-                self.linger();
+                self.linger(shared);
                 Turn::End
             }
         }))
@@ -281,13 +303,13 @@ impl<'a> Connection<'a> {
     }
 
     /// Reads once, at least a byte, before `deadline`.
-    fn fill(&mut self, deadline: Instant) -> Result<(), Gap> {
+    fn fill(&mut self, shared: &Shared, deadline: Instant) -> Result<(), Gap> {
         if self.filled == self.buffer.len() {
             // By as much as there is: what a client says of a length costs nothing before it came.
             self.buffer.resize(2 * self.buffer.len(), 0);
         }
         loop {
-            if self.shared.stopping.load(Ordering::Relaxed) {
+            if shared.stopping.load(Ordering::Relaxed) {
                 return Err(Gap::Closed);
             }
             match self.stream.read(&mut self.buffer[self.filled..]) {
@@ -309,16 +331,16 @@ impl<'a> Connection<'a> {
     }
 
     /// Sends the answer; false where the client did not take it.
-    fn send(&mut self, head_only: bool, keep_alive: bool) -> bool {
+    fn send(&mut self, shared: &Shared, head_only: bool, keep_alive: bool) -> bool {
         let mut out = std::mem::take(&mut self.out);
         self.response.write(&mut out, head_only, keep_alive);
-        let sent = self.write_all(&out);
+        let sent = self.write_all(shared, &out);
         out.shrink_to(16 * BUFFER_BYTES);
         self.out = out;
         sent
     }
 
-    fn write_all(&mut self, mut bytes: &[u8]) -> bool {
+    fn write_all(&mut self, shared: &Shared, mut bytes: &[u8]) -> bool {
         let mut deadline = None;
         while !bytes.is_empty() {
             match self.stream.write(bytes) {
@@ -329,8 +351,9 @@ impl<'a> Connection<'a> {
                 Err(_) => return false,
             }
             if !bytes.is_empty() {
+                shared.crew.stand_in();
                 let now = Instant::now();
-                let deadline = *deadline.get_or_insert(now + self.shared.limits.transfer_deadline);
+                let deadline = *deadline.get_or_insert(now + shared.limits.transfer_deadline);
                 if now >= deadline {
                     return false;
                 }
@@ -340,13 +363,14 @@ impl<'a> Connection<'a> {
     }
 
     /// Reads over what is still sent, for a moment, so that the client sees the answer and not a reset.
-    fn linger(&mut self) {
+    fn linger(&mut self, shared: &Shared) {
         if self.stream.shutdown(Shutdown::Write).is_err() {
             return;
         }
+        shared.crew.stand_in();
         let deadline = Instant::now() + LINGER;
         self.filled = 0;
-        while self.fill(deadline).is_ok() {
+        while self.fill(shared, deadline).is_ok() {
             self.filled = 0;
         }
     }

@@ -1,22 +1,25 @@
-//! The listening socket, and the threads that its connections are answered on.
+//! The listening socket, the threads that answer its connections, and the keeper, who accepts them and looks after both.
 
-use super::connection::{Connection, Handler, Takeover};
+use super::connection::{After, Connection};
+use super::handler::Handler;
 use super::limits::Limits;
-use super::rate::Rate;
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use super::parked::Parked;
+use super::shared::{Counts, Place, Shared};
 use parking_lot::Mutex;
-use std::collections::HashMap;
-use std::io::Write as _;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::io::{ErrorKind, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How long a thread without a connection waits for the next one before it ends.
-const THREAD_IDLE: Duration = Duration::from_secs(10);
 /// How long accepting pauses when the system has no more descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Connections that are accepted before anything else is looked at.
+const ACCEPTED_MAX: usize = 64;
+/// Where nobody waits and nothing was taken for as long, one more thread is there.
+const STUCK_AFTER: Duration = Duration::from_millis(2);
 /// How long a stop waits for answers that are on their way.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -25,36 +28,12 @@ Content-Length: 144\r\nRetry-After: 1\r\nConnection: close\r\n\r\n\
 {\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,\"detail\":\
 \"serve.connections_max connections are open: close some, or raise it\"}";
 
-/// What the connections did so far.
-#[derive(Debug, Default)]
-pub struct Counts {
-    /// Connections that are open, streams not counted.
-    pub open: AtomicUsize,
-    /// Connections accepted.
-    pub accepted: AtomicU64,
-    /// Connections turned away because there were too many.
-    pub turned_away: AtomicU64,
-    /// Requests refused because their client sends too many.
-    pub rate_limited: AtomicU64,
-}
-
-/// What all connections of a server share.
-pub(super) struct Shared {
-    pub(super) handler: Arc<dyn Handler>,
-    pub(super) limits: Limits,
-    pub(super) rate: Option<Rate>,
-    pub(super) counts: Arc<Counts>,
-    pub(super) stopping: AtomicBool,
-    /// A second handle of every open connection, so that a stop can end its waiting.
-    open: Mutex<HashMap<u64, TcpStream>>,
-    threads: AtomicUsize,
-}
-
-/// An accepted connection, on its way to a thread.
-struct Accepted {
-    stream: TcpStream,
-    peer: SocketAddr,
-    number: u64,
+/// What the server's threads have in common.
+struct Inner {
+    shared: Arc<Shared>,
+    parked: Parked,
+    /// Threads that were started so far, for their names.
+    started: AtomicUsize,
 }
 
 /// A server that listens.
@@ -62,37 +41,34 @@ pub struct HttpServer {
     address: SocketAddr,
     /// Until it is stopped.
     listener: Mutex<Option<Arc<TcpListener>>>,
-    shared: Arc<Shared>,
-    acceptor: Mutex<Option<JoinHandle<()>>>,
+    inner: Arc<Inner>,
+    keeper: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl HttpServer {
     /// Answers what comes to `listener` by `handler`.
     ///
     /// # Errors
-    /// When the socket has no address, or there is no thread for it.
+    /// When the socket has no address, or there are no threads or descriptors for it.
     pub fn start(listener: TcpListener, limits: Limits, handler: Arc<dyn Handler>) -> std::io::Result<Self> {
         let address = listener.local_addr()?;
-        listener.set_nonblocking(false)?;
+        listener.set_nonblocking(true)?;
         let listener = Arc::new(listener);
-        let shared = Arc::new(Shared {
-            handler,
-            limits,
-            rate: Rate::new(limits.requests_per_s_max),
-            counts: Arc::default(),
-            stopping: AtomicBool::new(false),
-            open: Mutex::default(),
-            threads: AtomicUsize::new(0),
-        });
-        let (ours, theirs) = (Arc::clone(&shared), Arc::clone(&listener));
-        let accept = move || accept(&theirs, &ours);
-        let acceptor = std::thread::Builder::new().name("vela-http".into()).spawn(accept)?;
-        Ok(Self {
+        let shared = Arc::new(Shared::new(limits, handler)?);
+        let inner = Arc::new(Inner { shared, parked: Parked::new()?, started: AtomicUsize::new(0) });
+        let keeper = Keeper { inner: Arc::clone(&inner), listener: Arc::clone(&listener), number: 0 };
+        let server = Self {
             address,
             listener: Mutex::new(Some(listener)),
-            shared,
-            acceptor: Mutex::new(Some(acceptor)),
-        })
+            inner: Arc::clone(&inner),
+            keeper: Mutex::default(),
+        };
+        for _ in 0..inner.shared.crew.places() {
+            inner.employ()?;
+        }
+        let keep = std::thread::Builder::new().name("vela-http".into()).spawn(move || keeper.keep())?;
+        *server.keeper.lock() = Some(keep);
+        Ok(server)
     }
 
     /// Where it listens.
@@ -107,35 +83,27 @@ impl HttpServer {
 
     /// What the connections did so far.
     pub fn counts(&self) -> &Arc<Counts> {
-        &self.shared.counts
+        &self.inner.shared.counts
     }
 
     /// Stops: nothing more is accepted, answers that are on their way are sent, then connections end.
     pub fn stop(&self) {
-        let Some(acceptor) = self.acceptor.lock().take() else { return };
-        self.shared.stopping.store(true, Ordering::Relaxed);
-        // The thread waits for a connection: it gets one.
-        let ip = match self.address.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-            IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-            ip => ip,
-        };
-        let woken = TcpStream::connect_timeout(&SocketAddr::new(ip, self.address.port()), STOP_PATIENCE);
-        if woken.is_ok() && acceptor.join().is_err() {
+        let Inner { shared, parked, .. } = &*self.inner;
+        shared.stopping.store(true, Ordering::SeqCst);
+        shared.crew.ring();
+        let keeper = self.keeper.lock().take();
+        if keeper.is_some_and(|keeper| keeper.join().is_err()) {
             tracing::error!("accepting connections panicked; the log has the message");
         }
         drop(self.listener.lock().take());
         // Whoever waits for a request sees the end of its stream; whoever answers can still write.
-        for stream in self.shared.open.lock().values() {
-            let _ = stream.shutdown(Shutdown::Read);
-        }
+        shared.shut_down(Shutdown::Read);
         let deadline = Instant::now() + STOP_PATIENCE;
-        while self.shared.counts.open.load(Ordering::Acquire) > 0 && Instant::now() < deadline {
+        while shared.open() > 0 && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(1));
         }
-        for (_, stream) in self.shared.open.lock().drain() {
-            let _ = stream.shutdown(Shutdown::Both);
-        }
+        shared.shut_down(Shutdown::Both);
+        parked.end();
     }
 }
 
@@ -145,38 +113,110 @@ impl Drop for HttpServer {
     }
 }
 
-/// Hands every connection to a thread that waits for one, or to a new one.
-fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
-    // Nothing waits in it: a connection is only given to a thread that is there for it.
-    let (sender, receiver) = bounded::<Accepted>(0);
-    let mut number = 0;
-    loop {
-        let accepted = listener.accept();
-        if shared.stopping.load(Ordering::Relaxed) {
-            return;
+impl Inner {
+    /// Starts one more thread that answers.
+    fn employ(self: &Arc<Self>) -> std::io::Result<()> {
+        let thread = self.started.fetch_add(1, Ordering::Relaxed);
+        let inner = Arc::clone(self);
+        std::thread::Builder::new().name(format!("vela-http-{thread}")).spawn(move || inner.work()).map(drop)
+    }
+
+    fn work(&self) {
+        let Self { shared, parked, .. } = self;
+        while let Some((mut connection, until)) = parked.next(&shared.crew) {
+            match connection.run(shared, until) {
+                After::Parked(until) => parked.park(connection, until, false),
+                After::Ended => {}
+                After::HandedOver(takeover) => {
+                    // Its place is given back first: a stream has one of its own.
+                    let (stream, rest) = connection.leave();
+                    parked.forget(&stream);
+                    takeover(stream, rest);
+                }
+            }
         }
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Out of descriptors, or a client that left before it was here.
-                tracing::debug!(%error, "a connection was not accepted");
-                std::thread::sleep(ACCEPT_PAUSE);
+    }
+}
+
+/// Accepts connections, ends those that are idle for too long, and sees to it that somebody waits for those that are ready.
+struct Keeper {
+    inner: Arc<Inner>,
+    listener: Arc<TcpListener>,
+    /// Of the last connection.
+    number: u64,
+}
+
+impl Keeper {
+    fn keep(mut self) {
+        let inner = Arc::clone(&self.inner);
+        let Inner { shared, parked, .. } = &*inner;
+        let (crew, tick) = (&shared.crew, shared.tick);
+        let mut swept_at = Instant::now();
+        // When it was seen that nobody waits, and how many connections had been taken by then.
+        let mut short: Option<(Instant, u64)> = None;
+        loop {
+            let timeout = match short {
+                Some(_) => Some(STUCK_AFTER),
+                None => (shared.open() > 0).then_some(tick),
+            };
+            // Both are looked at whatever it says; it only waits.
+            let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+            let bell = crew.bell();
+            let mut sources = [PollFd::new(&self.listener, PollFlags::IN), PollFd::new(&bell, PollFlags::IN)];
+            let _ = poll(&mut sources, timeout.as_ref());
+            crew.hush();
+            if shared.stopping.load(Ordering::SeqCst) {
+                return;
+            }
+            self.accept();
+            let now = Instant::now();
+            if now >= swept_at + tick {
+                swept_at = now;
+                parked.expire(now);
+            }
+            let stuck = short.is_some_and(|(since, taken)| {
+                now >= since + STUCK_AFTER && crew.is_short() && crew.taken() == taken
+            });
+            if (crew.is_missing() || stuck)
+                && let Err(error) = inner.employ()
+            {
+                tracing::warn!(%error, "requests wait: there is no thread for them");
+            }
+            short = match short {
+                Some(since) if now < since.0 + STUCK_AFTER => Some(since),
+                _ if crew.is_short() || crew.unwatch() => Some((now, crew.taken())),
+                _ => None,
+            };
+        }
+    }
+
+    /// Accepts those that wait for it.
+    fn accept(&mut self) {
+        let Inner { shared, parked, .. } = &*self.inner;
+        for _ in 0..ACCEPTED_MAX {
+            let (stream, peer) = match self.listener.accept() {
+                Ok(accepted) => accepted,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    // Out of descriptors, or a client that left before it was here.
+                    tracing::debug!(%error, "a connection was not accepted");
+                    return std::thread::sleep(ACCEPT_PAUSE);
+                }
+            };
+            if shared.open() >= shared.limits.connections_max {
+                shared.counts.turned_away.fetch_add(1, Ordering::Relaxed);
+                turn_away(&stream);
                 continue;
             }
-        };
-        let counts = &shared.counts;
-        if counts.open.load(Ordering::Relaxed) >= shared.limits.connections_max {
-            counts.turned_away.fetch_add(1, Ordering::Relaxed);
-            turn_away(&stream);
-            continue;
-        }
-        counts.accepted.fetch_add(1, Ordering::Relaxed);
-        counts.open.fetch_add(1, Ordering::AcqRel);
-        number += 1;
-        let accepted = Accepted { stream, peer, number };
-        if let Err(unserved) = hand_over(&sender, &receiver, shared, accepted) {
-            counts.open.fetch_sub(1, Ordering::AcqRel);
-            tracing::warn!(%unserved, "a connection was closed: there is no thread for it");
+            self.number += 1;
+            let place = Place::new(shared, self.number, &stream);
+            match Connection::new(stream, peer, place, shared.tick) {
+                Ok(connection) => {
+                    let until = Instant::now() + shared.limits.idle_max;
+                    parked.park(Box::new(connection), until, true);
+                }
+                Err(error) => tracing::debug!(%error, "a connection ended before it began"),
+            }
         }
     }
 }
@@ -186,57 +226,4 @@ fn turn_away(mut stream: &TcpStream) {
     let _ = stream.set_nonblocking(true);
     let _ = stream.write(TOO_MANY);
     let _ = stream.shutdown(Shutdown::Write);
-}
-
-fn hand_over(
-    sender: &Sender<Accepted>,
-    receiver: &Receiver<Accepted>,
-    shared: &Arc<Shared>,
-    accepted: Accepted,
-) -> std::io::Result<()> {
-    let Err(error) = sender.try_send(accepted) else { return Ok(()) };
-    let first = error.into_inner();
-    let (shared, receiver) = (Arc::clone(shared), receiver.clone());
-    let thread = shared.threads.fetch_add(1, Ordering::Relaxed);
-    let work = move || {
-        let mut next = first;
-        loop {
-            serve(&shared, next);
-            next = match receiver.recv_timeout(THREAD_IDLE) {
-                Ok(accepted) => accepted,
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
-            };
-        }
-    };
-    std::thread::Builder::new().name(format!("vela-http-{thread}")).spawn(work).map(drop)
-}
-
-/// Gives a connection its place back whatever becomes of it.
-struct Place<'a> {
-    shared: &'a Shared,
-    number: u64,
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.shared.open.lock().remove(&self.number);
-        self.shared.counts.open.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-fn serve(shared: &Shared, Accepted { stream, peer, number }: Accepted) {
-    let place = Place { shared, number };
-    if let Ok(second) = stream.try_clone() {
-        shared.open.lock().insert(number, second);
-    }
-    let mut handed: Option<(Takeover, TcpStream, Vec<u8>)> = None;
-    match Connection::new(stream, peer, shared) {
-        Ok(connection) => handed = connection.run(),
-        Err(error) => tracing::debug!(%error, "a connection ended before it began"),
-    }
-    drop(place);
-    // Only now: a stream has a place of its own.
-    if let Some((takeover, stream, rest)) = handed {
-        takeover(stream, rest);
-    }
 }

@@ -1,5 +1,6 @@
 //! A request as its handler sees it.
 
+use super::crew::Crew;
 use super::head::{Method, RequestHead};
 use httparse::Header;
 use std::borrow::Cow;
@@ -21,13 +22,27 @@ pub struct Request<'a> {
     /// Who asks.
     pub peer: SocketAddr,
     headers: &'a [Header<'a>],
+    /// Where the thread that answers it belongs to.
+    crew: Option<&'a Crew>,
 }
 
 impl<'a> Request<'a> {
     /// The request of `head`.
     pub fn new(head: &RequestHead<'a, 'a>, body: &'a [u8], peer: SocketAddr) -> Self {
         let RequestHead { method, path, query, headers, host, .. } = *head;
-        Self { method, path, query, host, body, peer, headers }
+        Self { method, path, query, host, body, peer, headers, crew: None }
+    }
+
+    /// It, answered by one of `crew`.
+    pub(super) fn among(self, crew: &'a Crew) -> Self {
+        Self { crew: Some(crew), ..self }
+    }
+
+    /// To be said before waiting for others to answer it: another thread takes what comes meanwhile.
+    pub fn waits(&self) {
+        if let Some(crew) = self.crew {
+            crew.stand_in();
+        }
     }
 
     /// The first header of that name.

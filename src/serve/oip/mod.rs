@@ -306,6 +306,7 @@ pub fn load(
     response: &mut Response,
 ) -> Answered {
     refuse_inline(request)?;
+    request.waits();
     service.inference.load(&captures[0])?;
     response.set(200, JSON, "");
     Ok(Then::Next)

@@ -4,6 +4,7 @@ use super::super::recent::{Event, Recent};
 use super::filter::{Filter, Wanted};
 use super::pace::Pace;
 use super::pending::Pending;
+use super::priority;
 use super::wire::{Gone, Wire};
 use crate::domain::Timestamp;
 use serde::Deserialize;
@@ -280,6 +281,7 @@ impl Client {
             }
             self.pass(&message, recent)?;
             message.clear();
+            priority::let_others(false);
         }
         Ok(())
     }
@@ -292,6 +294,7 @@ impl Client {
         loop {
             let blocked = self.wire.flush()?;
             self.note(blocked);
+            priority::let_others(false);
             if blocked || !self.ready() {
                 return Ok(());
             }

@@ -202,6 +202,8 @@ impl Thread {
                 return;
             }
             self.shared.asleep.store(false, Ordering::SeqCst);
+            // Whoever stored what woke it may not be done with its bar.
+            priority::let_others(true);
             let recent = Arc::clone(&self.recent);
             for event in &events {
                 let (token, readable, writable) = (event.token(), event.is_readable(), event.is_writable());

@@ -53,6 +53,8 @@ pub struct PostgresSource {
     tables: Arc<[Arc<Table>]>,
     follow: Follow,
     link: Link,
+    /// A pooler gives the connection away between two transactions, so that nothing that is announced is heard.
+    pooled: bool,
     /// Failed attempts to connect, one after the other.
     attempt: u32,
     list_at: Instant,
@@ -73,7 +75,7 @@ pub struct PostgresSource {
 enum Link {
     /// There is no connection; it is tried again then.
     Away(Instant),
-    Connecting(Receiver<Result<Session, DatabaseError>>),
+    Connecting(Receiver<Result<(Session, bool), DatabaseError>>),
     /// With what the connection does now.
     Up(Session, Option<Begun<Answer>>),
 }
@@ -121,6 +123,7 @@ impl PostgresSource {
             tables: Arc::from([]),
             follow: Follow::new(history, (source.overlap_bars, settings.ingest.revision_bars), watermarks),
             link: Link::Away(now),
+            pooled: false,
             attempt: 0,
             list_at: now,
             snapshot: None,
@@ -140,10 +143,11 @@ impl PostgresSource {
 
     /// Connects and looks at the tables, so that what is wrong with them is said at the start.
     fn first(&mut self) -> Result<(), DatabaseError> {
-        let mut session = self.server.connect()?;
+        let (mut session, pooled) = self.server.connect_to_listen()?;
+        self.pooled = pooled;
         let wanted = Arc::clone(&self.wanted);
-        let prepared =
-            session.run("look at the bar tables", READ_MAX, move |client| read::prepare(client, &wanted))?;
+        let prepared = session
+            .run("look at the bar tables", READ_MAX, move |client| read::prepare(client, &wanted, pooled))?;
         self.prepared(prepared)?;
         self.link = Link::Up(session, None);
         Ok(())
@@ -155,25 +159,7 @@ impl PostgresSource {
             problem,
             trouble: crate::database::Trouble::Refused,
         })?;
-        for table in &tables {
-            let name = &table.name;
-            // What is beneath a view is not looked into.
-            if !table.indexed && table.is_table {
-                tracing::warn!(
-                    "{name} has no index of its series' columns and {}: every read goes through the whole table",
-                    table.ts
-                );
-            }
-            if table.standby {
-                tracing::info!("the server is a standby, which announces nothing: {name} is polled");
-            } else if !table.is_table {
-                tracing::info!("{name} is a view, which announces nothing: it is polled");
-            } else if !table.announces {
-                tracing::info!(
-                    "{name} does not announce its bars: it is polled; `vela db init --watch` changes that"
-                );
-            }
-        }
+        tables.iter().for_each(|table| table.describe());
         self.tables = tables.into();
         self.list_at = Instant::now();
         self.snapshot = None;
@@ -199,7 +185,7 @@ impl PostgresSource {
         let (server, wake) = (Arc::clone(&self.server), self.wake.clone());
         let (done, connected) = bounded(1);
         let connect = move || {
-            let _ = done.send(server.connect());
+            let _ = done.send(server.connect_to_listen());
             let _ = wake.try_send(());
         };
         match std::thread::Builder::new().name("vela-connect".to_owned()).spawn(connect) {
@@ -224,10 +210,11 @@ impl PostgresSource {
             }
             Link::Connecting(connected) => match connected.try_recv() {
                 Err(TryRecvError::Empty) => return Some(self.connect_timeout),
-                Ok(Ok(session)) => {
-                    let wanted = Arc::clone(&self.wanted);
+                Ok(Ok((session, pooled))) => {
+                    self.pooled |= pooled;
+                    let (wanted, pooled) = (Arc::clone(&self.wanted), self.pooled);
                     self.begin(session, "look at the bar tables", READ_MAX, move |client| {
-                        read::prepare(client, &wanted).map(Answer::Prepared)
+                        read::prepare(client, &wanted, pooled).map(Answer::Prepared)
                     });
                 }
                 Ok(Err(error)) => self.away(&error),
@@ -327,7 +314,17 @@ impl PostgresSource {
                 let table = Arc::clone(&self.tables[series.table]);
                 self.follow.started(series, bars, &table, now);
             }
-            Answer::Seen(seen, took) => self.seen(seen, took, now),
+            Answer::Seen(seen, took) => {
+                // From the next connection on tables are polled.
+                let newly = seen.deaf && !self.pooled;
+                self.pooled |= seen.deaf;
+                self.seen(seen, took, now);
+                if newly {
+                    let (server, trouble) = (self.server.name().to_owned(), crate::database::Trouble::Away);
+                    let problem = "another process of the server answers: it does not listen".to_owned();
+                    return Err(DatabaseError { server, problem, trouble });
+                }
+            }
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use crate::domain::{Bar, Timestamp};
 use crate::source::times::TimeProblem;
 use postgres::fallible_iterator::FallibleIterator;
 use postgres::types::ToSql;
-use postgres::{Error, Row};
+use postgres::{Error, Row, SimpleQueryMessage};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -83,6 +83,8 @@ pub(super) struct Seen {
     pub skipped: Skipped,
     /// Something was announced that does not say what it was.
     pub anything: bool,
+    /// Nothing will be announced: the server's process that answers does not listen.
+    pub deaf: bool,
     /// Which transactions had ended, as the server counts them; asked for only where tables are polled.
     pub snapshot: Option<String>,
 }
@@ -107,10 +109,11 @@ impl Skipped {
     }
 }
 
-/// Listens from now on, and looks at the tables. The inner error says what is not as configured.
+/// Listens from now on, where the connection is not `pooled`, and looks at the tables. The inner error says what is not as configured.
 pub(super) fn prepare(
     client: &mut Client,
     wanted: &[BarTable],
+    pooled: bool,
 ) -> Result<Result<Vec<Arc<Table>>, String>, Error> {
     // Plans are made once, and use the index whatever the statistics say of a table that has just been filled.
     client.driver().batch_execute(
@@ -119,15 +122,26 @@ pub(super) fn prepare(
     )?;
     // A standby passes no announcements on, and refuses to listen.
     let standby: bool = client.driver().query_one("SELECT pg_is_in_recovery()", &[])?.get(0);
-    if !standby {
+    if pooled {
+        tracing::warn!(
+            "a pooler gives the connection away after each transaction, so that no announcement comes through: the tables are \
+             polled; use pool_mode = session, or connect past the pooler"
+        );
+    }
+    let deaf = match (standby, pooled) {
+        (true, _) => Some("the server is a standby, which announces nothing"),
+        (_, true) => Some("announcements do not come through the pooler"),
+        _ => None,
+    };
+    if deaf.is_none() {
         client.driver().batch_execute(&format!("LISTEN {CHANNEL}"))?;
     }
     let mut tables = Vec::with_capacity(wanted.len());
     for wanted in wanted {
         match inspect(client, wanted)? {
             Ok(table) => {
-                let announces = table.announces && !standby;
-                tables.push(Arc::new(Table { announces, standby, ..table }));
+                let announces = table.announces && deaf.is_none();
+                tables.push(Arc::new(Table { announces, deaf, ..table }));
             }
             Err(problem) => return Ok(Err(problem)),
         }
@@ -194,6 +208,10 @@ pub(super) fn look(client: &mut Client, tables: &[Arc<Table>], look: Look) -> Re
     } else if silent {
         // Silence may be a connection that is dead.
         client.driver().is_valid(PING)?;
+        // Or one that a pooler gave to others: prepared on one of the server's processes, it may not be on the next.
+        let listening = format!("SELECT WHERE '{CHANNEL}' IN (SELECT pg_listening_channels())");
+        let rows = client.driver().simple_query(&listening)?;
+        seen.deaf = !rows.iter().any(|row| matches!(row, SimpleQueryMessage::Row(_)));
     }
     for (number, of_table) in asks.into_iter().enumerate() {
         if !of_table.is_empty() {

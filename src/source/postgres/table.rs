@@ -47,8 +47,8 @@ pub(super) struct Table {
     pub closed: Option<Closed>,
     /// Whether its bars are announced.
     pub announces: bool,
-    /// The server is a standby, on which nothing can be announced.
-    pub standby: bool,
+    /// Why nothing could be heard if it did, where that is so.
+    pub deaf: Option<&'static str>,
     /// An index leads to the bars of a series.
     pub indexed: bool,
     /// The unit of whole numbers, once one was seen.
@@ -290,7 +290,7 @@ impl Described {
             numbers,
             closed,
             announces,
-            standby: false,
+            deaf: None,
             indexed,
             times,
             list,
@@ -353,6 +353,27 @@ impl Clock {
 }
 
 impl Table {
+    /// Says what somebody may want to change.
+    pub(super) fn describe(&self) {
+        let name = &self.name;
+        // What is beneath a view is not looked into.
+        if !self.indexed && self.is_table {
+            tracing::warn!(
+                "{name} has no index of its series' columns and {}: every read goes through the whole table",
+                self.ts
+            );
+        }
+        if let Some(why) = self.deaf {
+            tracing::info!("{why}: {name} is polled");
+        } else if !self.is_table {
+            tracing::info!("{name} is a view, which announces nothing: it is polled");
+        } else if !self.announces {
+            tracing::info!(
+                "{name} does not announce its bars: it is polled; `vela db init --watch` changes that"
+            );
+        }
+    }
+
     /// The whole number that `ts` is in this table; the smallest there is before its unit is known.
     pub(super) fn whole(&self, ts: Timestamp) -> i64 {
         self.times.lock().write_integer(ts).unwrap_or(i64::MIN)

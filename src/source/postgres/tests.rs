@@ -22,7 +22,7 @@ pub(super) fn table(closed: bool) -> Table {
         numbers: Vec::new(),
         closed: closed.then(|| Closed { column: "\"closed\"".into(), is_boolean: true }),
         announces: true,
-        standby: false,
+        deaf: None,
         indexed: true,
         times: parking_lot::Mutex::default(),
         list: String::new(),

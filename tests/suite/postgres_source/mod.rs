@@ -3,6 +3,7 @@
 mod faults;
 mod later;
 mod live;
+mod pooled;
 mod replaced;
 mod scene;
 mod tables;

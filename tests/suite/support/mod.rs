@@ -4,6 +4,7 @@ pub mod axe;
 pub mod chromium;
 pub mod cluster;
 pub mod onnx;
+pub mod pgbouncer;
 pub mod postgres;
 pub mod promtool;
 pub mod proxy;

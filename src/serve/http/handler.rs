@@ -1,0 +1,29 @@
+//! Who answers requests, as the server sees it.
+
+use super::head::Fault;
+use super::request::Request;
+use super::response::Response;
+use std::net::TcpStream;
+
+/// Takes a connection over, with the bytes that were read of it already.
+pub type Takeover = Box<dyn FnOnce(TcpStream, Vec<u8>) + Send>;
+
+/// What follows an answer.
+pub enum Then {
+    /// The next request.
+    Next,
+    /// The connection goes to somebody else, once the answer's head is sent.
+    HandOver(Takeover),
+}
+
+/// Who answers requests.
+pub trait Handler: Send + Sync + 'static {
+    /// Looks at a request whose body has not been read: true where `response` refuses it.
+    fn refuses(&self, request: &Request<'_>, response: &mut Response) -> bool;
+
+    /// Answers a request.
+    fn answer(&self, request: &Request<'_>, response: &mut Response) -> Then;
+
+    /// Puts a refusal by the connection itself into `response`.
+    fn fault(&self, fault: Fault, response: &mut Response);
+}
