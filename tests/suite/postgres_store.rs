@@ -100,6 +100,7 @@ fn revisions_go_on_where_an_earlier_run_left_them(settings: &Settings) {
         for batch in run {
             (0..2).for_each(|_| store.write(batch, &[]).unwrap());
         }
+        store.finish().unwrap();
     }
     let values = session(settings).run("read", DEADLINE, |client| {
         let sql = "SELECT value FROM trading.agentpreds WHERE ts = to_timestamp(6000) ORDER BY revision";
@@ -134,6 +135,8 @@ fn rows_are_what_was_said_bit_for_bit_and_stored_once() {
     let refused =
         |minute| outcome(minute, Origin::CatchUp, Err(Refusal::of_model(&model, Reason::NoModel, "")));
     store.write(&[catch_up(2, 1), catch_up(2, 7), refused(1), refused(8)], &[]).unwrap();
+    // Whoever opens the next one needs its spool.
+    store.finish().unwrap();
     drop(store);
     revisions_go_on_where_an_earlier_run_left_them(&settings);
     let mut session = session(&settings);
@@ -193,6 +196,7 @@ fn a_new_prediction_is_announced_once_where_that_is_asked_for() {
             store.write(&[outcome(lone, Origin::Live, Ok(answer(1, value)))], &[]).unwrap();
         }
         store.write(&[outcome(9, Origin::Live, Err(Refusal::new(Reason::Late, "")))], &[]).unwrap();
+        store.finish().unwrap();
         drop(store);
         // What is announced last is announced by the listener itself.
         listener.batch_execute(&format!("NOTIFY {}, 'end'", store::CHANNEL)).unwrap();
