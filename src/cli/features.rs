@@ -7,7 +7,6 @@ use crate::domain::{FeatureSet, Timeframe};
 use crate::export::{Description, Dtype, Export, ExportError, Label, Request, Rules};
 use crate::feature::catalogue;
 use crate::ingest::AnyPrice;
-use crate::source::{BarFile, bar_files};
 use crate::topology::feature_rules;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::Write as _;
@@ -106,12 +105,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         },
         complete: arguments.complete,
     };
-    for warning in bar_files(&request.bars)?.iter().filter_map(BarFile::warning) {
-        let _ = writeln!(std::io::stderr(), "warning: {warning}");
-    }
     let out = request.out.clone();
     let stop = signals::stop_requests()?.receiver;
     let export = Export::open(request)?;
+    for warning in export.warnings() {
+        let _ = writeln!(std::io::stderr(), "warning: {warning}");
+    }
     let bar = progress_bar(export.bars_total_hint()?);
     let result = export.run(&mut |bars| {
         bar.set_position(bars);

@@ -6,7 +6,7 @@ use crate::config::{Stale, StoreUrl};
 use crate::domain::Timestamp;
 use crate::engine::{Engine, Overrides};
 use crate::predict::Models;
-use crate::source::{Replay, Source, bar_files};
+use crate::source::{Replay, Source};
 use crate::store::{Completion, CsvStore, Null, SqliteStore, Store, Tee};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::Write as _;
@@ -98,18 +98,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let source = Replay::open(&arguments.bars, arguments.from, arguments.to)?;
     let bars_total = source.bars_total_hint();
     let models = super::runtime::open_models(&settings)?;
-    for problem in models.catalogue().problems() {
+    let catalogue = models.catalogue();
+    for problem in catalogue.problems() {
         let _ = writeln!(std::io::stderr(), "warning: {problem}");
     }
-    let catalogue = models.catalogue();
-    for file in bar_files(&arguments.bars)? {
-        let unserved = catalogue.demands(&file.series).is_empty();
-        let hint = unserved.then(|| catalogue.spelled_otherwise(&file.series)).flatten();
-        for warning in file.warning().into_iter().chain(hint) {
-            let _ = writeln!(std::io::stderr(), "warning: {warning}");
-        }
+    let unserved = source.series().filter(|series| catalogue.demands(series).is_empty());
+    let hints = unserved.filter_map(|series| catalogue.spelled_otherwise(series));
+    for warning in source.warnings().iter().cloned().chain(hints) {
+        let _ = writeln!(std::io::stderr(), "warning: {warning}");
     }
-    if models.catalogue().models().is_empty() {
+    if catalogue.models().is_empty() {
         let folder = settings.models.path.display();
         let _ = writeln!(std::io::stderr(), "warning: no model in {folder} has a promoted version");
     }

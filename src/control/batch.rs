@@ -67,7 +67,7 @@ impl BatchState {
         self.cost.take(seen);
         self.open = add(self.open, seen);
         let BatchReading { turns, late, full, .. } = self.open;
-        if (turns < TURNS_MIN || turns == 0) && late < LATE_MIN {
+        if turns < TURNS_MIN && late < LATE_MIN {
             return (self, None);
         }
         let line = self.cost.line();
@@ -132,23 +132,44 @@ mod tests {
 
     const RULES: BatchRules = BatchRules { rows_initial: 10, rows_max: 100, run_max_ns: 10_000_000 };
 
+    /// A model under control.
+    struct Controlled {
+        rules: BatchRules,
+        limit: BatchLimit,
+        state: BatchState,
+        before: BatchReading,
+    }
+
+    impl Controlled {
+        fn new(rules: BatchRules, from: usize) -> Self {
+            let limit = BatchLimit::new(from, rules.run_max_ns);
+            let before = limit.read();
+            Self { rules, limit, state: BatchState::default(), before }
+        }
+
+        /// An interval is over; the limit from now on.
+        fn judge(&mut self) -> usize {
+            let now = self.limit.read();
+            let state = std::mem::take(&mut self.state);
+            let (next, change) = state.step(self.rules, self.limit.get(), &now.since(&self.before));
+            (self.state, self.before) = (next, now);
+            change.iter().for_each(|(rows, ..)| self.limit.set(*rows));
+            self.limit.get()
+        }
+    }
+
     /// Runs a model whose turns take `call + row * n` µs, with `waiting` rows at every turn, for `intervals` of 200
     /// turns; the limits after each.
     fn limits(from: usize, intervals: usize, call_us: u64, row_us: u64, waiting: usize) -> Vec<usize> {
-        let limit = BatchLimit::new(from, RULES.run_max_ns);
-        let (mut state, mut before) = (BatchState::default(), limit.read());
+        let mut model = Controlled::new(RULES, from);
         (0..intervals)
             .map(|_| {
                 for turn in 0..200 {
                     // Now and then fewer wait, as in life.
-                    let rows = if turn % 10 == 0 { 1 } else { waiting.min(limit.get()) };
-                    limit.note(rows, (call_us + row_us * rows as u64) * 1000);
+                    let rows = if turn % 10 == 0 { 1 } else { waiting.min(model.limit.get()) };
+                    model.limit.note(rows, (call_us + row_us * rows as u64) * 1000);
                 }
-                let now = limit.read();
-                let (next, change) = std::mem::take(&mut state).step(RULES, limit.get(), &now.since(&before));
-                (state, before) = (next, now);
-                change.iter().for_each(|(rows, ..)| limit.set(*rows));
-                limit.get()
+                model.judge()
             })
             .collect()
     }
@@ -192,22 +213,17 @@ mod tests {
             let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
             (mixed ^ (mixed >> 31)) % below
         };
-        let rules = BatchRules { run_max_ns: 25_000_000, ..RULES };
-        let limit = BatchLimit::new(10, rules.run_max_ns);
-        let (mut state, mut before) = (BatchState::default(), limit.read());
+        let mut model = Controlled::new(BatchRules { run_max_ns: 25_000_000, ..RULES }, 10);
         for _ in 0..100 {
             for _ in 0..100 {
-                let rows = if random(single) == 0 { 1 } else { limit.get() };
+                let rows = if random(single) == 0 { 1 } else { model.limit.get() };
                 let work_us = call_us + row_us * rows as u64;
                 let put_off_us = if random(15_000) < work_us { random(6000) } else { 0 };
-                limit.note(rows, (work_us + put_off_us) * 1000);
+                model.limit.note(rows, (work_us + put_off_us) * 1000);
             }
-            let now = limit.read();
-            let (next, change) = std::mem::take(&mut state).step(rules, limit.get(), &now.since(&before));
-            (state, before) = (next, now);
-            change.iter().for_each(|(rows, ..)| limit.set(*rows));
+            model.judge();
         }
-        limit.get()
+        model.limit.get()
     }
 
     #[test]

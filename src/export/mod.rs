@@ -233,6 +233,11 @@ impl Export {
         Ok(Self { request, format, columns, files, plans })
     }
 
+    /// What is doubtful about the files of bars.
+    pub fn warnings(&self) -> impl Iterator<Item = String> {
+        self.files.iter().filter_map(BarFile::warning)
+    }
+
     /// About how many bars all files hold.
     ///
     /// # Errors

@@ -19,6 +19,7 @@ pub struct Replay {
     bounds: Bounds,
     bars_read: u64,
     bars_total_hint: u64,
+    warnings: Vec<String>,
     started: bool,
     /// Reported by the next poll, because this one still delivers the bars before it.
     failed: Option<SourceError>,
@@ -49,8 +50,10 @@ impl Replay {
         let found = bar_files(paths)?;
         let mut files = Vec::with_capacity(found.len());
         let mut bars_total_hint = 0;
+        let mut warnings = Vec::new();
         for file in found {
             bars_total_hint += file.bars_hint()?;
+            warnings.extend(file.warning());
             files.push(ReplayFile { reader: file.reader()?, series: Arc::new(file.series) });
         }
         Ok(Self {
@@ -59,9 +62,20 @@ impl Replay {
             bounds: Bounds { from, to },
             bars_read: 0,
             bars_total_hint,
+            warnings,
             started: false,
             failed: None,
         })
+    }
+
+    /// What is doubtful about the files.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// The series of all files.
+    pub fn series(&self) -> impl Iterator<Item = &SeriesKey> {
+        self.files.iter().map(|file| &*file.series)
     }
 
     /// About how many bars all files hold: exact for small ones, by their size and first lines for others.

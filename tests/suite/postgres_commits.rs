@@ -3,7 +3,7 @@
 
 use crate::support::cluster::Cluster;
 use crate::support::pgbouncer::Pooler;
-use crate::support::postgres::{DEADLINE, count, ready, session};
+use crate::support::postgres::{DEADLINE, count, outcome, ready, session};
 use crate::support::proxy::Proxy;
 use std::path::Path;
 use std::process::Command;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use vela::config::{Settings, StoreUrl};
 use vela::database::{Server, Session};
-use vela::domain::{Origin, Outcome, Place, Prediction, SeriesKey, Stamps, Timeframe, Timestamp};
+use vela::domain::{Origin, Outcome, Prediction};
 use vela::store::{self, Store, StoreReading, Watermark};
 
 /// A server that writes nothing to its disk before somebody asks for it.
@@ -29,18 +29,7 @@ fn predicted(minute: i64) -> Outcome {
         outputs: Arc::new([]),
         names: Arc::new([]),
     };
-    Outcome {
-        series: Arc::new(SeriesKey::new("BTC/USDT", Timeframe::MINUTE).unwrap()),
-        horizon: 5,
-        ts: Timestamp::from_secs(minute * 60),
-        close: 1.0,
-        revision: 0,
-        place: Place::default(),
-        origin: Origin::Live,
-        stamps: Stamps::default(),
-        result: Ok(prediction),
-        reply: None,
-    }
+    outcome(minute, Origin::Live, Ok(prediction))
 }
 
 fn mark(minute: i64) -> Watermark {

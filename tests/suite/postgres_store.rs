@@ -1,31 +1,14 @@
 //! The PostgreSQL store on a real server: rows are there once, whatever becomes of the server meanwhile.
 
 use crate::support::cluster::Cluster;
-use crate::support::postgres::{DEADLINE, count, ready, session, settings};
+use crate::support::postgres::{DEADLINE, count, outcome, ready, session, settings};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use vela::config::Settings;
 use vela::database::schema;
-use vela::domain::{
-    Origin, Outcome, Place, Prediction, Reason, Refusal, SeriesKey, Stamps, Timeframe, Timestamp,
-};
+use vela::domain::{Origin, Outcome, Prediction, Reason, Refusal, Timestamp};
 use vela::store::{self, Store};
-
-fn outcome(minute: i64, origin: Origin, result: Result<Prediction, Refusal>) -> Outcome {
-    Outcome {
-        series: Arc::new(SeriesKey::new("BTC/USDT", Timeframe::MINUTE).unwrap()),
-        horizon: 5,
-        ts: Timestamp::from_secs(minute * 60),
-        close: 1.0,
-        revision: 0,
-        place: Place::default(),
-        origin,
-        stamps: Stamps { arrived_ns: 1_000, ingested_ns: 2_500, featured_ns: 4_000, predicted_ns: 9_000 },
-        result,
-        reply: None,
-    }
-}
 
 fn predicted(minute: i64) -> Outcome {
     outcome(minute, Origin::Live, Ok(answer(1, 0.1 * minute as f64)))
