@@ -19,7 +19,7 @@ mod stored;
 mod time;
 mod timeframe;
 
-pub use adjustment::{Adjusting, Adjustment, Adjustments};
+pub use adjustment::{Adjustment, Adjustments, PriceChange, SeriesAdjustments};
 pub use bar::Bar;
 pub use feature::{Demand, FeatureSet, FeatureVector, HORIZON_MAX, Stability};
 pub use flow::{Admission, Admitted, Ask, Incoming, Origin, Place, Reply, Stamps, Task};

@@ -174,7 +174,8 @@ fn a_table_over_a_split_that_is_told_is_that_of_history_adjusted_by_hand() {
     let (at, price, volume) = (200, 1.0 / 3.0, 3.0);
     let scale = |bar: &Bar| {
         let mut bar = *bar;
-        crate::domain::Adjustment { from: good[299].ts.plus_millis(1), price, volume }.apply(&mut bar);
+        let price = crate::domain::PriceChange::Times(price);
+        crate::domain::Adjustment { from: good[299].ts, price, volume }.apply(&mut bar);
         bar
     };
     let raw: Vec<Bar> = good[..at].iter().copied().chain(good[at..].iter().map(scale)).collect();

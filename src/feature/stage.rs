@@ -9,9 +9,9 @@ use crate::domain::{
     Outcome, Place, Reason, Refusal, Reply, SeriesId, SeriesKey, Stability, Stamps, Task, Timeframe,
 };
 use crate::link::{Stage, clock};
-pub use demands::{BARS_KEPT, ResumedSeries, SavedSeries};
 use demands::{Demanded, SeriesState};
-use parking_lot::Mutex;
+pub use demands::{ResumedSeries, SavedSeries, bars_kept_to_adjust};
+use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -49,19 +49,21 @@ impl FeatureRules {
     /// How many bars of a series a model takes until it may predict; 0 where its features do not exist.
     pub fn warm_up_bars(&self, timeframe: Timeframe, demand: &Demand) -> u64 {
         let plan = Plan::new(demand.features.names(), self.grid(timeframe));
-        plan.map_or(0, |plan| plan.warm_up_bars_max(self.stability) + demand.window as u64 - 1)
+        plan.map_or(0, |plan| plan.warm_up_bars_over(demand.window, self.stability))
     }
 }
 
 /// Stage 2.
 pub struct FeatureStage {
     /// Vectors of recent bars, shared by horizons and callers.
-    pub cache: Arc<FeatureCache>,
-    /// What holds for every series.
-    pub rules: FeatureRules,
+    cache: Arc<FeatureCache>,
+    /// What holds for series that are new.
+    rules: RwLock<FeatureRules>,
     /// Whether a newer live bar takes the place of one that was not predicted: where both wait here, no row is made of
     /// the older.
-    pub supersede: bool,
+    supersede: bool,
+    /// Tells a person what adjustments did to a series.
+    tell: Box<dyn Fn(&SeriesKey, String) + Send + Sync>,
 }
 
 /// What the feature stage keeps for one series.
@@ -113,6 +115,37 @@ impl FeatureKey {
 }
 
 impl FeatureStage {
+    /// A stage whose series follow `rules`; `supersede`: where a newer live bar of a series waits here already, no row is
+    /// made of the older. `tell` is given what a person should know of a series: what its adjustments did.
+    pub fn new(
+        cache: Arc<FeatureCache>,
+        rules: FeatureRules,
+        supersede: bool,
+        tell: Box<dyn Fn(&SeriesKey, String) + Send + Sync>,
+    ) -> Self {
+        Self { cache, rules: RwLock::new(rules), supersede, tell }
+    }
+
+    /// What a saved series depends on: [`FeatureRules::fingerprint`].
+    pub fn fingerprint(&self) -> String {
+        self.rules.read().fingerprint()
+    }
+
+    /// Series take up `adjustments` from now on, those of `keys` from their next bar on.
+    pub fn set_adjustments<'a>(&self, adjustments: &Adjustments, keys: impl Iterator<Item = &'a FeatureKey>) {
+        self.rules.write().adjustments.clone_from(adjustments);
+        for key in keys {
+            let Some(bars) = key.set_adjustments(adjustments) else { continue };
+            // What was found of its newest bar is no longer what would be.
+            self.cache.clear();
+            let detail = "adjustments changed that were in force already";
+            (self.tell)(
+                &key.series,
+                format!("{detail}: its newest {bars} bars were taken anew, what was answered before stays"),
+            );
+        }
+    }
+
     /// A new series, for which `demands` are made; `emit` hands tasks on, `refuse` what ends here.
     /// Demands that are `unusable`, or name features that do not exist, are answered with their reason.
     pub fn key(
@@ -122,7 +155,7 @@ impl FeatureStage {
         emit: Box<dyn Fn(Task) + Send + Sync>,
         refuse: Box<dyn Fn(Outcome) + Send + Sync>,
     ) -> FeatureKey {
-        let state = Mutex::new(SeriesState::new(&self.rules, &series, demands));
+        let state = Mutex::new(SeriesState::new(&self.rules.read(), &series, demands));
         FeatureKey { series, id, state, newest: AtomicU64::new(0), emit, refuse }
     }
 
@@ -176,7 +209,7 @@ impl FeatureStage {
         let others: Box<[_]> = others.iter().map(vector).collect();
         // A version that reads something else may stand in where the newest cannot be asked.
         if let Some(index) = first.undefined.filter(|_| others.iter().all(|v| v.undefined.is_some())) {
-            let (reason, detail) = state.why(own, index);
+            let (reason, detail) = state.why(own, provisional, index);
             return Err(Refusal::of_model(&demand.name, reason, detail));
         }
         Ok(Task {
@@ -200,7 +233,11 @@ impl FeatureStage {
         let mut state = key.state.lock();
         match admission {
             Admission::Next => {
-                item.revision = state.take_next(bar);
+                let (revision, in_force) = state.take_next(bar);
+                item.revision = revision;
+                if let Some(what) = in_force.filter(|_| item.origin != Origin::WarmUp) {
+                    (self.tell)(&key.series, what);
+                }
                 item.overtaken =
                     self.supersede && item.origin == Origin::Live && state.is_overtaken(key, item.place);
                 item.place.of = state.outcomes_per_bar();
@@ -213,6 +250,11 @@ impl FeatureStage {
                     return (key.refuse)(key.outcome(&item, 0, refusal));
                 };
                 (item.bar, item.revision) = (bar, revision);
+                let anew = anew.unwrap_or_else(|| {
+                    // Whoever asks for the newest bar is not to be told what was said of it before.
+                    self.cache.clear();
+                    0
+                });
                 item.place.of = 1 + anew as u32 * state.outcomes_per_bar();
                 let detail =
                     "its source does not have it: it is taken back, and the bars behind it are answered anew";
