@@ -64,7 +64,7 @@ mod tests_plan;
 #[cfg(test)]
 mod tests_series;
 #[cfg(test)]
-mod tests_support;
+pub(crate) mod tests_support;
 #[cfg(test)]
 mod tests_warm_up;
 #[cfg(test)]

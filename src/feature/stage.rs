@@ -1,17 +1,18 @@
 //! The feature stage: a bar in, one row for each model that is asked of its series.
 
 mod demands;
+mod rules;
 
 use super::cache::{CacheKey, FeatureCache};
-use super::plan::Plan;
 use crate::domain::{
-    Adjustments, Admission, Admitted, Ask, Bar, Demand, FeatureVector, GapPolicy, Grid, MarketHours, Origin,
-    Outcome, Place, Reason, Refusal, Reply, SeriesId, SeriesKey, Stability, Stamps, Task, Timeframe,
+    Adjustments, Admission, Admitted, Ask, Bar, Demand, FeatureVector, Origin, Outcome, Place, Reason,
+    Refusal, Reply, SeriesId, SeriesKey, Stamps, Task,
 };
 use crate::link::{Stage, clock};
 use demands::{Demanded, SeriesState};
 pub use demands::{ResumedSeries, SavedSeries, bars_kept_to_adjust};
 use parking_lot::{Mutex, RwLock};
+pub use rules::FeatureRules;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -22,36 +23,8 @@ const BATCH_MAX: usize = 256;
 /// a series of which always one waits is predicted.
 const OVERTAKEN_MAX: u32 = 15;
 
-/// What holds for the features of every series.
-#[derive(Clone, Debug, Default)]
-pub struct FeatureRules {
-    /// What a gap inside the market's hours does.
-    pub gaps: GapPolicy,
-    /// The longest gap over which features go on; 0: however long.
-    pub gap_bars_max: u64,
-    /// When bars are expected.
-    pub hours: MarketHours,
-    /// What splits, dividends and rolls make of the bars before them.
-    pub adjustments: Adjustments,
-    /// How free of the beginning of its series a feature has to be before a model reads it.
-    pub stability: Stability,
-    /// How many of a series' newest bars can change after they closed.
-    pub revision_bars: usize,
-}
-
-impl FeatureRules {
-    /// How the time of a series is cut.
-    pub fn grid(&self, timeframe: Timeframe) -> Grid {
-        let Self { gaps, gap_bars_max, ref hours, .. } = *self;
-        Grid { timeframe, policy: gaps, gap_bars_max, hours: hours.clone() }
-    }
-
-    /// How many bars of a series a model takes until it may predict; 0 where its features do not exist.
-    pub fn warm_up_bars(&self, timeframe: Timeframe, demand: &Demand) -> u64 {
-        let plan = Plan::new(demand.features.names(), self.grid(timeframe));
-        plan.map_or(0, |plan| plan.warm_up_bars_over(demand.window, self.stability))
-    }
-}
+/// Tells a person what adjustments did to a series.
+pub type Tell = Box<dyn Fn(&SeriesKey, String) + Send + Sync>;
 
 /// Stage 2.
 pub struct FeatureStage {
@@ -63,7 +36,7 @@ pub struct FeatureStage {
     /// the older.
     supersede: bool,
     /// Tells a person what adjustments did to a series.
-    tell: Box<dyn Fn(&SeriesKey, String) + Send + Sync>,
+    tell: Tell,
 }
 
 /// What the feature stage keeps for one series.
@@ -117,12 +90,7 @@ impl FeatureKey {
 impl FeatureStage {
     /// A stage whose series follow `rules`; `supersede`: where a newer live bar of a series waits here already, no row is
     /// made of the older. `tell` is given what a person should know of a series: what its adjustments did.
-    pub fn new(
-        cache: Arc<FeatureCache>,
-        rules: FeatureRules,
-        supersede: bool,
-        tell: Box<dyn Fn(&SeriesKey, String) + Send + Sync>,
-    ) -> Self {
+    pub fn new(cache: Arc<FeatureCache>, rules: FeatureRules, supersede: bool, tell: Tell) -> Self {
         Self { cache, rules: RwLock::new(rules), supersede, tell }
     }
 

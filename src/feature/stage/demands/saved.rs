@@ -3,7 +3,7 @@
 use super::terms::Terms;
 use super::{FeatureKey, FeatureRules, Known, Part, SeriesState};
 use crate::domain::{
-    Adjustment, Adjustments, Bar, Demand, Outcome, SeriesAdjustments, SeriesId, SeriesKey, Task, Timestamp,
+    Adjustment, Bar, Demand, Outcome, SeriesAdjustments, SeriesId, SeriesKey, Task, Timestamp,
 };
 use crate::feature::plan::Plan;
 use crate::feature::series::{SavedFeatures, SeriesFeatures};
@@ -37,12 +37,6 @@ struct SavedPart<'s> {
 pub struct ResumedSeries(SeriesState);
 
 impl FeatureRules {
-    /// What a saved series depends on beside the names of its features: under other rules it is another series. Its
-    /// adjustments are no part of that, since they may change while it goes on.
-    pub fn fingerprint(&self) -> String {
-        format!("{:?}", Self { adjustments: Adjustments::default(), ..self.clone() })
-    }
-
     /// Goes on where a series was saved under the same rules; `None` where that cannot be.
     pub fn resume(&self, series: &SeriesKey, saved: SavedSeries<'_>) -> Option<ResumedSeries> {
         let grid = self.grid(series.timeframe);

@@ -164,19 +164,26 @@ impl SeriesState {
         self.stand_at(self.stands);
     }
 
-    /// Goes on with other adjustments. Where some that were in force already change, the bars that are kept are taken anew:
-    /// how many these are.
+    /// Goes on with other adjustments. Where those change that came in force among the bars that are kept, these are taken
+    /// anew: how many they are. The others are to come, or lie so far back that nothing here knows of them.
     pub(super) fn set_adjustments(&mut self, adjustments: SeriesAdjustments) -> Option<usize> {
         if adjustments == self.adjustments {
             return None;
         }
-        let newest = self.bars.back().map(|known| known.bar.ts);
-        let in_force = |of: &SeriesAdjustments| newest.map_or(0, |ts| of.terms_at(ts));
-        let [before, now] = [&self.adjustments, &adjustments].map(|of| &of.all()[..in_force(of)]);
-        let same = before == now;
+        let terms_at = |of: &SeriesAdjustments, known: Option<&Known>| {
+            known.map_or(0, |known| of.terms_at(known.bar.ts))
+        };
+        let among =
+            |of: &SeriesAdjustments| [self.bars.front(), self.bars.back()].map(|known| terms_at(of, known));
+        let [before, now] = [&self.adjustments, &adjustments].map(|of| (of, among(of)));
+        let [were, are] = [before, now].map(|(of, [oldest, newest])| &of.all()[oldest..newest]);
+        let same = were == are;
+        let (were, are) = (before.1[1], now.1[1]);
         self.adjustments = adjustments;
         if same {
-            self.terms.retain(|terms| terms.by <= self.stands);
+            self.terms.retain(|terms| terms.by <= were);
+            self.terms.iter_mut().for_each(|terms| terms.by = (terms.by + are).saturating_sub(were));
+            self.stands = are;
         } else {
             self.begin_anew();
         }
