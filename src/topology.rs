@@ -247,7 +247,7 @@ impl Topology {
         }
     }
 
-    fn series(&self, series: &Arc<SeriesKey>) -> Result<Arc<Key<IngestStage>>, TopologyError> {
+    fn series(&self, series: &SeriesKey) -> Result<Arc<Key<IngestStage>>, TopologyError> {
         if let Some(wired) = self.series.read().get(series) {
             return Ok(Arc::clone(&wired.ingest));
         }
@@ -261,9 +261,10 @@ impl Topology {
             let what = format!("series {series}");
             return Err(TopologyError::Full { what, error, setting: "series_max" });
         }
-        let wired = self.add_series(series, SeriesId(all.len() as u32), None)?;
+        let series = Arc::new(series.clone());
+        let wired = self.add_series(&series, SeriesId(all.len() as u32), None)?;
         let key = Arc::clone(&wired.ingest);
-        all.insert(Arc::clone(series), wired);
+        all.insert(series, wired);
         Ok(key)
     }
 
@@ -273,7 +274,7 @@ impl Topology {
     /// When the series is new and there is room for no more.
     pub fn put_bar(
         &self,
-        series: &Arc<SeriesKey>,
+        series: &SeriesKey,
         origin: Origin,
         make: impl FnOnce() -> Incoming,
     ) -> Result<(), TopologyError> {

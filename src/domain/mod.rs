@@ -4,6 +4,7 @@
 //! house need it; what one room needs stays in that room.
 
 mod adjustment;
+mod alias;
 mod bar;
 mod feature;
 mod flow;
@@ -20,6 +21,7 @@ mod time;
 mod timeframe;
 
 pub use adjustment::{Adjusting, Adjustment, Adjustments};
+pub use alias::{Aliases, Meaning};
 pub use bar::Bar;
 pub use feature::{Demand, FeatureSet, FeatureVector, HORIZON_MAX, Stability};
 pub use flow::{Admission, Admitted, Ask, Incoming, Origin, Place, Reply, Stamps, Task};

@@ -1,7 +1,7 @@
 //! How bars get in: numbered, stamped and put into the first stage; and the thread that reads the source.
 
 use crate::config::Settings;
-use crate::domain::{Bar, Incoming, Origin, SeriesKey, Stamps};
+use crate::domain::{Aliases, Bar, Incoming, Origin, SeriesKey, Stamps};
 use crate::link::clock;
 use crate::predict::Catalogue;
 use crate::source::{self, History, Poll, Source, SourceBar, SourceError, Taken};
@@ -13,9 +13,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Numbers bars and hands them to the topology; shared with the source's thread.
+/// Numbers bars and hands them to the topology, by the names that symbols have here; shared with the source's thread.
 pub(super) struct Intake {
     pub(super) topology: Arc<Topology>,
+    pub(super) aliases: Aliases,
     pub(super) next_seq: AtomicU64,
     pub(super) bars: AtomicU64,
 }
@@ -33,7 +34,7 @@ pub(super) struct SourceThread {
 /// may predict.
 pub fn history(settings: &Settings, catalogue: &Arc<Catalogue>) -> History {
     let (rules, catalogue) = (feature_rules(settings), Arc::clone(catalogue));
-    History::of(&settings.source).with_needs(move |series| {
+    History::of(&settings.source).under(&settings.ingest.symbol_aliases).with_needs(move |series| {
         let demands = catalogue.demands(series);
         let bars = demands.iter().map(|demand| rules.warm_up_bars(series.timeframe, demand));
         bars.max().unwrap_or(0).try_into().unwrap_or(usize::MAX)
@@ -56,7 +57,7 @@ pub(super) fn open_source(
     let source = source::open(settings, history, &behind(&watermarks, settings.ingest.revision_bars))?;
     Ok(source.map(|source| match taken.is_empty() {
         true => source,
-        false => Box::new(source::Resumed::new(source, taken)),
+        false => Box::new(source::Resumed::new(source, taken, settings.ingest.symbol_aliases.clone())),
     }))
 }
 
@@ -82,14 +83,10 @@ impl Intake {
         crate::control::reexec::generation().takes_bars();
     }
 
-    /// Puts one bar in.
-    pub(super) fn take(
-        &self,
-        series: &Arc<SeriesKey>,
-        bar: Bar,
-        origin: Origin,
-    ) -> Result<(), TopologyError> {
-        self.topology.put_bar(series, origin, || {
+    /// Puts one bar in, which came under the name `series`.
+    pub(super) fn take(&self, series: &SeriesKey, bar: Bar, origin: Origin) -> Result<(), TopologyError> {
+        let meant = self.aliases.series(series, bar.ts);
+        self.topology.put_bar(meant.as_ref().unwrap_or(series), origin, || {
             // Bars that only warm features up have no outcome, and so no place in the order of outcomes.
             let numbered = origin != Origin::WarmUp;
             let seq = if numbered { self.next_seq.fetch_add(1, Ordering::Relaxed) } else { 0 };

@@ -184,7 +184,7 @@ impl Engine {
             None => store::open(&settings)?,
         };
         let archive = store.archive();
-        let resumed = topology::resumed(series, &program(), &settings);
+        let resumed = topology::resumed(series, &program(&settings), &settings);
         let source = match source {
             Some(source) => Some(source),
             None => intake::open_source(&settings, &models.catalogue(), &watermarks, &resumed)?,
@@ -195,6 +195,7 @@ impl Engine {
         topology.resume(resumed, &settings)?;
         let intake = Arc::new(Intake {
             topology: Arc::clone(&topology),
+            aliases: settings.ingest.symbol_aliases.clone(),
             next_seq: AtomicU64::new(1),
             bars: AtomicU64::new(0),
         });
@@ -240,7 +241,8 @@ impl Engine {
         })
     }
 
-    /// Takes one closed bar; returns once it is in the ingest stage, which waits while that is full.
+    /// Takes one closed bar; returns once it is in the ingest stage, which waits while that is full. An alias of a symbol
+    /// (`ingest.symbol_aliases`) is as good as the symbol itself.
     ///
     /// Whether the bar is good is decided there: what is refused becomes an outcome with its reason.
     ///

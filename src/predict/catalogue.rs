@@ -222,8 +222,9 @@ impl Catalogue {
             let (model, named) = (&model.name, symbols.iter().find(alike)?);
             let symbol = &series.symbol;
             Some(format!(
-                "no model serves {series}; {model} is for {named}: if that is the same, name it in its manifest as well, symbol = \
-                 [\"{named}\", \"{symbol}\"]"
+                "no model serves {series}; {model} is for {named}: if that is the same, write ingest.symbol_aliases = \"{symbol} \
+                 {named}\", and its bars are those of {named}; or, for a series of its own, name it in the manifest as well, symbol \
+                 = [\"{named}\", \"{symbol}\"]"
             ))
         })
     }

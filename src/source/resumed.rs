@@ -1,7 +1,7 @@
 //! A source behind a process that replaced itself: the bars that were taken before are passed over.
 
 use super::{Poll, Source, SourceBar, SourceError};
-use crate::domain::{Bar, Origin, SeriesKey};
+use crate::domain::{Aliases, Bar, Origin, SeriesKey};
 use crossbeam::channel::Receiver;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,17 +14,20 @@ pub type Taken = HashMap<Arc<SeriesKey>, Vec<Bar>>;
 pub struct Resumed {
     source: Box<dyn Source>,
     taken: Taken,
+    aliases: Aliases,
 }
 
 impl Resumed {
-    /// Goes on with `source` behind what was taken.
-    pub fn new(source: Box<dyn Source>, taken: Taken) -> Self {
-        Self { source, taken }
+    /// Goes on with `source`, whose feed names symbols so, behind what was taken.
+    pub fn new(source: Box<dyn Source>, taken: Taken, aliases: Aliases) -> Self {
+        Self { source, taken, aliases }
     }
 
     fn is_news(&self, SourceBar { series, bar, origin }: &SourceBar) -> bool {
         let at_start = matches!(origin, Origin::WarmUp | Origin::CatchUp);
-        let Some(taken) = self.taken.get(series).filter(|_| at_start) else { return true };
+        let meant = self.aliases.series(series, bar.ts);
+        let taken = self.taken.get(meant.as_ref().unwrap_or(series));
+        let Some(taken) = taken.filter(|_| at_start) else { return true };
         // What is older than all that is known cannot change any more.
         taken.first().is_none_or(|oldest| bar.ts >= oldest.ts) && !taken.contains(bar)
     }
@@ -81,7 +84,7 @@ mod tests {
         ];
         let taken = HashMap::from([(series("A"), vec![bar(5, 1.0), bar(6, 1.0)])]);
         let mut handed_on = vec![source_bar("A", 5, 1.0, Origin::CatchUp)];
-        Resumed::new(Box::new(Once(found)), taken).poll(&mut handed_on).unwrap();
+        Resumed::new(Box::new(Once(found)), taken, Aliases::NONE).poll(&mut handed_on).unwrap();
         let seen: Vec<_> = handed_on
             .iter()
             .map(|found| (&*found.series.symbol, found.bar.ts.as_secs() / 60, found.bar.close, found.origin))
