@@ -107,7 +107,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let meant: BTreeSet<SeriesKey> =
         source.series().flat_map(|name| aliases.meanings(name)).map(|meaning| meaning.series).collect();
     let unserved = meant.iter().filter(|series| catalogue.demands(series).is_empty());
-    let hints = unserved.filter_map(|series| catalogue.spelled_otherwise(series));
+    let hints = unserved.filter_map(|series| catalogue.spelled_otherwise(series, aliases));
     for warning in source.warnings().iter().cloned().chain(hints) {
         let _ = writeln!(std::io::stderr(), "warning: {warning}");
     }

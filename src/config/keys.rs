@@ -139,6 +139,10 @@ with_process_keys! {
         /// META. Everything else (manifests, other keys, rows) names the symbol on the right. Train with the same.
         symbol_aliases: Aliases = Aliases::default(), Names, "", Restart;
 
+        /// What a price of 1 is worth, however bars come: 0.0001 for feeds that tell prices as integers in ten-thousandths, of
+        /// which 123450 is taken as 12.345, exactly. Volumes stay. Train with the same.
+        price_unit: f64 = 1.0, Fraction(1e-9..=1.0), "of a price", Restart;
+
         /// How far in the future of this machine's clock a bar may close and still be taken.
         clock_skew_ms_max: u64 = 2000, Whole(0..=3_600_000), "ms", Live;
 

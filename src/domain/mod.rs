@@ -17,6 +17,7 @@ mod retry;
 mod series;
 mod severity;
 mod stored;
+mod terms;
 mod time;
 mod timeframe;
 
@@ -34,5 +35,6 @@ pub use retry::pause_ms;
 pub use series::{Lane, SeriesId, SeriesKey, SymbolError, spelled_alike};
 pub use severity::Severity;
 pub use stored::{Said, Stored, Wanted};
+pub use terms::Terms;
 pub use time::{ParseTimestampError, Timestamp};
 pub use timeframe::{ParseTimeframeError, Timeframe};

@@ -1,7 +1,7 @@
 //! How bars get in: numbered, stamped and put into the first stage; and the thread that reads the source.
 
 use crate::config::Settings;
-use crate::domain::{Aliases, Bar, Incoming, Origin, SeriesKey, Stamps};
+use crate::domain::{Bar, Incoming, Origin, SeriesKey, Stamps};
 use crate::link::clock;
 use crate::predict::Catalogue;
 use crate::source::{self, History, Poll, Source, SourceBar, SourceError, Taken};
@@ -13,10 +13,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Numbers bars and hands them to the topology, by the names that symbols have here; shared with the source's thread.
+/// Numbers bars and hands them to the topology, in vela's own terms; shared with the source's thread.
 pub(super) struct Intake {
     pub(super) topology: Arc<Topology>,
-    pub(super) aliases: Aliases,
     pub(super) next_seq: AtomicU64,
     pub(super) bars: AtomicU64,
 }
@@ -57,7 +56,7 @@ pub(super) fn open_source(
     let source = source::open(settings, history, &behind(&watermarks, settings.ingest.revision_bars))?;
     Ok(source.map(|source| match taken.is_empty() {
         true => source,
-        false => Box::new(source::Resumed::new(source, taken, settings.ingest.symbol_aliases.clone())),
+        false => Box::new(source::Resumed::new(source, taken, settings.terms())),
     }))
 }
 
@@ -83,9 +82,10 @@ impl Intake {
         crate::control::reexec::generation().takes_bars();
     }
 
-    /// Puts one bar in, which came under the name `series`.
+    /// Puts one bar in, as it came.
     pub(super) fn take(&self, series: &SeriesKey, bar: Bar, origin: Origin) -> Result<(), TopologyError> {
-        let meant = self.aliases.series(series, bar.ts);
+        let terms = self.topology.terms();
+        let (meant, bar) = (terms.series(series, bar.ts), terms.bar(bar));
         self.topology.put_bar(meant.as_ref().unwrap_or(series), origin, || {
             // Bars that only warm features up have no outcome, and so no place in the order of outcomes.
             let numbered = origin != Origin::WarmUp;

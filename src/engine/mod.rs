@@ -195,7 +195,6 @@ impl Engine {
         topology.resume(resumed, &settings)?;
         let intake = Arc::new(Intake {
             topology: Arc::clone(&topology),
-            aliases: settings.ingest.symbol_aliases.clone(),
             next_seq: AtomicU64::new(1),
             bars: AtomicU64::new(0),
         });
@@ -241,8 +240,9 @@ impl Engine {
         })
     }
 
-    /// Takes one closed bar; returns once it is in the ingest stage, which waits while that is full. An alias of a symbol
-    /// (`ingest.symbol_aliases`) is as good as the symbol itself.
+    /// Takes one closed bar; returns once it is in the ingest stage, which waits while that is full. It comes in the
+    /// terms of the feed: an alias of a symbol (`ingest.symbol_aliases`) is as good as the symbol itself, and prices count
+    /// `ingest.price_unit`.
     ///
     /// Whether the bar is good is decided there: what is refused becomes an outcome with its reason.
     ///

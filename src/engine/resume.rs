@@ -6,10 +6,10 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 
-/// Which program this is, and what it calls the symbols: what it saves is plain data, which another build may lay out
-/// otherwise, and of series that had other bars under other names.
+/// Which program this is, and the terms of its feed: what it saves is plain data, which another build may lay out
+/// otherwise, and of series that had other bars in other terms.
 pub(super) fn program(settings: &Settings) -> String {
-    format!("{}, {}", image(), settings.ingest.symbol_aliases)
+    format!("{}, {:?}", image(), settings.terms())
 }
 
 fn image() -> String {
