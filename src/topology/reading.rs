@@ -4,6 +4,7 @@ use super::line::Control as _;
 use super::{STAGES, Topology, Wired};
 use crate::control::StageProgress;
 use crate::domain::{Lane, SeriesKey, Terms, Timestamp};
+use crate::ingest::Spike;
 use crate::link::StageReading;
 use crate::store::StoreReading;
 use std::sync::Arc;
@@ -55,6 +56,14 @@ impl Topology {
             Some((Arc::clone(series), wired.ingest.data.newest()?))
         };
         all.iter().filter_map(newest).collect()
+    }
+
+    /// Of every series the one of its newest bars that moved furthest, where that can be told.
+    pub fn spikes(&self) -> Vec<(Arc<SeriesKey>, Spike)> {
+        let key =
+            |(series, wired): (&Arc<SeriesKey>, &Wired)| (Arc::clone(series), Arc::clone(&wired.ingest));
+        let all: Vec<_> = self.series.read().iter().map(key).collect();
+        all.into_iter().filter_map(|(series, key)| Some((series, key.data.spike()?))).collect()
     }
 
     /// The priority of a series' live work; `None` before its first bar.
