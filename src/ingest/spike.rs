@@ -36,7 +36,8 @@ pub(super) fn furthest<'b>(
 ) -> Option<Spike> {
     let pairs = bars.clone().rev().zip(bars.rev().skip(1));
     let mut ranges = pairs.map(|(bar, before)| (bar.ts, true_range(before, bar, timeframe)));
-    let newest = ranges.by_ref().take(NEWEST).max_by(|a, b| a.1.total_cmp(&b.1))?;
+    let further = |a: (Timestamp, f64), b: (Timestamp, f64)| if b.1 > a.1 { b } else { a };
+    let newest = ranges.by_ref().take(NEWEST).reduce(further)?;
     let (mut count, mut sum) = (0, 0.0);
     for (_, range) in ranges.take(BEFORE.1) {
         count += 1;
@@ -66,9 +67,9 @@ mod tests {
         assert_eq!(found(&bars), Some((39, 1.0)));
         assert_eq!(found(&bars[..22]), None, "too few before");
         // From the close before: an open far away, and a wick.
-        bars[38] = bar(38, 130.0);
+        (bars[38], bars[39]) = (bar(38, 130.0), bar(39, 130.0));
         assert_eq!(found(&bars), Some((38, 30.5)));
-        bars[38] = Bar { low: 60.0, ..bar(38, 100.0) };
+        (bars[38], bars[39]) = (Bar { low: 60.0, ..bar(38, 100.0) }, bar(39, 100.0));
         assert_eq!(found(&bars), Some((38, 40.5)));
         bars.extend((40..46).map(|minute| bar(minute, 100.0)));
         assert_eq!(found(&bars).map(|(minute, _)| minute), Some(38));

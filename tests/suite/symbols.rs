@@ -6,6 +6,7 @@ use crate::serve_support::{SOON, Served};
 use crate::service_support::{
     Fed, HEADER, Home, MODELS, OUTCOMES_PER_BAR, Table, assert_same, copy, eventually, line,
 };
+use serde_json::json;
 use std::sync::Arc;
 use vela::Engine;
 use vela::domain::{Bar, Outcome, Reason, SeriesKey, Timeframe, Timestamp};
@@ -122,7 +123,7 @@ fn a_replay_and_a_table_over_a_rename_are_those_of_one_file() {
     assert_eq!(whole.lines().count(), 201);
     let [series] = meta["series"].as_array().unwrap().as_slice() else { panic!("{meta}") };
     assert_eq!((&series["symbol"], &series["bars"]), (&"META".into(), &200.into()));
-    assert_eq!(series["refused"], serde_json::json!({"duplicate": 60}));
+    assert_eq!(series["refused"], json!({"duplicate": 60}));
     let files = [&series["file"], &series["more_files"][0], &series["more_files"][1]];
     assert_eq!(files, ["parts/FB_1m.csv", "parts/META_1m.csv", "parts/META.X_1m.csv"]);
 }
@@ -239,5 +240,19 @@ fn a_symbol_is_asked_for_by_its_aliases_while_they_hold() {
         let (named, spelled) = (newest("META"), newest("META/USD"));
         (named == spelled && !named["predictions"].as_array()?.is_empty()).then_some(())
     });
-    assert_eq!(newest("FB")["predictions"], serde_json::json!([]));
+    assert_eq!(newest("FB")["predictions"], json!([]));
+    let mut stream = served.connect();
+    assert_eq!(stream.ask("GET", "/api/stream?symbols=META%2FUSD", "", b"").status, 200);
+    let told = stream.text_until(|text| text.contains("event: prediction"));
+    assert!(told.contains("\"symbol\":\"META\""), "{told}");
+
+    // A bar that is posted under an alias, and has the last word.
+    let Bar { ts, open, high, low, close, volume } = next;
+    let bar = json!({
+        "symbol": "META/USD", "timeframe": "1m", "ts": ts.to_string(), "open": open, "high": high, "low": low,
+        "close": close, "volume": volume,
+    });
+    assert_eq!(served.post("/api/bars", &json!({"bars": [bar]})).status, 202);
+    assert!(served.engine.drain(SOON));
+    assert_eq!(asked("META").json()["ts"], ts.to_string());
 }
