@@ -3,12 +3,17 @@
 use super::line::Control as _;
 use super::{STAGES, Topology, Wired};
 use crate::control::StageProgress;
-use crate::domain::{Lane, SeriesKey, Timestamp};
+use crate::domain::{Lane, SeriesKey, Terms, Timestamp};
 use crate::link::StageReading;
 use crate::store::StoreReading;
 use std::sync::Arc;
 
 impl Topology {
+    /// In which terms bars come.
+    pub fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
     /// Every stage at this moment, in flow order.
     pub fn read(&self) -> Vec<StageReading> {
         self.lines().iter().map(|(name, line)| line.read(name)).collect()
