@@ -10,10 +10,10 @@ use super::table::{self, Allowed, Change, Section, settings};
 use super::value::{Field, GAPS, STABILITY};
 use super::watch::{Rules, default_rules};
 use super::{BarTable, CatchUp, LogFormat, LogLevel, PostgresUrl, SourceKind, Stale, StoreUrl};
-use crate::domain::{Adjustments, GapPolicy, Lane, MarketHours, Stability};
+use crate::domain::{Adjustments, Aliases, GapPolicy, Lane, MarketHours, Stability};
 use Allowed::{
-    Bool, Events, Fraction, Hosts, Hours, HttpUrlOrEmpty, Lanes, Listen, OneOf, PathOrEmpty, PostgresOrEmpty,
-    SqlName, Store, Symbols, Tables, Whole,
+    Bool, Events, Fraction, Hosts, Hours, HttpUrlOrEmpty, Lanes, Listen, Names, OneOf, PathOrEmpty,
+    PostgresOrEmpty, SqlName, Store, Symbols, Tables, Whole,
 };
 use process::with_process_keys;
 use std::collections::BTreeMap;
@@ -134,6 +134,15 @@ with_process_keys! {
 
     /// The first stage: checks bars, puts them in order, drops what came twice.
     ingest: IngestSettings {
+        /// Other names under which the bars of a symbol come, however they come: "BTC/USDT BTCUSDT, FB META until
+        /// 2022-06-09T00:00:00Z": what comes as BTC/USDT is BTCUSDT, and what comes as FB and opens before then (UTC) is
+        /// META. Everything else (manifests, other keys, rows) names the symbol on the right. Train with the same.
+        symbol_aliases: Aliases = Aliases::default(), Names, "", Restart;
+
+        /// What a price of 1 is worth, however bars come: 0.0001 for feeds that tell prices as integers in ten-thousandths, of
+        /// which 123450 is taken as 12.345, exactly. Volumes stay. Train with the same.
+        price_unit: f64 = 1.0, Fraction(1e-9..=1.0), "of a price", Restart;
+
         /// How far in the future of this machine's clock a bar may close and still be taken.
         clock_skew_ms_max: u64 = 2000, Whole(0..=3_600_000), "ms", Live;
 

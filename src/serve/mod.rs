@@ -111,7 +111,8 @@ impl Server {
         let address = listener.local_addr().map_err(ServeError::Thread)?;
         let access = Access::new(settings, address, token()).map_err(ServeError::Access)?;
         let limits = limits(settings, access.is_local());
-        let recent = Arc::new(Recent::new(settings.recent_max));
+        let recent =
+            Arc::new(Recent::new(settings.recent_max, engine.settings().ingest.symbol_aliases.clone()));
         let hub = Arc::new(Hub::start(engine, Arc::clone(&recent)).map_err(ServeError::Thread)?);
         let routes = ROUTES.iter().map(|route| (route.method.name(), route.pattern));
         let traffic = Traffic::new(routes);
