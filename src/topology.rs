@@ -25,7 +25,7 @@ mod rows;
 use crate::alert::Severity;
 use crate::config::{FeatureSettings, Settings, Stale};
 use crate::domain::{
-    AlertEvent, Ask, Incoming, Lane, Origin, Outcome, SeriesId, SeriesKey, SymbolPerformance,
+    AlertEvent, Ask, Incoming, Lane, Origin, Outcome, SeriesId, SeriesKey, SymbolPerformance, Terms,
 };
 use crate::feature::{FeatureCache, FeatureRules, FeatureStage, ResumedSeries};
 use crate::ingest::{AnyPrice, IngestKey, IngestStage, Ranking};
@@ -80,6 +80,7 @@ pub struct Topology {
     store_key: Arc<Key<PersistStage>>,
     series: RwLock<HashMap<Arc<SeriesKey>, Wired>>,
     series_max: usize,
+    terms: Terms,
     /// Whether a newer bar takes the place of one that waits for its prediction.
     supersede: bool,
     ranking: Arc<Ranking>,
@@ -172,6 +173,7 @@ impl Topology {
             store_key,
             series: RwLock::default(),
             series_max: settings.series_max,
+            terms: settings.terms(),
             supersede,
             ranking,
             cache,
@@ -213,7 +215,7 @@ impl Topology {
         let catalogue = self.models.catalogue();
         let demands = catalogue.demands(series);
         if demands.is_empty()
-            && let Some(hint) = catalogue.spelled_otherwise(series)
+            && let Some(hint) = catalogue.spelled_otherwise(series, &self.terms.aliases)
         {
             tracing::warn!("{hint}");
         }
@@ -251,7 +253,7 @@ impl Topology {
         }
     }
 
-    fn series(&self, series: &Arc<SeriesKey>) -> Result<Arc<Key<IngestStage>>, TopologyError> {
+    fn series(&self, series: &SeriesKey) -> Result<Arc<Key<IngestStage>>, TopologyError> {
         if let Some(wired) = self.series.read().get(series) {
             return Ok(Arc::clone(&wired.ingest));
         }
@@ -265,9 +267,10 @@ impl Topology {
             let what = format!("series {series}");
             return Err(TopologyError::Full { what, error, setting: "series_max" });
         }
-        let wired = self.add_series(series, SeriesId(all.len() as u32), None)?;
+        let series = Arc::new(series.clone());
+        let wired = self.add_series(&series, SeriesId(all.len() as u32), None)?;
         let key = Arc::clone(&wired.ingest);
-        all.insert(Arc::clone(series), wired);
+        all.insert(series, wired);
         Ok(key)
     }
 
@@ -277,7 +280,7 @@ impl Topology {
     /// When the series is new and there is room for no more.
     pub fn put_bar(
         &self,
-        series: &Arc<SeriesKey>,
+        series: &SeriesKey,
         origin: Origin,
         make: impl FnOnce() -> Incoming,
     ) -> Result<(), TopologyError> {

@@ -7,7 +7,7 @@
 use libfuzzer_sys::fuzz_target;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
-use vela::domain::{Bar, SeriesKey, Timeframe, Timestamp};
+use vela::domain::{Aliases, Bar, SeriesKey, Timeframe, Timestamp};
 use vela::export::Label;
 use vela::feature::{FeatureError, Plan};
 use vela::predict::Registry;
@@ -72,6 +72,13 @@ fn symbol(text: &str) {
     }
     if is_model_name(text) {
         assert_eq!(Path::new(text).components().count(), 1, "{text}");
+    }
+}
+
+fn aliases(text: &str) {
+    match text.parse::<Aliases>() {
+        Ok(aliases) => assert_eq!(aliases.to_string().parse(), Ok(aliases), "{text}"),
+        Err(error) => assert!(!error.contains(char::is_control), "{error:?}"),
     }
 }
 
@@ -193,6 +200,7 @@ fuzz_target!(|data: &[u8]| {
         b't' => timestamp(text),
         b'l' => timeframe(text),
         b's' => symbol(text),
+        b'a' => aliases(text),
         _ => manifest(text),
     }
 });

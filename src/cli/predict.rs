@@ -2,7 +2,7 @@
 
 use super::{CliError, settings::ConfigOptions};
 use crate::config::{CatchUp, SourceKind};
-use crate::domain::{Outcome, Reason, SeriesKey, Timeframe};
+use crate::domain::{Outcome, Reason, SeriesKey, Timeframe, Timestamp};
 use crate::engine::{Engine, Overrides, history};
 use crate::link::clock;
 use crate::source::{OneSeries, open as open_source};
@@ -32,6 +32,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let settings = arguments.options.load()?.settings;
     let series = SeriesKey::new(&arguments.symbol, arguments.timeframe)
         .map_err(|error| CliError::Failed(error.to_string()))?;
+    let aliases = settings.ingest.symbol_aliases.clone();
+    let series = aliases.series(&series, Timestamp::now()).unwrap_or(series);
     // The history warms the features up; the answer is not stored, the service does that.
     let models = super::runtime::open_models(&settings)?;
     let mut history = history(&settings, &models.catalogue()).only(series.clone());
@@ -41,7 +43,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     })?;
     models.preload_some();
     let overrides = Overrides {
-        source: Some(Box::new(OneSeries::new(source, series))),
+        source: Some(Box::new(OneSeries::new(source, series, aliases))),
         store: Some(Box::new(Null)),
         models: Some(models),
         ..Overrides::default()

@@ -3,12 +3,13 @@
 use super::report::Report;
 use super::{CliError, settings::ConfigOptions, signals};
 use crate::config::{Stale, StoreUrl};
-use crate::domain::Timestamp;
+use crate::domain::{SeriesKey, Timestamp};
 use crate::engine::{Engine, Overrides};
 use crate::predict::Models;
 use crate::source::{Replay, Source};
 use crate::store::{Completion, CsvStore, Null, SqliteStore, Store, Tee};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -102,8 +103,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     for problem in catalogue.problems() {
         let _ = writeln!(std::io::stderr(), "warning: {problem}");
     }
-    let unserved = source.series().filter(|series| catalogue.demands(series).is_empty());
-    let hints = unserved.filter_map(|series| catalogue.spelled_otherwise(series));
+    let aliases = &settings.ingest.symbol_aliases;
+    let meant: BTreeSet<SeriesKey> =
+        source.series().flat_map(|name| aliases.meanings(name)).map(|meaning| meaning.series).collect();
+    let unserved = meant.iter().filter(|series| catalogue.demands(series).is_empty());
+    let hints = unserved.filter_map(|series| catalogue.spelled_otherwise(series, aliases));
     for warning in source.warnings().iter().cloned().chain(hints) {
         let _ = writeln!(std::io::stderr(), "warning: {warning}");
     }

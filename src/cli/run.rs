@@ -4,7 +4,7 @@ mod handover;
 mod restart;
 
 use super::{CliError, reload::Reload, settings::ConfigOptions, signals};
-use crate::config::{LogFormat, SetBy, Settings, SourceKind, StoreUrl};
+use crate::config::{LogFormat, SetBy, Settings, SourceKind};
 use crate::control::{Cause, reexec, systemd::Manager};
 use crate::domain::pause_ms;
 use crate::engine::{Engine, Overrides};
@@ -55,11 +55,11 @@ pub(super) fn start_log(settings: &Settings) -> Result<log::LogGuard, CliError> 
 }
 
 /// A line for whoever started it. A service goes on when nobody reads what it says.
-fn say(line: std::fmt::Arguments<'_>) {
+pub(super) fn say(line: std::fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// Opens the store, however long its database is away.
+/// Opens the store, however long its database is away or locked by another process.
 fn open_store(
     settings: &Settings,
     stop: &Receiver<()>,
@@ -69,8 +69,8 @@ fn open_store(
     for attempt in 1.. {
         let error = match store::open(settings) {
             Ok(opened) => return Ok(opened),
-            // A file that cannot be opened is a mistake; a server may be starting still.
-            Err(error) if error.retryable && matches!(settings.store.url, StoreUrl::Postgres(_)) => error,
+            // A file that is not there is a mistake; one that is locked, and a server that is starting, will do.
+            Err(error) if error.retryable => error,
             Err(error) => return Err(error.into()),
         };
         if said.is_none_or(|at| at.elapsed() >= SAY_AGAIN) {

@@ -10,10 +10,10 @@ use super::table::{self, Allowed, Change, Section, settings};
 use super::value::{Field, GAPS, STABILITY};
 use super::watch::{Rules, default_rules};
 use super::{BarTable, CatchUp, LogFormat, LogLevel, PostgresUrl, SourceKind, Stale, StoreUrl};
-use crate::domain::{Adjustments, GapPolicy, Lane, MarketHours, Stability};
+use crate::domain::{Adjustments, Aliases, GapPolicy, Lane, MarketHours, Stability};
 use Allowed::{
-    Bool, Events, Fraction, Hosts, Hours, HttpUrlOrEmpty, Lanes, Listen, OneOf, PathOrEmpty, PostgresOrEmpty,
-    SqlName, Store, Symbols, Tables, Whole,
+    Bool, Events, Fraction, Hosts, Hours, HttpUrlOrEmpty, Lanes, Listen, Names, OneOf, PathOrEmpty,
+    PostgresOrEmpty, SqlName, Store, Symbols, Tables, Whole,
 };
 use process::with_process_keys;
 use std::collections::BTreeMap;
@@ -134,6 +134,15 @@ with_process_keys! {
 
     /// The first stage: checks bars, puts them in order, drops what came twice.
     ingest: IngestSettings {
+        /// Other names under which the bars of a symbol come, however they come: "BTC/USDT BTCUSDT, FB META until
+        /// 2022-06-09T00:00:00Z": what comes as BTC/USDT is BTCUSDT, and what comes as FB and opens before then (UTC) is
+        /// META. Everything else (manifests, other keys, rows) names the symbol on the right. Train with the same.
+        symbol_aliases: Aliases = Aliases::default(), Names, "", Restart;
+
+        /// What a price of 1 is worth, however bars come: 0.0001 for feeds that tell prices as integers in ten-thousandths, of
+        /// which 123450 is taken as 12.345, exactly. Volumes stay. Train with the same.
+        price_unit: f64 = 1.0, Fraction(1e-9..=1.0), "of a price", Restart;
+
         /// How far in the future of this machine's clock a bar may close and still be taken.
         clock_skew_ms_max: u64 = 2000, Whole(0..=3_600_000), "ms", Live;
 
@@ -315,7 +324,8 @@ with_process_keys! {
         /// Where `vela run` and `vela demo` listen; "": nowhere. Any address but 127.0.0.1 needs a token.
         listen: String = "127.0.0.1:8080".to_owned(), Listen, "", Restart;
 
-        /// The file whose first line is the token that requests must carry: `Authorization: Bearer TOKEN`.
+        /// The file whose first line is the token that requests must carry: `Authorization: Bearer TOKEN`. Another
+        /// token that is written there is the one that counts within a second.
         token_file: PathBuf = PathBuf::new(), PathOrEmpty, "", Restart;
 
         /// Whether other machines may connect although there is no token. Otherwise that is refused at start.
@@ -324,7 +334,7 @@ with_process_keys! {
         /// Further names that it is reached by. Pages of other hosts neither change anything nor open the stream.
         hosts: String = String::new(), Hosts, "", Restart;
 
-        /// The most connections at a time, streams not counted. Each has a thread. Further ones get 503.
+        /// The most connections at a time, streams not counted. Further ones get 503.
         connections_max: usize = 256, Whole(1..=10_000), "connections", Restart;
 
         /// The most clients of the stream of predictions at a time. Further ones get 503.

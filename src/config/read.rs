@@ -7,7 +7,7 @@ use super::table::Allowed;
 use super::value::Value;
 use super::watch::{check_rules, rules_of_table, rules_of_text};
 use super::{PostgresUrl, StoreUrl, tables};
-use crate::domain::{Adjustments, Lane, MarketHours, SeriesKey, Timeframe};
+use crate::domain::{Adjustments, Aliases, Lane, MarketHours, SeriesKey, Timeframe};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use toml::Spanned;
@@ -35,6 +35,7 @@ pub(super) fn read(key: &Key, raw: Raw<'_>, folder: Option<&Path>) -> Result<Val
         | Allowed::SqlName
         | Allowed::Hours
         | Allowed::Events
+        | Allowed::Names
         | Allowed::HttpUrlOrEmpty
         | Allowed::Listen
         | Allowed::Hosts
@@ -81,6 +82,7 @@ pub(super) fn check(key: &Key, value: &Value) -> Result<(), String> {
         (Allowed::PathOrEmpty, Value::Path(path)) => path_fits(path),
         (Allowed::SqlName, Value::Text(name)) => is_sql_name(name),
         (Allowed::Events, Value::Text(events)) => events.parse::<Adjustments>().map(|_| true)?,
+        (Allowed::Names, Value::Text(names)) => names.parse::<Aliases>().map(|_| true)?,
         (Allowed::Hours, Value::Text(hours)) => hours.parse::<MarketHours>().is_ok(),
         (Allowed::Listen, Value::Text(address)) => {
             address.is_empty() || address.parse::<std::net::SocketAddr>().is_ok()

@@ -47,6 +47,8 @@ pub enum Allowed {
     Hours,
     /// Splits, dividends and rolls, or the empty text.
     Events,
+    /// Other names of symbols, or the empty text.
+    Names,
     /// A table from symbols to lanes.
     Lanes,
     /// The empty text, or the URL of an HTTP endpoint.
@@ -151,7 +153,8 @@ impl Allowed {
             | Self::Hosts
             | Self::Symbols
             | Self::Hours
-            | Self::Events => "a string",
+            | Self::Events
+            | Self::Names => "a string",
         }
     }
 }
@@ -180,6 +183,9 @@ impl fmt::Display for Allowed {
             ),
             Self::Hours => f.write_str("\"always\", or stretches of the week such as \"sun 22:00-fri 22:00\""),
             Self::Events => f.write_str("SYMBOL TIME PRICE VOLUME entries, separated by commas, or \"\""),
+            Self::Names => {
+                f.write_str("NAME SYMBOL [from TIME] [until TIME] entries, separated by commas, or \"\"")
+            }
             Self::Lanes => write!(f, "SYMBOL = \"{}\" entries", choice::LANES.join("\" or \"")),
             Self::HttpUrlOrEmpty => f.write_str("\"\", or a URL that begins with http:// or https://"),
             Self::Rules => f.write_str(

@@ -5,7 +5,7 @@ use super::notation::{toml_key, toml_string};
 use super::secret::masked;
 use super::tables::BarTable;
 use super::watch::{Rules, toml_of_rule};
-use crate::domain::{Adjustments, GapPolicy, Lane, MarketHours, Stability};
+use crate::domain::{Adjustments, Aliases, GapPolicy, Lane, MarketHours, Stability};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -175,4 +175,4 @@ macro_rules! texts {
     )+ };
 }
 
-texts!(Adjustments, MarketHours);
+texts!(Adjustments, Aliases, MarketHours);

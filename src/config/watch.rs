@@ -81,6 +81,8 @@ measures! {
     FeedQuiet = "feed_quiet", 3.0 "bars", 60, Warning;
     /// The time since any bar came, in the shortest bars that are expected, in open hours.
     Silence = "silence", 10.0 "bars", 0, Warning;
+    /// How far one of a series' newest eight bars moved, in average true ranges of those before: perhaps a bad tick.
+    Spike = "spike", 20.0 "average true ranges", 0, Info;
     /// Models that serve, when there is none.
     ModelsMissing = "models_missing", 0.0 "models", 0, Error;
     /// Entries of the models folder that cannot be read.

@@ -18,6 +18,9 @@ pub struct Observation {
     pub standstill: Option<Standstill>,
     /// Every series with the open time of its newest bar.
     pub series: Vec<(Arc<SeriesKey>, Timestamp)>,
+    /// The one of a series' newest bars that moved furthest: when it opened, and how far it moved in average true ranges of
+    /// those before it. Where that is measured.
+    pub spikes: Vec<(Arc<SeriesKey>, Timestamp, f64)>,
     /// When bars are expected.
     pub hours: MarketHours,
     /// The shortest bars that are expected; `None` where nobody said that any would come.

@@ -96,6 +96,14 @@ fn measure(measure: Measure, seen: &Observation, before: &Before) -> Vec<Sample>
         }
         Measure::FeedQuiet => feed_quiet(seen),
         Measure::Silence => silence(seen, before.arrived).into_iter().collect(),
+        Measure::Spike => {
+            let sample = |(series, ts, ranges): &(Arc<SeriesKey>, Timestamp, f64)| Sample {
+                value: *ranges,
+                subject: series.to_string(),
+                detail: format!("the bar that opened at {ts} moved far; it was taken as it is"),
+            };
+            seen.spikes.iter().map(sample).collect()
+        }
         Measure::ModelsMissing => {
             let missing = f64::from(u8::from(seen.models.is_empty()));
             one(missing, "models", "no model is promoted: nothing is predicted".to_owned())
@@ -247,6 +255,11 @@ mod tests {
         StageSeen { name, depth, depth_max: 100 }
     }
 
+    fn spike(ranges: f64) -> (Arc<SeriesKey>, Timestamp, f64) {
+        let series = SeriesKey::new("A", Timeframe::MINUTE).unwrap();
+        (Arc::new(series), Timestamp::default(), ranges)
+    }
+
     fn standstill(s: u64) -> Option<Standstill> {
         Some(Standstill { stage: "persist", since: Duration::from_secs(s) })
     }
@@ -278,6 +291,8 @@ mod tests {
             (changed(|o| o.stages = vec![stage("feature", 81)]), "queue feature"),
             (changed(|o| o.standstill = standstill(30)), ""),
             (changed(|o| o.standstill = standstill(31)), "stalled persist"),
+            (changed(|o| o.spikes = vec![spike(20.0)]), ""),
+            (changed(|o| o.spikes = vec![spike(20.1), spike(1.0)]), "spike A 1m"),
             (changed(|o| o.models.clear()), "models_missing models"),
             (changed(|o| o.models_refused = vec![("p".into(), "bad".into())]), "models_refused p"),
             (changed(|o| o.models[0].failing = vec![(4, "bad".into())]), "model_fallback m"),

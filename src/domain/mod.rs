@@ -4,6 +4,7 @@
 //! house need it; what one room needs stays in that room.
 
 mod adjustment;
+mod alias;
 mod bar;
 mod feature;
 mod flow;
@@ -16,10 +17,12 @@ mod retry;
 mod series;
 mod severity;
 mod stored;
+mod terms;
 mod time;
 mod timeframe;
 
 pub use adjustment::{Adjustment, Adjustments, PriceChange, SeriesAdjustments};
+pub use alias::{Aliases, Meaning};
 pub use bar::Bar;
 pub use feature::{Demand, FeatureSet, FeatureVector, HORIZON_MAX, Stability};
 pub use flow::{Admission, Admitted, Ask, Incoming, Origin, Place, Reply, Stamps, Task};
@@ -32,5 +35,6 @@ pub use retry::pause_ms;
 pub use series::{Lane, SeriesId, SeriesKey, SymbolError, spelled_alike};
 pub use severity::Severity;
 pub use stored::{Said, Stored, Wanted};
+pub use terms::Terms;
 pub use time::{ParseTimestampError, Timestamp};
 pub use timeframe::{ParseTimeframeError, Timeframe};

@@ -66,6 +66,11 @@ impl Engine {
         provisional: Option<Bar>,
         full: Full,
     ) -> (Pending, bool) {
+        let terms = self.topology.terms();
+        let opens = provisional.map_or_else(Timestamp::now, |bar| bar.ts);
+        let meant = terms.aliases.symbol(symbol, opens);
+        let provisional = provisional.map(|bar| terms.bar(bar));
+        let symbol = meant.map_or(symbol, |symbol| &**symbol);
         let (sender, receiver) = bounded(1);
         let answer = move |outcome: &Outcome| {
             // Nobody may be waiting any more.
@@ -85,7 +90,10 @@ impl Engine {
                 Asked::Taken => {}
                 Asked::Full => return (pending, false),
                 Asked::NoSeries => {
-                    let detail = format!("no bar of {series} has been taken yet");
+                    let mut detail = format!("no bar of {series} has been taken yet");
+                    if let Some((symbol, since)) = terms.aliases.ended(symbol, opens) {
+                        detail.push_str(&format!("; it is {symbol} since {since} (ingest.symbol_aliases)"));
+                    }
                     refuse(Refusal::new(Reason::NoBar, detail));
                 }
             },

@@ -2,7 +2,7 @@
 
 use super::Engine;
 use crate::alert::{Alert, Alerts, Standing};
-use crate::config::{Settings, SourceKind, StoreUrl};
+use crate::config::{Measure, Settings, SourceKind, StoreUrl};
 use crate::control::health::{HealthReport, ModelSeen, Observation, StageSeen, Totals, Usage};
 use crate::control::webhook::Webhook;
 use crate::control::{Examiner, Routine, Watchdog};
@@ -103,6 +103,9 @@ impl Health {
         let refused = catalogue.problems().iter();
         let store = topology.store();
         let series = topology.newest_bars();
+        let measured = |measure| settings.alert.rules.values().any(|r| r.enabled && r.measure == measure);
+        let spikes = if measured(Measure::Spike) { topology.spikes() } else { Vec::new() };
+        let spikes = spikes.into_iter().map(|(series, spike)| (series, spike.ts, spike.ranges)).collect();
         let expected = match series.iter().map(|(series, _)| series.timeframe).min() {
             None if settings.source.kind != SourceKind::None => {
                 catalogue.models().iter().map(|model| model.manifest.timeframe).min()
@@ -124,6 +127,7 @@ impl Health {
             stages: stages.collect(),
             standstill: self.watchdog.standstill(),
             series,
+            spikes,
             hours: settings.feature.market_hours.clone(),
             expected,
             now: Timestamp::now(),

@@ -184,7 +184,7 @@ impl Engine {
             None => store::open(&settings)?,
         };
         let archive = store.archive();
-        let resumed = topology::resumed(series, &program(), &settings);
+        let resumed = topology::resumed(series, &program(&settings), &settings);
         let source = match source {
             Some(source) => Some(source),
             None => intake::open_source(&settings, &models.catalogue(), &watermarks, &resumed)?,
@@ -240,7 +240,9 @@ impl Engine {
         })
     }
 
-    /// Takes one closed bar; returns once it is in the ingest stage, which waits while that is full.
+    /// Takes one closed bar; returns once it is in the ingest stage, which waits while that is full. It comes in the
+    /// terms of the feed: an alias of a symbol (`ingest.symbol_aliases`) is as good as the symbol itself, and prices count
+    /// `ingest.price_unit`.
     ///
     /// Whether the bar is good is decided there: what is refused becomes an outcome with its reason.
     ///

@@ -1,12 +1,18 @@
 //! What an engine leaves to the process that replaces this one.
 
 use super::Engine;
+use crate::config::Settings;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 
-/// Which program this is: what it saves is plain data, which another build may lay out otherwise.
-pub(super) fn program() -> String {
+/// Which program this is, and the terms of its feed: what it saves is plain data, which another build may lay out
+/// otherwise, and of series that had other bars in other terms.
+pub(super) fn program(settings: &Settings) -> String {
+    format!("{}, {:?}", image(), settings.terms())
+}
+
+fn image() -> String {
     let (version, image) = (env!("CARGO_PKG_VERSION"), std::fs::metadata("/proc/self/exe"));
     match image {
         Ok(image) => format!("{version} {}:{}:{}", image.dev(), image.ino(), image.size()),
@@ -27,6 +33,6 @@ impl Engine {
         if !self.report.lock().as_ref().is_some_and(whole) {
             return Err(io::Error::other("not everything that was taken in has come out"));
         }
-        self.topology.save_series(&program(), files)
+        self.topology.save_series(&program(&self.settings.load()), files)
     }
 }

@@ -53,6 +53,9 @@ pub struct SeriesDescription {
     pub timeframe: String,
     /// The file that its bars were read from.
     pub file: PathBuf,
+    /// Further ones, which hold bars under other names of it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub more_files: Vec<PathBuf>,
     /// Bars that were taken.
     pub bars: u64,
     /// Bars among them that changed after they closed, or came late and were put in their place.
@@ -97,12 +100,13 @@ impl Description {
         }
     }
 
-    pub(super) fn add(&mut self, tally: Tally, file: PathBuf) {
+    pub(super) fn add(&mut self, tally: Tally, mut files: impl Iterator<Item = PathBuf>) {
         self.rows += tally.rows;
         self.series.push(SeriesDescription {
             symbol: tally.series.symbol.to_string(),
             timeframe: tally.series.timeframe.to_string(),
-            file,
+            file: files.next().unwrap_or_default(),
+            more_files: files.collect(),
             bars: tally.bars,
             changed: tally.changed,
             rows: tally.rows,

@@ -8,6 +8,7 @@
 //! and counted, so that the kernels see what they see when they serve. A table is written under another name
 //! until it is whole, and describes itself: see [`Description`].
 
+mod bars;
 mod csv;
 mod describe;
 pub mod label;
@@ -20,10 +21,11 @@ mod tests;
 pub use describe::{Description, LabelDescription, SeriesDescription};
 pub use label::{HorizonBy, Label, LabelError, LabelKind};
 
-use crate::domain::{FeatureSet, SeriesKey, Timeframe, Timestamp};
+use crate::domain::{FeatureSet, SeriesKey, Terms, Timeframe, Timestamp};
 use crate::feature::{FeatureError, FeatureRules, Plan};
 use crate::ingest::AnyPrice;
 use crate::source::{BarFile, SourceError, bar_files};
+use bars::SeriesFiles;
 use partial::Partial;
 use series::SeriesRows;
 use std::collections::HashMap;
@@ -79,6 +81,8 @@ pub struct Rules {
     pub clamp_ohlc: bool,
     /// The symbols whose prices may be 0 or below.
     pub any_price: AnyPrice,
+    /// What the names of files stand for, and their prices.
+    pub terms: Terms,
 }
 
 /// What is to be exported.
@@ -176,6 +180,7 @@ pub struct Export {
     format: Format,
     columns: Columns,
     files: Vec<BarFile>,
+    series: Vec<SeriesFiles>,
     plans: HashMap<Timeframe, Plan>,
 }
 
@@ -229,8 +234,9 @@ impl Export {
             Format::Csv => Dtype::F64,
             Format::Parquet => Dtype::F32,
         });
-        let columns = Columns { series: files.len() > 1, values: values.collect(), dtype };
-        Ok(Self { request, format, columns, files, plans })
+        let series = bars::by_series(&files, &request.rules.terms.aliases);
+        let columns = Columns { series: series.len() > 1, values: values.collect(), dtype };
+        Ok(Self { request, format, columns, files, series, plans })
     }
 
     /// What is doubtful about the files of bars.
@@ -252,7 +258,7 @@ impl Export {
     /// When a line is no bar or the file cannot be written; `Interrupted` when `look` breaks. The partial
     /// file is removed.
     pub fn run(self, look: &mut dyn FnMut(u64) -> ControlFlow<()>) -> Result<Description, ExportError> {
-        let Self { request, format, columns, files, plans } = self;
+        let Self { request, format, columns, series, plans, .. } = self;
         let file = Partial::create(&request.out)?;
         let mut sink: Box<dyn Sink> = match format {
             Format::Csv => Box::new(csv::CsvTable::new(file, &columns)?),
@@ -260,11 +266,11 @@ impl Export {
         };
         let mut description = Description::new(&request, &columns);
         let mut bars = 0;
-        for file in files {
-            let mut reader = file.reader()?;
-            let plan = &plans[&file.series.timeframe];
+        for one in &series {
+            let mut reader = one.reader(&request.rules.terms)?;
+            let plan = &plans[&one.series.timeframe];
             let kind = (columns.dtype, request.complete);
-            let mut rows = SeriesRows::new(&file.series, plan, &request.rules, request.label, kind);
+            let mut rows = SeriesRows::new(&one.series, plan, &request.rules, request.label, kind);
             while let Some(bar) = reader.next_bar()? {
                 rows.push(bar, sink.as_mut())?;
                 bars += 1;
@@ -273,7 +279,9 @@ impl Export {
                 }
             }
             let told = rows.finish(sink.as_mut())?;
-            description.add(told, file.path);
+            if told.bars > 0 || !told.refused.is_empty() || !one.perhaps {
+                description.add(told, one.files.iter().map(|file| file.path.clone()));
+            }
         }
         if look(bars).is_break() {
             return Err(ExportError::Interrupted);

@@ -60,6 +60,8 @@ mod tests_frames;
 #[cfg(test)]
 mod tests_golden;
 #[cfg(test)]
+mod tests_odd;
+#[cfg(test)]
 mod tests_plan;
 #[cfg(test)]
 mod tests_series;

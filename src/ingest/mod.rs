@@ -5,11 +5,13 @@
 mod order;
 mod rank;
 mod saved;
+mod spike;
 mod stage;
 mod validate;
 
 pub use order::Order;
 pub use rank::{Ranking, RankingOptions, Standing};
 pub use saved::SavedOrder;
+pub use spike::Spike;
 pub use stage::{IngestKey, IngestStage};
 pub use validate::{AnyPrice, Limits, hold_open_and_close, validate};

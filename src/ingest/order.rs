@@ -24,7 +24,7 @@ impl Order {
     }
 
     /// The newest bars that were admitted, the oldest first.
-    pub(super) fn recent(&self) -> impl Iterator<Item = &Bar> {
+    pub(super) fn recent(&self) -> impl DoubleEndedIterator<Item = &Bar> + Clone {
         self.recent.iter()
     }
 

@@ -1,6 +1,7 @@
 //! The ingest stage: what it keeps for a series, and its step.
 
 use super::rank::RollingValue;
+use super::spike::{self, Spike};
 use super::{AnyPrice, Limits, Order, Ranking, Standing, hold_open_and_close, validate};
 use crate::domain::{
     Admission, Admitted, Ask, Bar, Incoming, Lane, Origin, Outcome, Place, Reason, Refusal, SeriesKey,
@@ -36,7 +37,7 @@ pub struct IngestKey {
     any_price: bool,
     /// The open time of the newest bar, in ms; `i64::MIN` before the first.
     pub(super) newest_ms: AtomicI64,
-    /// Never contended: the mailbox lets one worker in at a time.
+    /// Never contended but by who looks for spikes, for a moment: the mailbox lets one worker in at a time.
     pub(super) state: Mutex<SeriesState>,
     admit: Box<dyn Fn(Admitted) + Send + Sync>,
     refuse: Box<dyn Fn(Outcome) + Send + Sync>,
@@ -161,6 +162,11 @@ impl IngestKey {
     pub fn newest(&self) -> Option<Timestamp> {
         let ms = self.newest_ms.load(Ordering::Relaxed);
         (ms != i64::MIN).then(|| Timestamp::from_millis(ms))
+    }
+
+    /// Which of its newest bars moved furthest, as they stand now.
+    pub fn spike(&self) -> Option<Spike> {
+        spike::furthest(self.state.lock().order.recent(), self.series.timeframe)
     }
 
     /// Ends a question here.

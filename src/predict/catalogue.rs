@@ -6,7 +6,7 @@ use super::pool::Slots;
 use super::registry::{ModelEntry, Problem, Registry, serving};
 use super::stamp::Stamp;
 use super::version::{Standing, Version};
-use crate::domain::{Demand, FeatureSet, SeriesKey, Task, spelled_alike};
+use crate::domain::{Aliases, Demand, FeatureSet, SeriesKey, Task, Timestamp, spelled_alike};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -214,17 +214,27 @@ impl Catalogue {
         Some(Arc::new(CatalogueModel { number, name: Arc::clone(&entry.name), versions, manifest, entry }))
     }
 
-    /// Why perhaps no model serves a series: one is for a symbol that is spelled alike.
-    pub fn spelled_otherwise(&self, series: &SeriesKey) -> Option<String> {
-        let alike = |symbol: &&String| spelled_alike(symbol, &series.symbol);
-        self.models.iter().filter(|model| model.manifest.timeframe == series.timeframe).find_map(|model| {
-            let Symbols::Listed(symbols) = &model.manifest.symbols else { return None };
-            let (model, named) = (&model.name, symbols.iter().find(alike)?);
-            let symbol = &series.symbol;
-            Some(format!(
-                "no model serves {series}; {model} is for {named}: if that is the same, name it in its manifest as well, symbol = \
-                 [\"{named}\", \"{symbol}\"]"
-            ))
+    /// Why perhaps no model serves a series: one is for another name of its symbol, as `aliases` have it, or for a symbol that
+    /// is spelled alike.
+    pub fn spelled_otherwise(&self, series: &SeriesKey, aliases: &Aliases) -> Option<String> {
+        let (symbol, now) = (&series.symbol, Timestamp::now());
+        let is_alias = |name: &str| aliases.symbol(name, now) == Some(symbol);
+        let mut named = self.models.iter().filter_map(|model| match &model.manifest.symbols {
+            Symbols::Listed(symbols) if model.manifest.timeframe == series.timeframe => {
+                let otherwise = |name: &&String| is_alias(name) || spelled_alike(name, symbol);
+                Some((&model.name, symbols.iter().find(otherwise)?))
+            }
+            _ => None,
+        });
+        named.next().map(|(model, name)| {
+            let why = format!("no model serves {series}; {model} is for {name}");
+            if is_alias(name) {
+                return format!("{why}, an alias of it (ingest.symbol_aliases): name {symbol} in its manifest");
+            }
+            format!(
+                "{why}: if that is the same, write ingest.symbol_aliases = \"{symbol} {name}\", and its bars are those of {name}; or, for \
+                 a series of its own, name it in the manifest as well, symbol = [\"{name}\", \"{symbol}\"]"
+            )
         })
     }
 

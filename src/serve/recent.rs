@@ -5,7 +5,7 @@
 //! a reader sees what it missed. Numbers begin anew with the process: the epoch says which one it was.
 
 use super::outcome::OutcomeJson;
-use crate::domain::{Outcome, SeriesKey};
+use crate::domain::{Aliases, Outcome, SeriesKey, Timestamp};
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, OnceLock};
@@ -95,15 +95,22 @@ struct Inner {
 pub struct Recent {
     epoch: String,
     max: usize,
+    /// Under which other names symbols are asked for.
+    aliases: Aliases,
     inner: Mutex<Inner>,
 }
 
 impl Recent {
-    /// Keeps the newest `max`.
-    pub fn new(max: usize) -> Self {
+    /// Keeps the newest `max`, of symbols with these aliases.
+    pub fn new(max: usize, aliases: Aliases) -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let epoch = format!("{:x}", since.as_nanos());
-        Self { epoch, max: max.max(1), inner: Mutex::default() }
+        Self { epoch, max: max.max(1), aliases, inner: Mutex::default() }
+    }
+
+    /// The symbol that `name` stands for now, or itself.
+    pub fn symbol_of<'a>(&'a self, name: &'a str) -> &'a str {
+        self.aliases.symbol(name, Timestamp::now()).map_or(name, |symbol| symbol)
     }
 
     /// What tells the numbers of this process from those of another.
@@ -225,7 +232,7 @@ mod tests {
 
     #[test]
     fn keys_number_their_events_and_the_oldest_go() {
-        let recent = Recent::new(4);
+        let recent = Recent::new(4, Aliases::NONE);
         for n in 0..4 {
             recent.push(outcome("A", n, Some(0.5)), 3000);
         }

@@ -1,8 +1,10 @@
 //! What a source that follows a table or a folder does with the bars that are there when it starts.
+//!
+//! A source knows the names of its feed alone: what is asked of a series here holds for every name under which its bars come.
 
 use crate::config::{CatchUp, SourceSettings};
-use crate::domain::{Origin, SeriesKey, Timestamp};
-use std::collections::HashSet;
+use crate::domain::{Aliases, Origin, SeriesKey, Timeframe, Timestamp};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 /// More than any pause brings.
@@ -22,11 +24,13 @@ pub struct History {
     /// older ones only warm up.
     pub catch_up_bars_max: usize,
     /// The only series that is wanted, where others need not be read.
-    pub(super) only: Option<SeriesKey>,
+    only: Option<SeriesKey>,
     /// What a series' models need at least.
-    pub(super) needs: Option<Needs>,
+    needs: Option<Needs>,
     /// Series that go on where they were left: every bar behind is wanted, whatever is caught up on otherwise.
-    pub(super) resumed: Option<Arc<HashSet<Arc<SeriesKey>>>>,
+    resumed: Option<Arc<HashSet<Arc<SeriesKey>>>>,
+    /// What the names of the feed stand for.
+    aliases: Aliases,
 }
 
 impl History {
@@ -38,7 +42,8 @@ impl History {
 
     /// The same of every series.
     pub(super) const fn new(history_bars: usize, catch_up: CatchUp, catch_up_bars_max: usize) -> Self {
-        Self { history_bars, catch_up, catch_up_bars_max, only: None, needs: None, resumed: None }
+        let aliases = Aliases::NONE;
+        Self { history_bars, catch_up, catch_up_bars_max, only: None, needs: None, resumed: None, aliases }
     }
 
     /// The same for one series only; a source that can leaves others unread.
@@ -59,12 +64,53 @@ impl History {
         Self { resumed: Some(Arc::new(series.into_iter().collect())), ..self }
     }
 
-    /// The rule for one series.
+    /// The same for a feed that names symbols so.
+    #[must_use]
+    pub fn under(self, aliases: &Aliases) -> Self {
+        Self { aliases: aliases.clone(), ..self }
+    }
+
+    /// Whether bars under the name `series` are wanted at all.
+    pub(super) fn wants(&self, series: &SeriesKey) -> bool {
+        let Some(only) = &self.only else { return true };
+        self.aliases.meanings(series).iter().any(|meaning| meaning.series == *only)
+    }
+
+    /// How far what comes under each name is done, where `watermarks` say it of the series.
+    pub(super) fn done(
+        &self,
+        watermarks: &[(Arc<SeriesKey>, Timestamp)],
+    ) -> Vec<(Arc<SeriesKey>, Timestamp)> {
+        let known: HashMap<&SeriesKey, Timestamp> =
+            watermarks.iter().map(|(key, ts)| (&**key, *ts)).collect();
+        let timeframes: BTreeSet<Timeframe> = known.keys().map(|series| series.timeframe).collect();
+        let of_name = |name: &Arc<str>| {
+            let named = |timeframe: &Timeframe| SeriesKey { symbol: Arc::clone(name), timeframe: *timeframe };
+            timeframes.iter().map(named).collect::<Vec<_>>()
+        };
+        let names: Vec<Arc<str>> = self.aliases.names().map(Arc::from).collect();
+        let others = names.iter().flat_map(of_name).filter(|series| !known.contains_key(series));
+        let all = watermarks.iter().map(|(series, _)| Arc::clone(series)).chain(others.map(Arc::new));
+        all.filter_map(|series| {
+            let done = self.aliases.done(&series, |meant| known.get(meant).copied())?;
+            Some((series, done))
+        })
+        .collect()
+    }
+
+    /// The names of which bars are to come in one order with those under `series`, itself among them.
+    pub(super) fn together<'a>(&'a self, series: &'a SeriesKey) -> Vec<&'a str> {
+        self.aliases.together(&series.symbol)
+    }
+
+    /// The rule for the bars under the name `series`.
     pub(super) fn of_series(&self, series: &SeriesKey) -> Self {
-        if self.resumed.as_ref().is_some_and(|resumed| resumed.contains(series)) {
+        let meant: Vec<SeriesKey> = self.aliases.meanings(series).into_iter().map(|m| m.series).collect();
+        if self.resumed.as_ref().is_some_and(|resumed| meant.iter().all(|series| resumed.contains(series))) {
             return Self::new(1, CatchUp::All, RESUMED_BARS_MAX);
         }
-        let needed = self.needs.as_ref().map_or(0, |needs| needs(series));
+        let needed = self.needs.as_ref().and_then(|needs| meant.iter().map(|series| needs(series)).max());
+        let needed = needed.unwrap_or(0);
         // 0 is all there is.
         let history_bars = if self.history_bars == 0 { 0 } else { self.history_bars.max(needed) };
         Self::new(history_bars, self.catch_up, self.catch_up_bars_max)

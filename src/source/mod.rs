@@ -37,7 +37,7 @@ use std::time::Duration;
 /// A bar as a source hands it over.
 #[derive(Clone, Debug)]
 pub struct SourceBar {
-    /// Its series.
+    /// Its series, as its feed names it.
     pub series: Arc<SeriesKey>,
     /// What it holds.
     pub bar: Bar,
@@ -113,6 +113,7 @@ pub fn open(
 ) -> Result<Option<Box<dyn Source>>, SourceError> {
     let SourceSettings { kind, ref path, ref table, poll_interval_ms, .. } = settings.source;
     let interval = Duration::from_millis(poll_interval_ms);
+    let watermarks = &history.done(watermarks);
     Ok(match kind {
         SourceKind::Sqlite => Some(Box::new(SqliteSource::open(path, table, history, watermarks, interval)?)),
         SourceKind::Postgres => Some(Box::new(PostgresSource::open(settings, history, watermarks)?)),

@@ -3,12 +3,18 @@
 use super::line::Control as _;
 use super::{STAGES, Topology, Wired};
 use crate::control::StageProgress;
-use crate::domain::{Lane, SeriesKey, Timestamp};
+use crate::domain::{Lane, SeriesKey, Terms, Timestamp};
+use crate::ingest::Spike;
 use crate::link::StageReading;
 use crate::store::StoreReading;
 use std::sync::Arc;
 
 impl Topology {
+    /// In which terms bars come.
+    pub fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
     /// Every stage at this moment, in flow order.
     pub fn read(&self) -> Vec<StageReading> {
         self.lines().iter().map(|(name, line)| line.read(name)).collect()
@@ -50,6 +56,14 @@ impl Topology {
             Some((Arc::clone(series), wired.ingest.data.newest()?))
         };
         all.iter().filter_map(newest).collect()
+    }
+
+    /// Of every series the one of its newest bars that moved furthest, where that can be told.
+    pub fn spikes(&self) -> Vec<(Arc<SeriesKey>, Spike)> {
+        let key =
+            |(series, wired): (&Arc<SeriesKey>, &Wired)| (Arc::clone(series), Arc::clone(&wired.ingest));
+        let all: Vec<_> = self.series.read().iter().map(key).collect();
+        all.into_iter().filter_map(|(series, key)| Some((series, key.data.spike()?))).collect()
     }
 
     /// The priority of a series' live work; `None` before its first bar.

@@ -1,12 +1,12 @@
 //! Bars as feeds tell them: spellings of symbols, prices in other units, clocks. One test a case.
 
 use crate::bars::{bars, outcomes_for, outcomes_of, reasons, settings, undisturbed, values_of};
-use crate::service_support::{MODELS, OUTCOMES_PER_BAR};
+use crate::service_support::{HEADER, Home, MODELS, OUTCOMES_PER_BAR, line};
 use crate::support::put_model;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use vela::Engine;
-use vela::domain::{Bar, Reason, SeriesKey, Timeframe, Timestamp};
+use vela::domain::{Bar, Outcome, Reason, SeriesKey, Timeframe, Timestamp};
+use vela::{Engine, Settings};
 
 /// The same bar in another unit of price, and of volume.
 pub fn scaled(bar: &Bar, price: f64, volume: f64) -> Bar {
@@ -69,6 +69,7 @@ fn a_symbol_that_no_model_is_for_but_one_spelled_alike_is_told_with_what_to_writ
     assert!(!told.contains("line end"), "{told}");
     assert!(told.contains("no model serves BTC-USDT 1m; for-btc is for BTCUSDT"), "{told}");
     assert!(told.contains("symbol = [\"BTCUSDT\", \"BTC-USDT\"]"), "{told}");
+    assert!(told.contains("ingest.symbol_aliases = \"BTC-USDT BTCUSDT\""), "{told}");
     for silent in ["BTCUSDT", "BTC-USD"] {
         let told = replay(silent, &rows);
         assert!(!told.contains("no model serves"), "{silent}: {told}");
@@ -90,6 +91,56 @@ fn prices_in_ten_thousandths_as_integers_are_answered_like_any_other() {
     let expected = undisturbed(&small);
     assert_eq!(expected.len(), OUTCOMES_PER_BAR);
     assert_eq!(undisturbed(&integers), expected);
+}
+
+#[test]
+fn prices_in_a_declared_unit_are_those_of_a_feed_that_tells_them_whole() {
+    let in_parts = |bar: &Bar| {
+        let [open, high, low, close] =
+            [bar.open, bar.high, bar.low, bar.close].map(|price| (price * 1e4).round());
+        Bar { open, high, low, close, ..*bar }
+    };
+    let integers: Vec<Bar> = bars(150).iter().map(in_parts).collect();
+    // As somebody writes them who writes decimals.
+    let decimal = |whole: f64| -> f64 {
+        format!("{}.{:04}", whole as u64 / 10_000, whole as u64 % 10_000).parse().unwrap()
+    };
+    let decimals: Vec<Bar> = (integers.iter())
+        .map(|bar| {
+            let [open, high, low, close] = [bar.open, bar.high, bar.low, bar.close].map(decimal);
+            Bar { open, high, low, close, ..*bar }
+        })
+        .collect();
+    let mut declared = settings();
+    declared.ingest.price_unit = 0.0001;
+    let (found, expected) = (outcomes_of(declared.clone(), &integers), outcomes_of(settings(), &decimals));
+    let close = |outcomes: &[Outcome]| outcomes.iter().map(|outcome| outcome.close.to_bits()).max();
+    assert_eq!(close(&found), close(&expected));
+    for bar in &decimals {
+        assert_eq!(values_of(&found, bar.ts, 0), values_of(&expected, bar.ts, 0), "{}", bar.ts);
+    }
+    assert_eq!(values_of(&found, decimals[149].ts, 0).len(), OUTCOMES_PER_BAR);
+    // A bar that has not closed is told in the same unit.
+    let peek = |settings: Settings, bars: &[Bar]| {
+        let engine = Engine::start(settings).unwrap();
+        bars[..149].iter().for_each(|bar| engine.ingest("BTCUSD", Timeframe::MINUTE, *bar).unwrap());
+        let answer = engine.peek("BTCUSD", Timeframe::MINUTE, 5, bars[149]).wait(Duration::from_secs(60));
+        answer.unwrap().result.unwrap().value
+    };
+    assert_eq!(peek(declared, &integers), peek(settings(), &decimals));
+    // A table is of the same numbers.
+    let home = Home::bare();
+    let table = |name: &str, bars: &[Bar], unit: &str| {
+        let rows: String = bars.iter().map(line).collect();
+        let file = home.write(&format!("{name}/BTCUSD_1m.csv"), HEADER.to_owned() + &rows);
+        let (file, out) = (file.to_str().unwrap(), format!("{name}.csv"));
+        let names = "vela-core-1";
+        home.finish(&["features", "--bars", file, "--features", names, "--out", &out, "--set", unit]).done();
+        std::fs::read_to_string(home.path(&out)).unwrap()
+    };
+    let whole = table("whole", &integers, "ingest.price_unit=0.0001");
+    assert_eq!(whole, table("decimal", &decimals, "ingest.price_unit=1"));
+    assert_eq!(whole.lines().count(), 151);
 }
 
 #[test]

@@ -57,7 +57,11 @@ fn breaks(engine: &Engine, code: &str, subject: &str) {
     let reason = report.reasons.iter().find(|reason| reason.code == code && reason.subject == subject);
     let reason = reason.unwrap_or_else(|| panic!("{code} is missing: {report:?}"));
     assert_eq!(reason.severity, alert.severity.word());
-    let expected = if reason.severity == "error" { "critical" } else { "degraded" };
+    let expected = match reason.severity {
+        "error" => "critical",
+        "warning" => "degraded",
+        _ => "healthy",
+    };
     assert!(report.status.word() == expected || report.status.word() == "critical", "{report:?}");
     assert!(reason.detail.contains("limit "), "the detail says what was measured: {reason:?}");
     let metrics = engine.metrics();
@@ -340,6 +344,31 @@ fn a_feed_that_goes_quiet_while_its_siblings_go_on_degrades() {
     let resumed: Vec<Fed> = after.iter().filter(|(series, _)| *series == quiet).take(5).cloned().collect();
     ingest(&engine, &resumed);
     mends(&engine, "feed_quiet", &quiet.to_string());
+    is_healthy(&engine);
+}
+
+#[test]
+fn a_bad_tick_is_told_until_it_is_corrected_or_newer_bars_came() {
+    let engine = Engine::start(settings(&[(Measure::Spike, 20.0)])).unwrap();
+    let bars = market(2, 80);
+    let (before, after) = bars.split_at(2 * 60);
+    let tick = |fed: &Fed| (Arc::clone(&fed.0), Bar { high: fed.1.high * 2.0, ..fed.1 });
+    ingest(&engine, before);
+    is_healthy(&engine);
+    let [first, second] = [&after[0], &after[1]];
+    ingest(&engine, &[tick(first), tick(second)]);
+    for (series, _) in [first, second] {
+        breaks(&engine, "spike", &series.to_string());
+    }
+    // One is corrected, the other stands and becomes one of many.
+    ingest(&engine, std::slice::from_ref(first));
+    mends(&engine, "spike", &first.0.to_string());
+    assert_eq!(told(&engine, "spike", &second.0.to_string(), Phase::Cleared), 0);
+    ingest(&engine, &after[2..2 * 8]);
+    assert!(engine.drain(Duration::from_secs(60)));
+    assert!(engine.active_alerts().iter().any(|alert| alert.subject == second.0.to_string()));
+    ingest(&engine, &after[2 * 8..]);
+    mends(&engine, "spike", &second.0.to_string());
     is_healthy(&engine);
 }
 

@@ -38,6 +38,7 @@ fn other(key: &Key) -> String {
         (Allowed::Store, _) => "sqlite:other.db".to_owned(),
         (Allowed::Hours, _) => "mon 08:00-fri 16:00".to_owned(),
         (Allowed::Events, _) => "AAPL 2020-08-31T13:30:00Z 0.25 4".to_owned(),
+        (Allowed::Names, _) => "FB META until 2022-06-09T00:00:00Z".to_owned(),
         (Allowed::Lanes, _) => "XRPUSD=high".to_owned(),
         (Allowed::Rules, _) => "memory.over=80".to_owned(),
         (Allowed::HttpUrlOrEmpty, _) => "http://127.0.0.1:9/".to_owned(),

@@ -52,6 +52,7 @@ mod service;
 mod service_support;
 mod service_unit;
 mod support;
+mod symbols;
 mod tidy;
 mod webhook;
 mod zoo_replay;

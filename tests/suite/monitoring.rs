@@ -1,11 +1,14 @@
 //! config/grafana and config/prometheus against what a vela really says, and against Prometheus' own tools.
 
+mod live;
+
 use crate::serve_support::{Served, settings};
 use crate::service_support::{eventually, market};
-use crate::support::promtool::promtool;
+use crate::support::{promtool::promtool, python};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use vela::config::Measure;
 
 fn file(path: &str) -> PathBuf {
@@ -174,6 +177,16 @@ fn the_dashboard_is_one_that_grafana_takes() {
     let dashboard = dashboard();
     assert_eq!((&dashboard["uid"], &dashboard["id"]), (&"vela".into(), &Value::Null));
     assert!(dashboard["schemaVersion"].as_u64() >= Some(36));
+    // What an import would ask for, or look up: nothing.
+    for name in ["__inputs", "__elements", "__requires", "libraryPanels", "gnetId"] {
+        assert!(dashboard[name].is_null(), "{name}");
+    }
+    let variables = dashboard["templating"]["list"].as_array().unwrap();
+    let known: Vec<&str> = variables.iter().map(|variable| variable["name"].as_str().unwrap()).collect();
+    for used in read("grafana/vela.json").split('$').skip(1) {
+        let (name, _) = word(used.trim_start_matches('{'));
+        assert!(known.contains(&name) || name.starts_with("__"), "there is no variable ${name}");
+    }
     let first = &dashboard["templating"]["list"][0];
     assert_eq!((&first["type"], &first["query"]), (&"datasource".into(), &"prometheus".into()));
     let (mut ids, mut taken) = (HashSet::new(), HashSet::new());
@@ -210,6 +223,18 @@ fn the_dashboard_is_one_that_grafana_takes() {
 }
 
 #[test]
+fn the_dashboard_is_what_grafanas_makers_describe() {
+    let Some(python) = python::environment("tests/suite/monitoring/grafana.txt") else { return };
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite/monitoring/grafana.py");
+    let mut command = Command::new(python.join("bin/python"));
+    let output = command.arg(script).arg(file("grafana/vela.json")).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("nothing lost"), "{said}");
+    println!("{said}");
+}
+
+#[test]
 fn every_alert_fires_and_clears_on_series_made_up_for_it() {
     let test = read("prometheus/alerts.test.yml");
     let rules = rules();
@@ -229,16 +254,20 @@ fn every_alert_fires_and_clears_on_series_made_up_for_it() {
     promtool(&["test", "rules", test.to_str().unwrap()], b"");
 }
 
-#[test]
-fn the_configuration_that_the_page_shows_is_one_that_prometheus_takes() {
+/// What docs/monitoring.md writes into Prometheus' configuration, with `rules` in the place of the file that it names.
+fn configuration(rules: &Path) -> String {
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/monitoring.md");
     let page = std::fs::read_to_string(page).unwrap();
     let (block, _) = page.split_once("```yaml\n").unwrap().1.split_once("```").unwrap();
-    let rules = file("prometheus/alerts.yml");
     let named = "/etc/prometheus/vela/alerts.yml";
     assert!(block.contains(named) && block.contains("job_name: vela"), "{block}");
+    block.replace(named, rules.to_str().unwrap())
+}
+
+#[test]
+fn the_configuration_that_the_page_shows_is_one_that_prometheus_takes() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("prometheus.yml");
-    std::fs::write(&path, block.replace(named, rules.to_str().unwrap())).unwrap();
+    std::fs::write(&path, configuration(&file("prometheus/alerts.yml"))).unwrap();
     promtool(&["check", "config", path.to_str().unwrap()], b"");
 }

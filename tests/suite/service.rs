@@ -208,6 +208,19 @@ fn locked_databases_are_waited_for() {
 }
 
 #[test]
+fn a_start_waits_for_a_store_that_another_process_keeps_locked() {
+    let home = Home::new();
+    let other = rusqlite::Connection::open(home.database()).unwrap();
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let mut service = home.spawn_run();
+    service.says("waiting for the store");
+    assert!(service.stderr().contains("database is locked"), "{}", service.stderr());
+    other.execute_batch("COMMIT").unwrap();
+    service.says("vela runs with");
+    service.stop();
+}
+
+#[test]
 fn a_stop_does_not_wait_for_ever_for_a_locked_store() {
     let home = Home::new();
     home.configure("source.path = \"bars.db\"\n");

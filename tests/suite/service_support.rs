@@ -232,6 +232,11 @@ impl Service {
         });
     }
 
+    /// It must not have ended by itself.
+    pub fn lives(&mut self) {
+        assert!(self.child.try_wait().unwrap().is_none(), "it ended by itself: {}", self.stderr());
+    }
+
     /// Sends it a signal: `TERM`, `INT`.
     pub fn signal(&self, name: &str) {
         let script = format!("kill -{name} {}", self.child.id());
@@ -240,7 +245,7 @@ impl Service {
 
     /// Ends it with SIGKILL.
     pub fn kill(mut self) {
-        assert!(self.child.try_wait().unwrap().is_none(), "it ended by itself: {}", self.stderr());
+        self.lives();
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }

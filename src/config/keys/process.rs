@@ -22,7 +22,9 @@ macro_rules! with_process_keys {
                 /// since then over which a worker panics), "stalled" (s in which a stage with work finished
                 /// nothing), "queue" (% of a stage's bound), "feed_quiet" (bars that a series is behind the newest of
                 /// its timeframe), "silence" (bars, the shortest that are expected, in open hours, for which none came
-                /// at all), "models_missing" (1 where no model serves), "models_refused" (entries of the models folder
+                /// at all), "spike" (average true ranges, of the bars before, that one of a series' newest eight moved:
+                /// perhaps a bad tick, which is taken all the same; severity "info" leaves health as it is),
+                /// "models_missing" (1 where no model serves), "models_refused" (entries of the models folder
                 /// that cannot be read), "model_fallback" (versions of a model that fail while an older one serves),
                 /// "model_down" (models that no version serves), "runtime" (sessions whose creation hangs),
                 /// "store_away" (s in which the store took nothing), "unsaved" (outcomes since the last check that it

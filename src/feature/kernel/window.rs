@@ -182,6 +182,14 @@ impl<F: Fold<W>, const W: usize> Window<F, W> {
 #[inline(never)]
 fn fold_backwards<F: Fold<W>, const W: usize>(fold: F, memory: &mut [f64], block: Range<usize>) {
     let (mut ended, mut later) = (F::NOTHING, F::NOTHING);
+    if F::ROUNDS && block.len() <= RUN * W {
+        // One run, most of which has just been written: one by one, and nothing has ended behind it.
+        for slot in memory[block].as_chunks_mut::<W>().0.iter_mut().rev() {
+            later = F::join(fold.of(*slot), later);
+            *slot = later;
+        }
+        return;
+    }
     for run in memory[block].as_chunks_mut::<W>().0.chunks_mut(RUN).rev() {
         // The newest are taken one by one: what has just been written is not there yet for who reads two at once.
         let (groups, newest) = run.as_chunks_mut::<4>();
@@ -193,9 +201,10 @@ fn fold_backwards<F: Fold<W>, const W: usize>(fold: F, memory: &mut [f64], block
             // Four at a time: only the last of these joins waits for the four behind.
             let [a, b, c, d] = group.map(|item| fold.of(item));
             let cd = F::join(c, d);
-            let found = [F::join(F::join(a, b), cd), F::join(b, cd), cd, d].map(|x| F::join(x, later));
-            *group = found.map(|x| F::join(x, ended));
-            later = found[0];
+            let found = [F::join(F::join(a, b), cd), F::join(b, cd), cd, d];
+            let behind = F::join(later, ended);
+            *group = found.map(|x| F::join(x, behind));
+            later = F::join(found[0], later);
         }
         (ended, later) = (F::join(later, ended), F::lost(later, ended));
     }

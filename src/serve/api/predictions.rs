@@ -34,7 +34,10 @@ pub fn newest(
 ) -> Result<Then, Problem> {
     let parameters = Parameters::read(request, &KNOWN)?;
     let question = Question {
-        symbol: parameters.get("symbol").map(|text| symbol(text).map(|()| text)).transpose()?,
+        symbol: parameters
+            .get("symbol")
+            .map(|text| symbol(text).map(|()| service.recent.symbol_of(text)))
+            .transpose()?,
         timeframe: parameters.get("timeframe").map(timeframe).transpose()?,
         // Within the range of a horizon, so of its type.
         horizon: parameters.number("horizon", 1..=HORIZON_MAX.into())?.map(|horizon| horizon as u32),

@@ -113,6 +113,7 @@ impl Client {
     /// When it is gone.
     pub fn open(&mut self, opening: Opening, recent: &Recent) -> Result<(), Gone> {
         let Opening { wanted, pace, snapshot, last } = opening;
+        let wanted = wanted.meant(|name| recent.symbol_of(name).to_owned());
         let last = last.filter(|(epoch, _)| epoch == recent.epoch());
         let backlog = match &last {
             Some((_, id)) => recent.since(|key| wanted.takes(key), |event| event.id > *id),
@@ -175,6 +176,7 @@ impl Client {
         if let Err(detail) = wanted.check().and_then(|()| pace.check()) {
             return self.complain(&detail);
         }
+        let wanted = wanted.meant(|name| recent.symbol_of(name).to_owned());
         let resume = resume.filter(|resume| resume.epoch == recent.epoch());
         let mut backlog = match snapshot {
             true => recent.latest(|key| wanted.takes(key)),

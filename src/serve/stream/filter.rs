@@ -50,6 +50,13 @@ impl Wanted {
         Ok(())
     }
 
+    /// The same with every symbol that is named by an alias under its own name.
+    #[must_use]
+    pub fn meant(mut self, symbol_of: impl Fn(&str) -> String) -> Self {
+        self.symbols.iter_mut().for_each(|symbol| *symbol = symbol_of(symbol));
+        self
+    }
+
     /// Whether an event of this key is wanted.
     pub fn takes(&self, key: &EventKey) -> bool {
         let any = |list: &[String], text: &str| list.is_empty() || list.iter().any(|one| fits(one, text));
@@ -105,6 +112,14 @@ fn fits(pattern: &str, text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn symbols_that_are_named_by_an_alias_are_wanted_under_their_own_name() {
+        let symbols = ["FB", "BTC*", "ETH"].map(str::to_owned).to_vec();
+        let meant = Wanted { symbols, ..Wanted::default() }
+            .meant(|name| if name == "FB" { "META".to_owned() } else { name.to_owned() });
+        assert_eq!(meant.symbols, ["META", "BTC*", "ETH"]);
+    }
 
     #[test]
     fn stars_stand_for_anything() {

@@ -129,7 +129,7 @@ impl Follow {
     /// A series that was not known.
     fn enter(&mut self, series: Named, live_from: Timestamp) {
         let standing = match key_of(&series) {
-            Ok(key) if self.history.only.as_ref().is_some_and(|only| *only != *key) => Standing::LeftOut,
+            Ok(key) if !self.history.wants(&key) => Standing::LeftOut,
             Ok(key) => {
                 self.starts.push_back(series.clone());
                 Standing::Waiting { key, live_from }
@@ -142,10 +142,26 @@ impl Follow {
         self.series.insert(series, standing);
     }
 
-    /// The next series whose history is wanted.
-    pub(super) fn next_start(&mut self) -> Option<Start> {
-        let series = self.starts.pop_front()?;
-        let Some(Standing::Waiting { key, .. }) = self.series.get(&series) else { return None };
+    /// The next series whose history is wanted, with those under other names of it: they come in one order.
+    pub(super) fn next_starts(&mut self) -> Vec<Start> {
+        let Some(first) = self.starts.pop_front() else { return Vec::new() };
+        let mut all = Vec::from_iter(self.start(&first));
+        let Some(Standing::Waiting { key, .. }) = self.series.get(&first) else { return all };
+        let names = self.history.together(key);
+        if names.len() > 1 {
+            let together = |other: &Named| {
+                names.contains(&&*other.symbol)
+                    && matches!(self.series.get(other), Some(Standing::Waiting { key: of, .. }) if of.timeframe == key.timeframe)
+            };
+            let (others, rest) = self.starts.iter().cloned().partition::<Vec<_>, _>(together);
+            all.extend(others.iter().filter_map(|series| self.start(series)));
+            self.starts = rest.into();
+        }
+        all
+    }
+
+    fn start(&self, series: &Named) -> Option<Start> {
+        let Some(Standing::Waiting { key, .. }) = self.series.get(series) else { return None };
         let history = self.history.of_series(key);
         let whole = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         // 0 is all there is; half of what a number holds, as the database adds to it.
@@ -155,7 +171,7 @@ impl Follow {
             CatchUp::Latest => 1,
             CatchUp::None => 0,
         };
-        Some(Start { watermark: self.done(key), series, count, newer_max })
+        Some(Start { watermark: self.done(key), series: series.clone(), count, newer_max })
     }
 
     /// Up to which bar a series need not be predicted again. Where all are caught up on, what may have been committed
@@ -200,8 +216,28 @@ impl Follow {
         known.announced = known.announced.min(announced);
     }
 
-    /// Takes the history of a series, newest first.
-    pub(super) fn started(&mut self, series: Named, mut bars: Vec<Bar>, table: &Table, now: Timestamp) {
+    /// Takes histories that come in one order, each newest first.
+    pub(super) fn started(&mut self, all: Vec<(Named, Vec<Bar>)>, tables: &[Arc<Table>], now: Timestamp) {
+        let mut ready = Vec::new();
+        let several = all.len() > 1;
+        for (series, bars) in all {
+            let table = &tables[series.table];
+            self.start_with(series, bars, table, now, &mut ready);
+        }
+        if several {
+            ready.sort_by_key(|bar| bar.bar.ts);
+        }
+        self.ready.extend(ready);
+    }
+
+    fn start_with(
+        &mut self,
+        series: Named,
+        mut bars: Vec<Bar>,
+        table: &Table,
+        now: Timestamp,
+        ready: &mut Vec<SourceBar>,
+    ) {
         let Some(Standing::Waiting { key, live_from }) = self.series.get(&series) else { return };
         let (key, live_from) = (Arc::clone(key), *live_from);
         let (watermark, history) = (self.done(&key), self.history.of_series(&key));
@@ -220,7 +256,7 @@ impl Follow {
         let mut recent = Recent::new(self.overlap_ms(&key));
         for (bar, origin) in bars.iter().zip(origins).rev() {
             if recent.take(bar, By::Announcement) != News::Known {
-                self.ready.push_back(SourceBar { series: Arc::clone(&key), bar: *bar, origin });
+                ready.push(SourceBar { series: Arc::clone(&key), bar: *bar, origin });
             }
         }
         self.series.insert(series, Standing::Followed { key, recent });

@@ -84,7 +84,7 @@ enum Link {
 enum Answer {
     Prepared(Result<Vec<Arc<Table>>, String>),
     Listed(Vec<Named>),
-    Started(Named, Vec<Bar>, Skipped),
+    Started(Vec<(Named, Vec<Bar>)>, Skipped),
     Seen(Seen, Duration),
 }
 
@@ -272,12 +272,18 @@ impl PostgresSource {
         }
         // Between two histories, what is live has its turn.
         let live_first = std::mem::take(&mut self.started);
-        if !live_first && let Some(start) = self.follow.next_start() {
-            return self.begin(session, "read the history of a series", HISTORY_MAX, move |client| {
-                let follow::Start { series, count, watermark, newer_max } = start;
-                let table = &tables[series.table];
-                let (bars, skipped) = read::newest(client, table, &series, (count, watermark, newer_max))?;
-                Ok(Answer::Started(series, bars, skipped))
+        let starts = if live_first { Vec::new() } else { self.follow.next_starts() };
+        if !starts.is_empty() {
+            let deadline = HISTORY_MAX * u32::try_from(starts.len()).unwrap_or(u32::MAX);
+            return self.begin(session, "read the history of a series", deadline, move |client| {
+                let (mut read, mut skipped) = (Vec::with_capacity(starts.len()), Skipped::default());
+                for follow::Start { series, count, watermark, newer_max } in starts {
+                    let table = &tables[series.table];
+                    let wanted = (count, watermark, newer_max);
+                    let bars = read::newest(client, table, &series, wanted, &mut skipped)?;
+                    read.push((series, bars));
+                }
+                Ok(Answer::Started(read, skipped))
             });
         }
         let clock = Timestamp::now();
@@ -308,11 +314,11 @@ impl PostgresSource {
         match answer {
             Answer::Prepared(prepared) => self.prepared(prepared)?,
             Answer::Listed(all) => self.follow.listed(all),
-            Answer::Started(series, bars, skipped) => {
+            Answer::Started(read, skipped) => {
                 self.skip(&skipped);
                 self.started = true;
-                let table = Arc::clone(&self.tables[series.table]);
-                self.follow.started(series, bars, &table, now);
+                let tables = Arc::clone(&self.tables);
+                self.follow.started(read, &tables, now);
             }
             Answer::Seen(seen, took) => {
                 // From the next connection on tables are polled.

@@ -176,8 +176,8 @@ pub(super) fn newest(
     table: &Table,
     series: &Named,
     (count, watermark, newer_max): (i64, Option<Timestamp>, i64),
-) -> Result<(Vec<Bar>, Skipped), Error> {
-    let mut skipped = Skipped::default();
+    skipped: &mut Skipped,
+) -> Result<Vec<Bar>, Error> {
     let mut bars = Vec::new();
     let (driver, statement) = client.prepared(&table.newest)?;
     let watermark = watermark.unwrap_or(EARLIEST);
@@ -192,7 +192,7 @@ pub(super) fn newest(
             Err(problem) => skipped.add(&format_args!("{} {symbol} {timeframe}: {problem}", table.name)),
         }
     }
-    Ok((bars, skipped))
+    Ok(bars)
 }
 
 /// Waits for announcements, and reads what they name and what is asked, in one statement a table.

@@ -68,8 +68,9 @@ fn ready(follow: &mut Follow) -> String {
 }
 
 fn start(follow: &mut Follow, minutes: std::ops::Range<i64>) -> String {
-    let asked = follow.next_start().unwrap();
-    follow.started(asked.series, minutes.rev().map(bar).collect(), &table(true), NOW);
+    let asked = follow.next_starts().remove(0);
+    let read = vec![(asked.series, minutes.rev().map(bar).collect())];
+    follow.started(read, &[Arc::new(table(true))], NOW);
     ready(follow)
 }
 
@@ -92,7 +93,7 @@ fn a_start_warms_up_catches_up_and_goes_over_the_last_stored_bars_again() {
         let mut follow = follow(catch_up, watermark);
         follow.listed(vec![named("A"), Named { timeframe: "soon".into(), ..named("B") }]);
         assert_eq!(start(&mut follow, 1..20), expected, "{catch_up:?} {watermark:?}");
-        assert!(follow.next_start().is_none(), "B is no series");
+        assert!(follow.next_starts().is_empty(), "B is no series");
     }
 }
 
@@ -139,9 +140,10 @@ fn a_series_that_is_new_starts_and_a_long_one_is_read_to_its_end() {
 fn a_bar_that_is_forming_is_read_when_it_has_closed() {
     let mut follow = follow(CatchUp::All, None);
     follow.listed(vec![named("A")]);
-    let asked = follow.next_start().unwrap();
+    let asked = follow.next_starts().remove(0);
     let now = minute(12);
-    follow.started(asked.series, vec![bar(12), bar(11), bar(10)], &table(false), now);
+    let read = vec![(asked.series, vec![bar(12), bar(11), bar(10)])];
+    follow.started(read, &[Arc::new(table(false))], now);
     assert_eq!(ready(&mut follow), "10c 11c");
     assert_eq!(follow.next_again(), Some(minute(13)));
     assert!(follow.next_asks(minute(13).plus_millis(-1)).is_empty());
@@ -194,4 +196,22 @@ fn what_is_announced_while_a_start_reads_is_live_only_where_no_earlier_run_can_h
     follow.listed(vec![named("A")]);
     assert_eq!(found(&mut follow, Some(7), vec![bar(7)], false), "");
     assert_eq!(start(&mut follow, 5..10), "5w 6w 7c 8c 9l");
+}
+
+#[test]
+fn histories_under_several_names_of_a_symbol_come_in_one_order() {
+    let aliases = "Z A until 1970-01-01T00:10:00Z, Y W".parse().unwrap();
+    let history = History::new(5, CatchUp::All, 9).under(&aliases);
+    let watermarks = [(Arc::new(SeriesKey::new("A", Timeframe::MINUTE).unwrap()), minute(8))];
+    let mut follow = Follow::new(history.clone(), (0, 0), &history.done(&watermarks));
+    let other = Named { timeframe: "5m".into(), ..named("A") };
+    follow.listed(vec![named("A"), named("B"), other, named("Z")]);
+    let asked: Vec<_> = follow.next_starts().into_iter().map(|start| start.series).collect();
+    assert_eq!(asked, [named("A"), named("Z")]);
+    let bars = [(10..14).rev().map(bar).collect(), (6..10).rev().map(bar).collect()];
+    follow.started(asked.into_iter().zip(bars).collect(), &[Arc::new(table(true))], NOW);
+    assert_eq!(ready(&mut follow), "6w 7w 8w 9c 10c 11c 12c 13c");
+    assert_eq!(follow.next_starts().len(), 1, "B");
+    assert_eq!(follow.next_starts().len(), 1, "A of 5m");
+    assert!(follow.next_starts().is_empty());
 }

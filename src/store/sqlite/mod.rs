@@ -87,11 +87,12 @@ impl SqliteStore {
     /// Opens the file `path`, which is created (with its folder) if it is missing, as are the tables.
     ///
     /// # Errors
-    /// When the file cannot be opened, is no database, or was written by a newer version of this program.
+    /// When the file cannot be opened, is no database, or was written by a newer version of this program; retryable where
+    /// another process keeps it locked.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let (connection, identity) = open(path)?;
         let numbers =
-            numbers(&connection).map_err(|error| failed(path, "read the highest revision", &error))?;
+            numbers(&connection).map_err(|error| not_opened(path, "read the highest revision", &error))?;
         let (path, texts) = (path.to_owned(), Texts::default());
         Ok(Self { path, connection, identity, numbers, clock: None, texts })
     }
@@ -234,11 +235,11 @@ fn open(path: &Path) -> Result<(Connection, Option<Identity>), StoreError> {
             retryable: false,
         })?;
     }
-    let connection = connect(path).map_err(|error| failed(path, "open", &error))?;
+    let connection = connect(path).map_err(|error| not_opened(path, "open", &error))?;
     match schema::prepare(&connection) {
         Ok(Ok(())) => {}
         Ok(Err(problem)) => return Err(StoreError { store: name(), problem, retryable: false }),
-        Err(error) => return Err(failed(path, "create the tables", &error)),
+        Err(error) => return Err(not_opened(path, "create the tables", &error)),
     }
     Ok((connection, Identity::of(path)))
 }
@@ -321,6 +322,13 @@ fn insert(
         }
     }
     Ok(())
+}
+
+/// Why a file is not open: one that another process keeps locked will be, anything else is a mistake.
+fn not_opened(path: &Path, what: &str, error: &rusqlite::Error) -> StoreError {
+    let locked = [ErrorCode::DatabaseBusy, ErrorCode::DatabaseLocked, ErrorCode::FileLockingProtocolFailed];
+    let retryable = error.sqlite_error_code().is_some_and(|code| locked.contains(&code));
+    StoreError { retryable, ..failed(path, what, error) }
 }
 
 fn failed(path: &Path, what: &str, error: &rusqlite::Error) -> StoreError {

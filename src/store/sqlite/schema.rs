@@ -104,6 +104,10 @@ pub(super) fn prepare(connection: &Connection) -> rusqlite::Result<Result<(), St
     let version = |connection: &Connection| -> rusqlite::Result<i64> {
         connection.query_row("PRAGMA trading.user_version", [], |row| row.get(0))
     };
+    // The usual file needs no lock: whoever writes into it all the time would keep a start waiting.
+    if version(connection)? == VERSION {
+        return Ok(Ok(()));
+    }
     // Another process may be at the same: whoever is second finds nothing left to do.
     let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
     let found = version(&transaction)?;

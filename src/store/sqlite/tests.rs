@@ -229,6 +229,23 @@ fn files_of_a_newer_version_or_another_kind_are_refused() {
 }
 
 #[test]
+fn a_file_that_another_process_writes_into_is_opened_and_one_without_tables_later() {
+    let (folder, store) = open();
+    let other = Connection::open(&store.path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    drop(SqliteStore::open(&store.path).unwrap());
+    let fresh = folder.path().join("fresh.db");
+    let other = Connection::open(&fresh).unwrap();
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let error = SqliteStore::open(&fresh).err().unwrap();
+    assert!(error.retryable && error.problem.contains("locked"), "{error}");
+    other.execute_batch("COMMIT").unwrap();
+    drop(SqliteStore::open(&fresh).unwrap());
+    let error = SqliteStore::open(folder.path()).err().unwrap();
+    assert!(!error.retryable, "a folder is no file: {error}");
+}
+
+#[test]
 fn two_stores_share_a_file_also_while_it_is_created() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("vela.db");

@@ -7,3 +7,5 @@ mod pooled;
 mod replaced;
 mod scene;
 mod tables;
+
+pub use scene::Scene;
