@@ -14,7 +14,7 @@ use crate::source::market::{Instrument, Market, MarketSettings};
 use crate::source::{Pace, Simulated, Source as _};
 use crate::store::SqliteStore;
 use screen::Screen;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -204,7 +204,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let mut server = None;
     if !arguments.once {
         server = super::run::start_server(&engine, listens_by_default)?;
-        let mut screen = Screen::new(&engine, server.as_ref().map(Server::address));
+        let address = server.as_ref().map(Server::address);
+        if let Some(address) = address.filter(|_| !std::io::stdout().is_terminal()) {
+            super::run::say(format_args!("http://{address} shows what it does"));
+        }
+        let mut screen = Screen::new(&engine, address);
         while !engine.wait_source(TICK) {
             if stop.try_recv().is_ok() {
                 break;

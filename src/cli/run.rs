@@ -55,7 +55,7 @@ pub(super) fn start_log(settings: &Settings) -> Result<log::LogGuard, CliError> 
 }
 
 /// A line for whoever started it. A service goes on when nobody reads what it says.
-fn say(line: std::fmt::Arguments<'_>) {
+pub(super) fn say(line: std::fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 

@@ -323,7 +323,8 @@ with_process_keys! {
         /// Where `vela run` and `vela demo` listen; "": nowhere. Any address but 127.0.0.1 needs a token.
         listen: String = "127.0.0.1:8080".to_owned(), Listen, "", Restart;
 
-        /// The file whose first line is the token that requests must carry: `Authorization: Bearer TOKEN`.
+        /// The file whose first line is the token that requests must carry: `Authorization: Bearer TOKEN`. Another
+        /// token that is written there is the one that counts within a second.
         token_file: PathBuf = PathBuf::new(), PathOrEmpty, "", Restart;
 
         /// Whether other machines may connect although there is no token. Otherwise that is refused at start.
@@ -332,7 +333,7 @@ with_process_keys! {
         /// Further names that it is reached by. Pages of other hosts neither change anything nor open the stream.
         hosts: String = String::new(), Hosts, "", Restart;
 
-        /// The most connections at a time, streams not counted. Each has a thread. Further ones get 503.
+        /// The most connections at a time, streams not counted. Further ones get 503.
         connections_max: usize = 256, Whole(1..=10_000), "connections", Restart;
 
         /// The most clients of the stream of predictions at a time. Further ones get 503.

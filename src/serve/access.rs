@@ -5,16 +5,10 @@
 //! stream, a page must be one of ours too (`Origin`). Programs send no `Origin`, and are not concerned.
 
 use super::http::Request;
+use super::token::{TOKEN_VARIABLE, Token};
 use crate::config::ServeSettings;
-use sha2::{Digest as _, Sha256};
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
-use subtle::ConstantTimeEq as _;
-
-/// The environment variable that holds the token.
-pub const TOKEN_VARIABLE: &str = "VELA_TOKEN";
-/// The shortest token: what can be guessed is none.
-const TOKEN_CHARS_MIN: usize = 16;
 
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +36,7 @@ pub enum Guard {
 /// What requests are held against.
 #[derive(Debug)]
 pub struct Access {
-    /// The token's hash: comparing hashes says nothing of how much was right.
-    token: Option<[u8; 32]>,
+    token: Option<Token>,
     /// Only this machine can connect.
     local: bool,
     hosts: Vec<String>,
@@ -59,17 +52,7 @@ impl Access {
         address: SocketAddr,
         variable: Option<String>,
     ) -> Result<Self, String> {
-        let token = match variable.filter(|token| !token.is_empty()) {
-            Some(token) => Some((token, TOKEN_VARIABLE.to_owned())),
-            None => read_token(&settings.token_file)?,
-        };
-        if let Some((token, from)) = &token
-            && token.chars().count() < TOKEN_CHARS_MIN
-        {
-            return Err(format!(
-                "the token of {from} has fewer than {TOKEN_CHARS_MIN} characters: make one with `openssl rand -hex 32`"
-            ));
-        }
+        let token = Token::new(settings, variable)?;
         let local = address.ip().to_canonical().is_loopback();
         if token.is_none() && !local && !settings.allow_public {
             return Err(format!(
@@ -78,11 +61,7 @@ impl Access {
             ));
         }
         let hosts = settings.hosts.split(',').map(|host| host.trim().to_ascii_lowercase());
-        Ok(Self {
-            token: token.map(|(token, _)| Sha256::digest(token.as_bytes()).into()),
-            local,
-            hosts: hosts.filter(|host| !host.is_empty()).collect(),
-        })
+        Ok(Self { token, local, hosts: hosts.filter(|host| !host.is_empty()).collect() })
     }
 
     /// Whether only this machine can connect.
@@ -108,21 +87,20 @@ impl Access {
                 return Err(Denied::Origin);
             }
         }
-        let (Some(expected), true) = (&self.token, guard != Guard::Open) else { return Ok(()) };
+        let (Some(token), true) = (&self.token, guard != Guard::Open) else { return Ok(()) };
         let bearer = request.text_header("authorization").and_then(|value| {
             let (scheme, token) = value.split_once(' ')?;
-            scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
+            scheme.eq_ignore_ascii_case("bearer").then(|| Cow::Borrowed(token.trim()))
         });
         let offered = || {
             let protocols = request.text_header("sec-websocket-protocol")?;
             let token = protocols.split(',').find_map(|one| one.trim().strip_prefix("bearer."))?;
-            Some(token.to_owned())
+            Some(Cow::Borrowed(token))
         };
-        let in_query = || request.parameter("access_token").map(|token| token.into_owned());
+        let in_query = || request.parameter("access_token");
         let given =
             bearer.or_else(|| (guard == Guard::Stream).then(|| offered().or_else(in_query)).flatten());
-        let given: [u8; 32] = Sha256::digest(given.unwrap_or_default().as_bytes()).into();
-        if bool::from(given.ct_eq(expected)) { Ok(()) } else { Err(Denied::Token) }
+        if token.is(&given.unwrap_or_default()) { Ok(()) } else { Err(Denied::Token) }
     }
 
     /// Whether `host`, with or without a port, is a name of this machine's own or one that the settings name.
@@ -146,20 +124,6 @@ fn host_of(authority: &str) -> &str {
         Some(at) if !authority[at..].contains(']') => &authority[..at],
         _ => authority,
     }
-}
-
-/// The first line of the token's file, and what it is called; `None` where no file is named.
-fn read_token(path: &Path) -> Result<Option<(String, String)>, String> {
-    if path.as_os_str().is_empty() {
-        return Ok(None);
-    }
-    let name = format!("serve.token_file = \"{}\"", path.display());
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{name} cannot be read: {error}"))?;
-    let token = text.lines().next().unwrap_or_default().trim().to_owned();
-    if token.is_empty() {
-        return Err(format!("{name} holds no token in its first line"));
-    }
-    Ok(Some((token, name)))
 }
 
 #[cfg(test)]

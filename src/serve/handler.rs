@@ -3,7 +3,7 @@
 use super::access::{Denied, Guard};
 use super::http::{Fault, Handler, Method, Request, Response, Then};
 use super::problem::Problem;
-use super::routes::{Found, ROUTES, find, methods};
+use super::routes::{Found, ROUTES, captures, find, methods};
 use super::service::Service;
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,24 @@ fn allowed(service: &Service, request: &Request<'_>, route: usize) -> Result<(),
         })
 }
 
+/// What is said where there is nothing. Clients of Triton's ask for more than is offered.
+fn nothing_at(path: &str) -> String {
+    let Some(within) = path.strip_prefix("/v2/") else {
+        return "there is nothing here: GET /openapi.json says what there is".to_owned();
+    };
+    let part = |name: &str| within.split('/').any(|part| part == name);
+    let extension = match () {
+        () if part("systemsharedmemory") || part("cudasharedmemory") => {
+            "shared memory is not offered: tensors are sent as JSON or in binary"
+        }
+        () if part("trace") => "traces are not offered: GET /metrics has the time that each stage takes",
+        () if part("logging") => "logging is set by PATCH /api/config, as log.level",
+        () if part("generate") || part("generate_stream") => "generation is not offered: POST …/infer is",
+        () => "there is nothing here",
+    };
+    format!("{extension}; GET /v2 names the extensions that there are")
+}
+
 /// Puts `problem` into `response` as whoever asked for `path` expects it: clients of the Open Inference Protocol read
 /// `error`.
 fn refuse(problem: &Problem, path: &str, response: &mut Response) {
@@ -39,54 +57,44 @@ fn refuse(problem: &Problem, path: &str, response: &mut Response) {
 
 impl Service {
     /// Answers what is possible: these methods.
-    fn options(&self, methods: &[&str], response: &mut Response) -> bool {
+    fn options(&self, methods: &[&str], response: &mut Response) {
         response.status = 204;
         response.header("Allow", &format!("{}, OPTIONS", methods.join(", ")));
         self.traffic.note(None, 204, Duration::ZERO);
-        true
     }
 }
 
 impl Handler for Service {
-    fn refuses(&self, request: &Request<'_>, response: &mut Response) -> bool {
+    fn admits(&self, request: &Request<'_>, response: &mut Response) -> Option<usize> {
         let (route, problem) = match find(request.method, request.path) {
-            Found::Route(route, _) => match allowed(self, request, route) {
-                Ok(()) => return false,
+            Found::Route(route) => match allowed(self, request, route) {
+                Ok(()) => return Some(route),
                 Err(problem) => (Some(route), problem),
             },
             Found::Others(others) if request.method == Method::Options => {
-                return self.options(&others, response);
+                self.options(&others, response);
+                return None;
             }
             Found::Nothing if request.method == Method::Options && request.path == "*" => {
-                return self.options(&methods(), response);
+                self.options(&methods(), response);
+                return None;
             }
             Found::Others(others) => {
                 let (method, allowed) = (request.method.name(), others.join(", "));
                 response.header("Allow", &allowed);
-                let detail = format!("{method} is not possible here: {allowed} is");
+                let detail = format!("{method} is not possible here, but {allowed}");
                 (None, Problem::new(405, "wrong_method", detail))
             }
-            Found::Nothing => {
-                // A client of Triton's asks for shared memory, traces and more.
-                let detail = match request.path.starts_with("/v2/") {
-                    true => "there is nothing here: GET /v2 names the extensions that are offered",
-                    false => "there is nothing here: GET /openapi.json says what there is",
-                };
-                (None, Problem::new(404, "not_found", detail))
-            }
+            Found::Nothing => (None, Problem::new(404, "not_found", nothing_at(request.path))),
         };
         refuse(&problem, request.path, response);
         self.traffic.note(route, problem.status, Duration::ZERO);
-        true
+        None
     }
 
-    fn answer(&self, request: &Request<'_>, response: &mut Response) -> Then {
+    fn answer(&self, route: usize, request: &Request<'_>, response: &mut Response) -> Then {
         let begin = Instant::now();
-        // Looked for once before; what is not found was refused there.
-        let Found::Route(route, captures) = find(request.method, request.path) else {
-            refuse(&Problem::new(404, "not_found", "there is nothing here"), request.path, response);
-            return Then::Next;
-        };
+        let captures = captures(route, request.path);
         let then = ROUTES[route].answer(self, request, &captures, response).unwrap_or_else(|problem| {
             refuse(&problem, request.path, response);
             Then::Next

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! http/       sockets, bounds, requests and answers: knows nothing of what is served
-//! access      token, host, origin
+//! access      who may ask: host, origin
+//! token       and the token, whose file may be replaced
 //! routes      THE table: what is answered, by whom, who may ask
 //! handler     from a request to its route's answer
 //! service     everything that answers need
@@ -30,11 +31,13 @@ mod recent;
 mod routes;
 mod service;
 mod stream;
+mod token;
 mod traffic;
 
-pub use access::{Access, Guard, TOKEN_VARIABLE};
+pub use access::{Access, Guard};
 pub use api::openapi::DOCUMENT;
 pub use routes::ROUTES;
+pub use token::TOKEN_VARIABLE;
 
 use crate::config::ServeSettings;
 use crate::engine::Engine;

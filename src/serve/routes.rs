@@ -6,6 +6,7 @@ use super::http::{Method, Request, Response, Then, decoded};
 use super::problem::Problem;
 use super::service::{Captures, Service};
 use super::{api, oip, page, stream};
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 /// Answers a request of a route.
@@ -92,9 +93,9 @@ routes! {
 }
 
 /// What a path leads to.
-pub enum Found<'a> {
+pub enum Found {
     /// A route, by its place in the table.
-    Route(usize, Captures<'a>),
+    Route(usize),
     /// Routes of other methods.
     Others(Vec<&'static str>),
     /// Nothing.
@@ -131,19 +132,17 @@ static PATTERNS: LazyLock<Vec<Segments<'static>>> =
     LazyLock::new(|| ROUTES.iter().filter_map(|route| Segments::of(route.pattern)).collect());
 
 /// The route for `method` and `path`.
-pub fn find(method: Method, path: &str) -> Found<'_> {
+pub fn find(method: Method, path: &str) -> Found {
     let Some(path) = Segments::of(path) else { return Found::Nothing };
     let wanted = if method == Method::Head { Method::Get } else { method };
     let routes = || ROUTES.iter().zip(PATTERNS.iter());
     for (at, (route, pattern)) in routes().enumerate() {
-        if route.method == wanted
-            && let Some(captures) = caught(pattern, &path)
-        {
-            return Found::Route(at, captures);
+        if route.method == wanted && fits(pattern, &path) {
+            return Found::Route(at);
         }
     }
     let mut others = Vec::new();
-    for (route, _) in routes().filter(|(_, pattern)| caught(pattern, &path).is_some()) {
+    for (route, _) in routes().filter(|(_, pattern)| fits(pattern, &path)) {
         others.push(route.method.name());
         if route.method == Method::Get {
             others.push(Method::Head.name());
@@ -163,25 +162,28 @@ pub fn methods() -> Vec<&'static str> {
     methods
 }
 
-/// What `pattern` catches of `path`, if it fits.
-fn caught<'a>(pattern: &Segments<'_>, path: &Segments<'a>) -> Option<Captures<'a>> {
-    let catches = |wanted: &str| wanted.starts_with('{');
-    let (pattern, path) = (pattern.as_slice(), path.as_slice());
-    let fits = pattern.len() == path.len()
-        && pattern.iter().zip(path).all(|(wanted, segment)| wanted == segment || catches(wanted));
-    if !fits {
-        return None;
-    }
-    let segments = pattern.iter().zip(path).filter(|(wanted, _)| catches(wanted));
-    let mut captures = Vec::new();
-    for (_, segment) in segments {
-        let text = decoded(segment, false);
-        if text.is_empty() || text.contains(['/', '\0']) {
-            return None;
-        }
-        captures.push(text);
-    }
-    Some(captures)
+/// What the pattern of `route` catches of a path that it was found for.
+pub fn captures(route: usize, path: &str) -> Captures<'_> {
+    Segments::of(path).map(|path| caught(&PATTERNS[route], &path).collect()).unwrap_or_default()
+}
+
+/// Whether a segment of a pattern catches one of a path.
+fn catches(segment: &str) -> bool {
+    segment.starts_with('{')
+}
+
+/// The segments of `path` that `pattern` catches, decoded.
+fn caught<'a>(pattern: &Segments<'_>, path: &Segments<'a>) -> impl Iterator<Item = Cow<'a, str>> {
+    let pairs = pattern.as_slice().iter().zip(path.as_slice());
+    pairs.filter(|(wanted, _)| catches(wanted)).map(|(_, segment)| decoded(segment, false))
+}
+
+/// Whether `path` is one of `pattern`'s.
+fn fits(pattern: &Segments<'_>, path: &Segments<'_>) -> bool {
+    let same = |(wanted, segment): (&&str, &&str)| wanted == segment || catches(wanted);
+    pattern.count == path.count
+        && pattern.as_slice().iter().zip(path.as_slice()).all(same)
+        && caught(pattern, path).all(|text| !text.is_empty() && !text.contains(['/', '\0']))
 }
 
 #[cfg(test)]
@@ -193,7 +195,7 @@ mod tests {
         assert_eq!(PATTERNS.len(), ROUTES.len(), "each has at most {SEGMENTS_MAX} segments");
         let caught = |pattern, path| {
             let (pattern, path) = (Segments::of(pattern).unwrap(), Segments::of(path).unwrap());
-            caught(&pattern, &path).map(|all| all.join(","))
+            fits(&pattern, &path).then(|| caught(&pattern, &path).collect::<Vec<_>>().join(","))
         };
         assert_eq!(caught("/api/models/{name}/promote", "/api/models/a%20b/promote").as_deref(), Some("a b"));
         assert_eq!(caught("/v2/models/{m}/versions/{v}", "/v2/models/a/versions/3").as_deref(), Some("a,3"));
@@ -204,6 +206,8 @@ mod tests {
         assert_eq!(caught("/api/predict", "/api/predictions"), None);
         assert!(matches!(find(Method::Head, "/metrics"), Found::Route(..)));
         assert!(matches!(find(Method::Delete, "/api/predict"), Found::Others(others) if others.len() == 3));
+        let Found::Route(route) = find(Method::Post, "/v2/models/a%20b/versions/3/infer") else { panic!() };
+        assert_eq!(captures(route, "/v2/models/a%20b/versions/3/infer"), ["a b", "3"]);
         for nothing in ["/nothing", "/a/b/c/d/e/f/g/h/i/j", "//livez", "/livez/"] {
             assert!(matches!(find(Method::Get, nothing), Found::Nothing), "{nothing}");
         }

@@ -188,6 +188,18 @@ fn predictions_are_those_of_the_engine() {
     assert_eq!(results["results"][0]["value"], found["value"]);
     assert_eq!(results["results"][1]["reason"], "no_bar");
 
+    for (target, body, words) in [
+        ("/api/predict?symbol=A", question.clone(), "leave the query away"),
+        ("/api/predict/batch?wait=0", batch.clone(), "leave the query away"),
+        ("/api/predict", json!([&**symbol, "1m", 5, null, null, null]), "no JSON object"),
+        ("/api/predict/batch", json!([question]), "no JSON object"),
+        ("/api/predict/batch", json!({"requests": [5]}), "an object with symbol, timeframe and horizon"),
+        ("/api/predict", json!({"symbol": "A", "timeframe": "1m", "horizon": 5.5}), "5.5 is no whole number"),
+        ("/api/predict", json!({"symbol": "A", "timeframe": "1m", "horizon": 1_u64 << 40}), "is too large"),
+    ] {
+        let reply = served.post(target, &body);
+        assert!(reply.status == 400 && reply.text().contains(words), "{target} {body}: {}", reply.text());
+    }
     for (target, status, reason) in [
         ("/api/predict?symbol=NONE&timeframe=1m&horizon=5".to_owned(), 404, "no_bar"),
         (format!("/api/predict?symbol={symbol}&timeframe=1m&horizon=7"), 404, "no_model"),

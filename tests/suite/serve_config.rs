@@ -74,7 +74,7 @@ fn the_configuration_is_changed_by_a_merge_patch_or_not_at_all() {
             "must not exceed workers_initial",
         ),
         (json!({"alert": {"webhook_key_path": "/etc/passwd"}}), 422, "not_allowed", "names a file"),
-        (json!([1]), 400, "bad_request", "expected"),
+        (json!([1]), 400, "bad_request", "no JSON object"),
     ] {
         let reply = patch(&body);
         assert_described("PATCH", "/api/config", &reply);

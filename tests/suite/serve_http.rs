@@ -1,6 +1,7 @@
 //! The HTTP server's bounds and manners, each with a raw socket.
 
 use crate::serve_support::{Client, SOON, Served, settings};
+use crate::service_support::eventually;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -131,12 +132,12 @@ struct Stuck {
 }
 
 impl Handler for Stuck {
-    fn refuses(&self, _: &Request<'_>, _: &mut Response) -> bool {
-        false
+    fn admits(&self, request: &Request<'_>, _: &mut Response) -> Option<usize> {
+        Some(usize::from(request.path == "/stuck"))
     }
 
-    fn answer(&self, request: &Request<'_>, response: &mut Response) -> Then {
-        if request.path == "/stuck" {
+    fn answer(&self, route: usize, request: &Request<'_>, response: &mut Response) -> Then {
+        if route == 1 {
             let _ = self.let_go.recv();
         } else {
             self.at_once.fetch_add(1, Ordering::SeqCst);
@@ -300,6 +301,42 @@ fn manners_of_http() {
 }
 
 #[test]
+fn the_page_is_sent_once() {
+    let served = bounded(|_| {});
+    for target in ["/", "/page/main.js", "/page/icon.svg"] {
+        let first = served.get(target);
+        let tag = first.header("etag").unwrap();
+        assert!(first.status == 200 && !first.body.is_empty());
+        for (known, status) in [
+            (tag.to_owned(), 304),
+            (format!("\"other\", W/{tag}"), 304),
+            ("*".to_owned(), 304),
+            ("\"other\"".to_owned(), 200),
+            (tag.trim_matches('"').to_owned(), 200),
+        ] {
+            let mut client = served.connect();
+            let reply = client.ask("GET", target, &format!("If-None-Match: {known}\r\n"), b"");
+            assert_eq!(reply.status, status, "{target} {known}");
+            assert_eq!(reply.header("etag"), Some(tag));
+            assert_eq!(reply.body.is_empty(), status == 304);
+            assert_eq!(
+                client.ask("GET", "/livez", "", b"").status,
+                200,
+                "the next answer is where it must be"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_method_that_is_none_is_told_which_are() {
+    let served = bounded(|_| {});
+    let reply = served.ask("DELETE", "/api/config", "", b"");
+    assert_eq!((reply.status, reply.header("allow")), (405, Some("GET, HEAD, PATCH")));
+    assert_eq!(reply.json()["detail"], "DELETE is not possible here, but GET, HEAD, PATCH");
+}
+
+#[test]
 fn foreign_pages_and_foreign_names_get_nothing() {
     let served = bounded(|serve| serve.hosts = "vela.example.com".to_owned());
     let status = |method: &str, headers: &str| {
@@ -322,7 +359,7 @@ fn a_token_is_asked_for_where_there_is_one() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("token");
     std::fs::write(&file, "0123456789abcdef0123\nnot this\n").unwrap();
-    let served = bounded(|serve| serve.token_file = file);
+    let served = bounded(|serve| serve.token_file.clone_from(&file));
     let bearer = |token: &str| format!("Authorization: Bearer {token}\r\n");
     let reply = served.get("/api/metrics");
     assert_eq!(reply.status, 401);
@@ -333,6 +370,13 @@ fn a_token_is_asked_for_where_there_is_one() {
     for open in ["/", "/livez", "/readyz", "/healthz", "/openapi.json"] {
         assert_eq!(served.get(open).status, 200, "{open}");
     }
+    // Another one is written there while it runs.
+    std::fs::write(&file, "another-0123456789abcdef").unwrap();
+    eventually("the other token", || {
+        (served.ask("GET", "/api/metrics", &bearer("another-0123456789abcdef"), b"").status == 200)
+            .then_some(())
+    });
+    assert_eq!(served.ask("GET", "/api/metrics", &bearer("0123456789abcdef0123"), b"").status, 401);
 }
 
 #[test]

@@ -172,6 +172,13 @@ impl Server {
         }
         let mut answer = request.call().map_err(|error| match error {
             ureq::Error::Timeout(_) => format!("{url}: no answer within {} s", TIMEOUT.as_secs()),
+            ureq::Error::Rustls(_) | ureq::Error::Tls(_) | ureq::Error::Io(_)
+                if url.starts_with("https://") =>
+            {
+                format!(
+                    "{url}: {error}; https:// is spoken by a proxy before vela, which itself speaks http://"
+                )
+            }
             error => format!("{url}: {error}; is vela running there, and is serve.listen that address?"),
         })?;
         match answer.status().as_u16() {

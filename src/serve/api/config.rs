@@ -55,7 +55,8 @@ fn key_json(key: &Key, settings: &Settings, wanted: &Settings) -> KeyJson {
         unit: key.unit,
         allowed: key.allowed.to_string(),
         change: key.change.to_string(),
-        doc: key.doc.join(" ").trim().to_owned(),
+        // Lines of a comment, each with the space that it begins with.
+        doc: key.doc.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" "),
     }
 }
 

@@ -17,10 +17,16 @@ use serde::Deserialize as _;
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
-/// Reads a body as JSON.
+/// Reads a body as a JSON object; of structs it would take their values in a list as well.
 fn body<'a, T: serde::Deserialize<'a>>(request: &Request<'a>) -> Result<T, Problem> {
     if request.body.is_empty() {
         return Err(Problem::bad("the body is empty: send JSON, see /openapi.json"));
+    }
+    if !request.query.is_empty() {
+        return Err(Problem::bad("what is asked stands in the body here: leave the query away"));
+    }
+    if !request.body.trim_ascii_start().starts_with(b"{") {
+        return Err(Problem::bad("the body is no JSON object: send {…}, see /openapi.json"));
     }
     serde_json::from_slice(request.body)
         .map_err(|error| Problem::bad(format!("the body is not what is expected here: {error}")))
@@ -36,9 +42,8 @@ where
     // Beyond 2^53 a float stands for many whole numbers: it is none.
     let exact = |number: &f64| number.fract() == 0.0 && (0.0..9_007_199_254_740_992.0).contains(number);
     let value = number.as_u64().or_else(|| number.as_f64().filter(exact).map(|number| number as u64));
-    value.and_then(|value| T::try_from(value).ok()).ok_or_else(|| {
-        serde::de::Error::custom(format!("{number}: a whole number, from 0 and not as large, is allowed"))
-    })
+    let wrong = |why| serde::de::Error::custom(format!("{number} is {why}"));
+    T::try_from(value.ok_or_else(|| wrong("no whole number from 0 on"))?).map_err(|_| wrong("too large"))
 }
 
 /// [`whole`], where it is given.

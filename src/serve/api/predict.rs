@@ -18,7 +18,7 @@ const BATCH_MAX: usize = 1000;
 
 /// A question.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with symbol, timeframe and horizon")]
 struct Question {
     symbol: String,
     timeframe: String,

@@ -153,10 +153,10 @@ impl Connection {
         let limits = &shared.limits;
         let begun = Instant::now();
         let mut chunks = None;
-        let mut admitted = false;
+        let mut route = None;
         let mut body_deadline = None;
         loop {
-            let missing = match self.try_answer(shared, &mut admitted, &mut chunks)? {
+            let missing = match self.try_answer(shared, &mut route, &mut chunks)? {
                 Ok(turn) => return Ok(turn),
                 Err(missing) => missing,
             };
@@ -200,7 +200,7 @@ impl Connection {
     fn try_answer(
         &mut self,
         shared: &Shared,
-        admitted: &mut bool,
+        route: &mut Option<usize>,
         chunks: &mut Option<ChunkedBody>,
     ) -> Result<Result<Turn, Missing>, Fault> {
         let peer = self.peer;
@@ -211,8 +211,11 @@ impl Connection {
         if head.len > limits.head_bytes_max {
             return Err(self.head_too_large());
         }
-        let first_look = !std::mem::replace(admitted, true);
-        if first_look && !admits(shared, peer, &head, &mut self.response) {
+        let first_look = route.is_none();
+        if first_look {
+            *route = admits(shared, peer, &head, &mut self.response);
+        }
+        let Some(route) = *route else {
             // The body, if there is one, is not wanted: what would follow it cannot be found.
             let bodiless = head.framing == Framing::Length(0);
             let (keep_alive, head_only) = (head.keep_alive && bodiless, head.method.name() == "HEAD");
@@ -229,7 +232,7 @@ impl Connection {
             }
             self.consume(end);
             return Ok(Ok(Turn::Next));
-        }
+        };
         let ask = first_look && head.expects_continue;
         let (body, end) = match head.framing {
             Framing::Length(length) if length > limits.body_bytes_max => {
@@ -259,7 +262,7 @@ impl Connection {
         let request = Request::new(&head, body, peer).among(&shared.crew);
         let response = &mut self.response;
         response.clear();
-        let answer = AssertUnwindSafe(|| shared.handler.answer(&request, response));
+        let answer = AssertUnwindSafe(|| shared.handler.answer(route, &request, response));
         let then = catch_unwind(answer).unwrap_or_else(|_| {
             self.response.clear();
             self.response.close = true;
@@ -376,8 +379,13 @@ impl Connection {
     }
 }
 
-/// Whether the request may be read further; otherwise `response` says why not.
-fn admits(shared: &Shared, peer: SocketAddr, head: &RequestHead<'_, '_>, response: &mut Response) -> bool {
+/// By which route the request is answered, once it has been read; otherwise `response` says why it is not.
+fn admits(
+    shared: &Shared,
+    peer: SocketAddr,
+    head: &RequestHead<'_, '_>,
+    response: &mut Response,
+) -> Option<usize> {
     response.clear();
     if let Some(rate) = &shared.rate
         && let Err(wait) = rate.take(peer.ip(), Instant::now())
@@ -386,7 +394,7 @@ fn admits(shared: &Shared, peer: SocketAddr, head: &RequestHead<'_, '_>, respons
         let limited = fault(429, "more requests a second than serve.requests_per_s_max: wait, then go on");
         shared.handler.fault(limited, response);
         response.header("Retry-After", &wait.as_secs().max(1).to_string());
-        return false;
+        return None;
     }
-    !shared.handler.refuses(&Request::new(head, &[], peer), response)
+    shared.handler.admits(&Request::new(head, &[], peer), response)
 }

@@ -18,11 +18,12 @@ pub enum Then {
 
 /// Who answers requests.
 pub trait Handler: Send + Sync + 'static {
-    /// Looks at a request whose body has not been read: true where `response` refuses it.
-    fn refuses(&self, request: &Request<'_>, response: &mut Response) -> bool;
+    /// Looks at a request whose body has not been read: by which route it is answered, as the handler counts them; `None`
+    /// where `response` refuses it.
+    fn admits(&self, request: &Request<'_>, response: &mut Response) -> Option<usize>;
 
-    /// Answers a request.
-    fn answer(&self, request: &Request<'_>, response: &mut Response) -> Then;
+    /// Answers a request that was admitted to `route`.
+    fn answer(&self, route: usize, request: &Request<'_>, response: &mut Response) -> Then;
 
     /// Puts a refusal by the connection itself into `response`.
     fn fault(&self, fault: Fault, response: &mut Response);

@@ -24,8 +24,9 @@ const STUCK_AFTER: Duration = Duration::from_millis(2);
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
 const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\n\
-Content-Length: 144\r\nRetry-After: 1\r\nConnection: close\r\n\r\n\
-{\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,\"detail\":\
+Content-Length: 176\r\nRetry-After: 1\r\nConnection: close\r\n\r\n\
+{\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,\
+\"reason\":\"too_many_connections\",\"detail\":\
 \"serve.connections_max connections are open: close some, or raise it\"}";
 
 /// What the server's threads have in common.

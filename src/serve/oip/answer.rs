@@ -1,7 +1,8 @@
 //! Answers to a request to infer: JSON, and behind it the outputs that were asked for in binary, in the outputs' order.
 
+use super::datatype::datatype;
 use super::request::InferRequest;
-use crate::predict::{Element, Inferred, Tensor, TensorData};
+use crate::predict::{Inferred, Tensor, TensorData};
 use std::fmt::Write as _;
 
 /// A body, and the length of its JSON where something follows it.
@@ -10,19 +11,6 @@ pub struct Body {
     pub bytes: Vec<u8>,
     /// How many of them are JSON, where not all are.
     pub json_len: Option<usize>,
-}
-
-/// The name of a type in the protocol.
-pub fn datatype(element: &Element) -> &'static str {
-    match element {
-        Element::F16 => "FP16",
-        Element::F32 => "FP32",
-        Element::F64 => "FP64",
-        Element::I32 => "INT32",
-        Element::I64 => "INT64",
-        Element::Bool => "BOOL",
-        Element::Text | Element::Other(_) => "BYTES",
-    }
 }
 
 /// Writes what a model answered.

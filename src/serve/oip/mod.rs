@@ -3,6 +3,7 @@
 
 mod answer;
 mod coding;
+mod datatype;
 mod numbers;
 mod request;
 mod stats;
@@ -14,7 +15,7 @@ use super::http::{JSON, Request, Response, Then};
 use super::problem::Problem;
 use super::service::{Captures, Service};
 use crate::predict::{Described, Element, InferError, Port, Shape, Standing};
-use answer::datatype;
+use datatype::datatype;
 use serde_json::{Map, Value, json};
 use stats::Parts;
 use std::borrow::Cow;
@@ -179,7 +180,9 @@ pub fn stats(
     numbers.sort_unstable();
     numbers.dedup();
     if numbers.is_empty() {
-        return Err(Problem::new(404, "unknown_version", format!("`{name}` has no such promoted version")));
+        // Says which there are.
+        service.inference.ready(name, version)?;
+        return Err(Problem::new(404, "unknown_version", format!("`{name}` has no promoted version")));
     }
     let all: Vec<_> = numbers.iter().map(|number| service.stats.of(name, *number)).collect();
     answer(response, &json!({"model_stats": all}))

@@ -1,6 +1,6 @@
 //! The data of a tensor in JSON: nested or flat, whatever it holds, read in one pass.
 
-use super::request::unknown;
+use super::datatype::unknown;
 use crate::predict::TensorData;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};

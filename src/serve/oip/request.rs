@@ -1,6 +1,6 @@
 //! Requests to infer: a JSON header, and behind it the tensors that are sent as they lie in memory.
 
-use super::answer::datatype;
+use super::datatype::{datatype, unknown};
 use super::numbers::Numbers;
 use crate::predict::{Port, Shape, Tensor, TensorData};
 use half::f16;
@@ -206,13 +206,6 @@ fn from_bytes(bytes: &[u8], datatype: &str) -> Result<TensorData, String> {
         "BOOL" => TensorData::Bool(all(bytes, |[byte]: [u8; 1]| byte != 0)?),
         other => return Err(unknown(other)),
     })
-}
-
-/// What is said of a type that no model here takes.
-pub fn unknown(datatype: &str) -> String {
-    format!(
-        "the datatype `{datatype}` is taken by no model here: FP32, FP64, FP16, INT64, INT32 and BOOL are"
-    )
 }
 
 #[cfg(test)]

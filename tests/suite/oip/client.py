@@ -98,7 +98,51 @@ def main():
     except InferenceServerException as error:
         assert "there is no model `no_such_model`" in error.message(), error
         assert error.status() == "404", error.status()
+    refused(client)
     print(f"{count} models agree")
+
+
+def refused(client):
+    """What the client can ask for and does not get: it is told what is so in words of this server."""
+    metadata = client.get_model_metadata("torch_mlp_a")
+    port = metadata["inputs"][0]
+    shape = [1, *port["shape"][1:]]
+    one = http.InferInput(port["name"], shape, port["datatype"])
+    one.set_data_from_numpy(np.zeros(shape, np.float32))
+    shared = http.InferInput(port["name"], shape, port["datatype"])
+    shared.set_shared_memory("region", 4)
+    assert client.infer("torch_mlp_a", [one], model_version="1", priority=1).get_response()["model_version"] == "1"
+    client.unload_model("torch_mlp_a")
+    for ask, words in [
+        (lambda: client.infer("torch_mlp_a", [one]), "was unloaded: POST /v2/repository/models/torch_mlp_a/load"),
+        (lambda: client.load_model("torch_mlp_a", config="{}"), "models come from the models folder"),
+    ]:
+        told(ask, words)
+    client.load_model("torch_mlp_a")
+    for ask, words in [
+        (lambda: client.infer("torch_mlp_a", [one], model_version="9"), "version 9 of `torch_mlp_a` is not promoted"),
+        (lambda: client.infer("torch_mlp_a", [shared]), "shared memory is not offered"),
+        (lambda: client.get_inference_statistics("torch_mlp_a", "9"), "is not promoted: 1 are"),
+        (lambda: client.register_system_shared_memory("a", "/a", 8), "shared memory is not offered"),
+        (lambda: client.get_cuda_shared_memory_status(), "shared memory is not offered"),
+        (lambda: client.get_trace_settings("torch_mlp_a"), "traces are not offered"),
+        (lambda: client.update_log_settings({"log_verbose_level": 1}), "PATCH /api/config"),
+    ]:
+        told(ask, words)
+    spent = client.get_inference_statistics("torch_mlp_a", "1")["model_stats"][0]
+    parts = spent["inference_stats"]
+    sums = [parts[name]["ns"] for name in ("queue", "compute_input", "compute_infer", "compute_output")]
+    assert spent["last_inference"] > 1.7e12 and all(ns > 0 for ns in sums), spent
+    assert sum(sums) <= parts["success"]["ns"], spent
+
+
+def told(ask, words):
+    try:
+        ask()
+    except InferenceServerException as error:
+        assert words in error.message(), error
+        return
+    raise AssertionError(f"it was not refused: {words}")
 
 
 main()

@@ -252,6 +252,20 @@ fn what_cannot_be_answered_is_said() {
         |change: &dyn Fn(&mut Value), words: &str| ask(line, "", changed(change).as_bytes(), 400, words);
     let x = |request: &mut Value, name: &str, value: Value| request["inputs"][0][name] = value;
 
+    // What Triton has beyond it.
+    for (target, words) in [
+        ("/v2/systemsharedmemory/region/a/register", "shared memory is not offered"),
+        ("/v2/cudasharedmemory/unregister", "shared memory is not offered"),
+        ("/v2/models/line/trace/setting", "traces are not offered"),
+        ("/v2/logging", "log.level"),
+        ("/v2/models/line/generate", "…/infer is"),
+        ("/v2/anything", "there is nothing here; GET /v2 names the extensions"),
+    ] {
+        ask(target, "", b"{}", 404, words);
+    }
+    let stats = error_of(&served.get("/v2/models/line/versions/9/stats"), 404);
+    assert_eq!(stats, "version 9 of `line` is not promoted: 2, 1 are");
+
     ask(line, "", b"{", 400, "no inference request");
     ask(line, "", b"", 400, "no inference request");
     ask(line, "", &[b'['; 100_000], 400, "no inference request");
@@ -322,7 +336,7 @@ fn what_cannot_be_answered_is_said() {
     );
     ask("/v2/models/line/versions/latest/infer", "", b"{}", 404, "versions are whole numbers");
     ask("/v2/models/broken/infer", "", two_rows().to_string().as_bytes(), 503, "");
-    assert!(error_of(&served.get("/v2/models/line/infer"), 405).contains("POST is"));
+    assert!(error_of(&served.get("/v2/models/line/infer"), 405).contains("but POST"));
     for nothing in ["/v2/nothing", "/v2/models/a%2Fb", "/v2/models/none/stats"] {
         error_of(&served.get(nothing), 404);
     }
