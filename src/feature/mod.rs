@@ -64,6 +64,8 @@ mod tests_odd;
 #[cfg(test)]
 mod tests_plan;
 #[cfg(test)]
+mod tests_properties;
+#[cfg(test)]
 mod tests_series;
 #[cfg(test)]
 pub(crate) mod tests_support;
