@@ -101,6 +101,9 @@ impl FeatureStage {
 
     /// Series take up `adjustments` from now on, those of `keys` from their next bar on.
     pub fn set_adjustments<'a>(&self, adjustments: &Adjustments, keys: impl Iterator<Item = &'a FeatureKey>) {
+        if self.rules.read().adjustments == *adjustments {
+            return;
+        }
         self.rules.write().adjustments.clone_from(adjustments);
         for key in keys {
             let Some(bars) = key.set_adjustments(adjustments) else { continue };

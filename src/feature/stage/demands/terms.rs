@@ -122,9 +122,10 @@ impl SeriesState {
         for features in self.terms[first..].iter_mut().flat_map(|terms| &mut terms.features) {
             features.withdraw(ts);
         }
+        let anew = self.bars.len() - at;
         // Where an event's first bar was the newest, it is in force no more.
         self.stand_at_newest();
-        Some((bar, revision, Some(self.bars.len() - at)))
+        Some((bar, revision, Some(anew)))
     }
 
     /// Takes the bar anew that has `behind` newer ones, and says which it is; after a rewind each is taken, the oldest
@@ -259,6 +260,10 @@ impl SeriesState {
         if self.stands < self.adjustments.all().len() {
             let of = |part: &Part| bars_kept_to_adjust(&part.plan, &self.rules, part.rows_max);
             self.bars_max = self.parts.iter().map(of).fold(self.bars_max, usize::max);
+        }
+        if self.bars.capacity() > 2 * self.bars_max {
+            self.bars.drain(..self.bars.len().saturating_sub(self.bars_max));
+            self.bars.shrink_to(self.bars_max);
         }
     }
 
