@@ -20,7 +20,11 @@ pub struct ParseTimestampError {
 
 impl fmt::Display for ParseTimestampError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` is not a time: write RFC 3339, such as 2026-01-31T23:59:00Z", self.text)
+        write!(
+            f,
+            "`{}` is not a time: write RFC 3339, such as 2026-01-31T23:59:00Z",
+            self.text.escape_debug()
+        )
     }
 }
 

@@ -7,7 +7,7 @@ use super::tests_support::Market;
 use super::{FeatureCache, FeatureRules, FeatureStage, Plan};
 use crate::domain::{
     Admission, Admitted, Bar, Demand, FeatureSet, Origin, Place, SeriesId, SeriesKey, Stability, Stamps,
-    Timeframe,
+    Terms, Timeframe,
 };
 use crate::link::Stage as _;
 use std::sync::Arc;
@@ -57,11 +57,8 @@ fn a_bar_allocates_nothing_in_any_named_set() {
 fn a_bar_allocates_nothing_on_its_way_through_the_stage() {
     for cache_size in [0, 64, 1000] {
         let cache = Arc::new(FeatureCache::new(cache_size, 300));
-        let stage = FeatureStage {
-            cache,
-            rules: FeatureRules { revision_bars: 8, ..FeatureRules::default() },
-            supersede: false,
-        };
+        let rules = FeatureRules { revision_bars: 8, ..FeatureRules::default() };
+        let stage = FeatureStage::new(cache, rules, false, Box::new(|_, _| ()));
         let demand = |horizon, set: &str, window| Demand {
             horizon,
             model: horizon,
@@ -102,4 +99,23 @@ fn a_bar_allocates_nothing_on_its_way_through_the_stage() {
         assert_eq!(tasks.load(Ordering::Relaxed) - was, 3 * bars.len() as u64, "rows");
         assert_eq!(count, 0, "a cache of {cache_size}");
     }
+}
+
+#[test]
+fn a_bar_is_taken_in_the_terms_of_its_feed_without_memory() {
+    let terms = Terms::new("FB META until 2022-06-09T00:00:00Z, BTC/USDT BTCUSDT".parse().unwrap(), 0.0001);
+    let [spelled, plain] =
+        ["BTC/USDT", "BTCUSDT"].map(|symbol| SeriesKey::new(symbol, Timeframe::MINUTE).unwrap());
+    let bars: Vec<Bar> = Market::new(3, 50.0).take(1000).collect();
+    let mut renamed = 0;
+    let count = allocations(|| {
+        for bar in &bars {
+            for series in [&spelled, &plain] {
+                let (meant, bar) = (terms.series(series, bar.ts), std::hint::black_box(terms.bar(*bar)));
+                renamed +=
+                    usize::from(meant.is_some_and(|meant| meant == plain && bar.ts >= Default::default()));
+            }
+        }
+    });
+    assert_eq!((renamed, count), (bars.len(), 0));
 }

@@ -106,14 +106,22 @@ impl History {
     /// The rule for the bars under the name `series`.
     pub(super) fn of_series(&self, series: &SeriesKey) -> Self {
         let meant: Vec<SeriesKey> = self.aliases.meanings(series).into_iter().map(|m| m.series).collect();
-        if self.resumed.as_ref().is_some_and(|resumed| meant.iter().all(|series| resumed.contains(series))) {
+        let is_resumed =
+            |series: &&SeriesKey| self.resumed.as_ref().is_some_and(|resumed| resumed.contains(*series));
+        let resumed = meant.iter().filter(is_resumed).count();
+        if resumed == meant.len() {
             return Self::new(1, CatchUp::All, RESUMED_BARS_MAX);
         }
         let needed = self.needs.as_ref().and_then(|needs| meant.iter().map(|series| needs(series)).max());
         let needed = needed.unwrap_or(0);
         // 0 is all there is.
         let history_bars = if self.history_bars == 0 { 0 } else { self.history_bars.max(needed) };
-        Self::new(history_bars, self.catch_up, self.catch_up_bars_max)
+        // Under a name of several series, some of which go on, as well; the others start as ever.
+        let (catch_up, max) = match resumed {
+            0 => (self.catch_up, self.catch_up_bars_max),
+            _ => (CatchUp::All, RESUMED_BARS_MAX),
+        };
+        Self::new(history_bars, catch_up, max)
     }
 }
 
@@ -206,5 +214,40 @@ mod tests {
         {
             assert_eq!(history(history_bars).of_series(&series(symbol)).history_bars, expected);
         }
+    }
+
+    #[test]
+    fn what_is_asked_of_a_series_holds_for_every_name_of_it() {
+        let series = |symbol: &str| Arc::new(SeriesKey::new(symbol, Timeframe::MINUTE).unwrap());
+        let at = Timestamp::from_secs;
+        let aliases = "OLD NEW until 1970-01-01T00:10:00Z, N/W NEW, OTHER THIRD".parse().unwrap();
+        let history = History::new(100, CatchUp::Latest, 9)
+            .under(&aliases)
+            .with_needs(|series| if &*series.symbol == "NEW" { 500 } else { 0 });
+        let rule = |history: &History, symbol: &str| {
+            let rule = history.of_series(&series(symbol));
+            (rule.history_bars, rule.catch_up, rule.catch_up_bars_max)
+        };
+        for (symbol, bars) in [("OLD", 500), ("N/W", 500), ("NEW", 500), ("OTHER", 100), ("THIRD", 100)] {
+            assert_eq!(rule(&history, symbol), (bars, CatchUp::Latest, 9), "{symbol}");
+        }
+        let mut done = history.done(&[(series("NEW"), at(900)), (series("X"), at(5))]);
+        done.sort();
+        let mut expected = vec![
+            (series("NEW"), at(900)),
+            (series("N/W"), at(900)),
+            (series("OLD"), at(600).plus_millis(-1)),
+            (series("X"), at(5)),
+        ];
+        expected.sort();
+        assert_eq!(done, expected);
+        // Where it goes on, nothing behind may be missed, whatever else the name stood for.
+        let resumed = history.clone().resuming([series("NEW")]);
+        assert_eq!(rule(&resumed, "N/W"), (1, CatchUp::All, RESUMED_BARS_MAX));
+        assert_eq!(rule(&resumed, "OLD"), (500, CatchUp::All, RESUMED_BARS_MAX));
+        assert_eq!(rule(&resumed, "OTHER"), (100, CatchUp::Latest, 9));
+        let only = history.only((*series("NEW")).clone());
+        let wanted = ["OLD", "N/W", "NEW", "OTHER"].map(|symbol| only.wants(&series(symbol)));
+        assert_eq!(wanted, [true, true, true, false]);
     }
 }

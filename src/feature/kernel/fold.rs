@@ -6,7 +6,7 @@
 //! level, and a window that is flat gives exactly 0 without an epsilon.
 
 use super::window::Fold;
-use super::{larger, not_negative, smaller};
+use super::{larger, not_negative};
 use serde::{Deserialize, Serialize};
 
 /// Sums of `W` quantities. Exactly 0 when every item is 0.
@@ -100,12 +100,21 @@ impl Fold<2> for Moments {
     }
 }
 
-/// Highest high and lowest low: items are `[high, low]`.
+/// Highest high and lowest low: items are `[high, low]`, results `[highest, -lowest]`, so that both lanes are the larger of two
+/// and one instruction does both.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Extremes;
 
+impl Extremes {
+    /// The highest high and the lowest low of a window's `result`.
+    #[inline(always)]
+    pub fn range([highest, lowest]: [f64; 2]) -> [f64; 2] {
+        [highest, -lowest]
+    }
+}
+
 impl Fold<2> for Extremes {
-    const NOTHING: [f64; 2] = [f64::NEG_INFINITY, f64::INFINITY];
+    const NOTHING: [f64; 2] = [f64::NEG_INFINITY; 2];
     const ROUNDS: bool = false;
 
     #[inline(always)]
@@ -114,13 +123,13 @@ impl Fold<2> for Extremes {
     }
 
     #[inline(always)]
-    fn of(&self, item: [f64; 2]) -> [f64; 2] {
-        item
+    fn of(&self, [high, low]: [f64; 2]) -> [f64; 2] {
+        [high, -low]
     }
 
     #[inline(always)]
     fn join(a: [f64; 2], b: [f64; 2]) -> [f64; 2] {
-        [larger(a[0], b[0]), smaller(a[1], b[1])]
+        [larger(a[0], b[0]), larger(a[1], b[1])]
     }
 }
 

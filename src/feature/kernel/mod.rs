@@ -57,12 +57,6 @@ fn larger(a: f64, b: f64) -> f64 {
     if a > b { a } else { b }
 }
 
-/// The smaller of two numbers.
-#[inline]
-fn smaller(a: f64, b: f64) -> f64 {
-    if a < b { a } else { b }
-}
-
 /// `x` where `holds`, and 0 else, without a branch: what prices do next cannot be predicted.
 #[inline]
 fn only_if(holds: bool, x: f64) -> f64 {

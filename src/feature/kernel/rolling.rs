@@ -100,7 +100,8 @@ impl Step for WilliamsR {
     /// Williams' %R, and without the -100.
     #[inline(always)]
     fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
-        let Some([high, low]) = self.range.advance([bar.high, bar.low], memory) else { return UNDEFINED };
+        let Some(found) = self.range.advance([bar.high, bar.low], memory) else { return UNDEFINED };
+        let [high, low] = Extremes::range(found);
         if same_price(high, low) {
             return [0.0, 0.0, f64::NAN, f64::NAN];
         }
@@ -161,7 +162,8 @@ impl Step for Stochastic {
     /// k and d.
     #[inline(always)]
     fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
-        let Some([high, low]) = self.range.advance([bar.high, bar.low], memory) else { return UNDEFINED };
+        let Some(found) = self.range.advance([bar.high, bar.low], memory) else { return UNDEFINED };
+        let [high, low] = Extremes::range(found);
         let raw = if same_price(high, low) { 0.0 } else { (bar.close - low) / (high - low) * 100.0 };
         let Some(k) = self.raw.advance(raw, memory) else { return UNDEFINED };
         let Some(d) = self.smoothed.advance(k, memory) else { return UNDEFINED };

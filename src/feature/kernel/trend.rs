@@ -24,7 +24,8 @@ impl Step for Channel {
     /// The place in the channel.
     #[inline(always)]
     fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
-        let Some([high, low]) = self.range.advance([bar.high, bar.low], memory) else { return UNDEFINED };
+        let Some(found) = self.range.advance([bar.high, bar.low], memory) else { return UNDEFINED };
+        let [high, low] = Extremes::range(found);
         let place = if same_price(high, low) { f64::NAN } else { (bar.close - low) / (high - low) };
         [place, f64::NAN, f64::NAN, f64::NAN]
     }
