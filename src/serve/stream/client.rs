@@ -25,7 +25,7 @@ const BATCH_BYTES: usize = 64 * 1024;
 #[derive(Debug, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Said {
-    Subscribe(Subscribe),
+    Subscribe(Box<Subscribe>),
     Unsubscribe,
     Ping,
 }
@@ -176,7 +176,7 @@ impl Client {
                     .complain(&format!("not understood: {error}; send {{\"type\":\"subscribe\", …}}"));
             }
         };
-        let Subscribe { wanted, pace, snapshot, resume, unknown } = subscribe;
+        let Subscribe { wanted, pace, snapshot, resume, unknown } = *subscribe;
         if let Some(name) = unknown.keys().next() {
             return self.complain(&format!(
                 "there is no member `{name}`: symbols, timeframes, horizons, models, refusals, snapshot, interval_ms, batch, \
