@@ -133,9 +133,13 @@ impl Topology {
         let loading = line("load", predict_stage(Loading::Here), loaders, settings)?;
         let predict =
             line(STAGES[2], predict_stage(Loading::Elsewhere), options(rows_max, CONTENTS_MAX), settings)?;
+        let alerts = Arc::clone(&models.alerts);
+        let tell = move |series: &SeriesKey, detail| {
+            alerts.raise(Severity::Info, "adjusted", &series.to_string(), detail);
+        };
         let feature = line(
             STAGES[1],
-            FeatureStage { cache: Arc::clone(&cache), rules: feature_rules(settings), supersede },
+            FeatureStage::new(Arc::clone(&cache), feature_rules(settings), supersede, Box::new(tell)),
             options(settings.feature.queue_bars_max, settings.series_max),
             settings,
         )?;

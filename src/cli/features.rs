@@ -167,6 +167,10 @@ fn summary(table: &Description) -> String {
             &format!("  changed after they closed, or came late and were put in their place: {changed}\n");
     }
     for series in &table.series {
+        if !series.adjustments.is_empty() {
+            let (symbol, timeframe) = (&series.symbol, &series.timeframe);
+            text += &format!("  came in force in {symbol} {timeframe}: {}\n", series.adjustments.join(", "));
+        }
         for ((reason, count), (ts, refusal)) in series.refused.iter().zip(&series.first_refused) {
             let (symbol, timeframe) = (&series.symbol, &series.timeframe);
             text += &format!(

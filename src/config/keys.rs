@@ -201,8 +201,9 @@ with_process_keys! {
         market_hours: MarketHours = MarketHours::default(), Hours, "", Restart;
 
         /// Splits, dividends, rolls, for feeds that leave their history as it was: "AAPL 2020-08-31T13:30:00Z 0.25 4": from
-        /// then on (UTC) features see earlier prices times 0.25 and volumes times 4. Train with the same.
-        adjustments: Adjustments = Adjustments::default(), Events, "", Restart;
+        /// then on (UTC) features see earlier prices times 0.25 and volumes times 4; a signed price, such as +1.25, is added.
+        /// Train with the same. Until then a series keeps as many bars as its features take to warm up.
+        adjustments: Adjustments = Adjustments::default(), Events, "", Live;
 
         /// When a model may read a feature. "defined": as soon as it has a value. "stable_4", "stable_8": when
         /// that many digits no longer depend on where the series' history begins, which matters for

@@ -3,57 +3,122 @@
 //! ```text
 //! AAPL 2020-08-31T13:30:00Z 0.25 4       four shares for one: prices a quarter, volumes four times as much
 //! CLZ4 2024-11-20T00:00:00Z 1.0125 1     a roll, by the ratio of the two closes
+//! CLZ4 2024-11-20T00:00:00Z +0.85 1      the same roll, by their difference
 //! ```
 
 use super::{Bar, SeriesKey, Timeframe, Timestamp};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// One event of one symbol: from here on bars that open before `from` are taken as multiplied.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// What prices and volumes may be multiplied by. Prices reach from 1e-8 to 1e12: they stay far within an f64.
+const FACTORS: RangeInclusive<f64> = 1e-9..=1e9;
+/// The most that is added to prices, or taken off them.
+const DIFFERENCE_MAX: f64 = 1e12;
+
+/// What an event makes of earlier prices.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum PriceChange {
+    /// They are multiplied: a split, a dividend, a roll by ratio. Written without a sign.
+    Times(f64),
+    /// This is added to them: a roll by difference. Written with its sign.
+    Plus(f64),
+}
+
+impl PriceChange {
+    /// `price` in the new terms.
+    #[inline]
+    pub fn of(self, price: f64) -> f64 {
+        match self {
+            Self::Times(factor) => price * factor,
+            Self::Plus(difference) => price + difference,
+        }
+    }
+}
+
+impl fmt::Display for PriceChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Times(factor) => write!(f, "{factor}"),
+            Self::Plus(difference) => write!(f, "{difference:+}"),
+        }
+    }
+}
+
+impl FromStr for PriceChange {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if !text.starts_with(['+', '-']) {
+            return factor("PRICE", text).map(Self::Times);
+        }
+        let difference = text.parse().ok().filter(|x: &f64| x.abs() <= DIFFERENCE_MAX);
+        difference.map(Self::Plus).ok_or_else(|| {
+            let text = text.escape_debug();
+            format!("PRICE is `{text}`: behind a sign at most {DIFFERENCE_MAX:e} is expected, which is added")
+        })
+    }
+}
+
+fn factor(name: &str, text: &str) -> Result<f64, String> {
+    let unsigned = |factor: &f64| FACTORS.contains(factor) && !text.starts_with('+');
+    text.parse().ok().filter(unsigned).ok_or_else(|| {
+        let (least, most, text) = (FACTORS.start(), FACTORS.end(), text.escape_debug());
+        format!("{name} is `{text}`: a factor from {least:e} to {most:e} is expected")
+    })
+}
+
+/// One event of one symbol: from here on bars that open before `from` are taken as changed by it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Adjustment {
     /// The open time of the first bar in the new terms.
     pub from: Timestamp,
-    /// What earlier prices are multiplied by; above 0.
-    pub price: f64,
+    /// What earlier prices become.
+    pub price: PriceChange,
     /// What earlier volumes are multiplied by; above 0.
     pub volume: f64,
 }
 
 impl Adjustment {
-    /// Multiplies `bar` where it opened before the event.
+    /// Changes `bar`, which opened before the event.
     pub fn apply(&self, bar: &mut Bar) {
-        if bar.ts < self.from {
-            for price in [&mut bar.open, &mut bar.high, &mut bar.low, &mut bar.close] {
-                *price *= self.price;
-            }
-            bar.volume *= self.volume;
+        for price in [&mut bar.open, &mut bar.high, &mut bar.low, &mut bar.close] {
+            *price = self.price.of(*price);
         }
+        bar.volume *= self.volume;
+    }
+}
+
+impl fmt::Display for Adjustment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { from, price, volume } = self;
+        write!(f, "{from} {price} {volume}")
     }
 }
 
 /// The adjustments of all symbols.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Adjustments {
-    /// Of each symbol in the order of their times.
-    by_symbol: BTreeMap<String, Arc<[Adjustment]>>,
+    by_symbol: BTreeMap<String, SeriesAdjustments>,
 }
 
 impl Adjustments {
-    /// Those of `symbol`, before its first bar.
-    pub fn of(&self, symbol: &str) -> Adjusting {
-        Adjusting { events: self.by_symbol.get(symbol).cloned().unwrap_or_default(), applied: 0 }
+    /// Those of `symbol`.
+    pub fn of(&self, symbol: &str) -> SeriesAdjustments {
+        self.by_symbol.get(symbol).cloned().unwrap_or_default()
     }
 }
 
 impl fmt::Display for Adjustments {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let all = self.by_symbol.iter().flat_map(|(symbol, events)| events.iter().map(move |e| (symbol, e)));
-        for (at, (symbol, Adjustment { from, price, volume })) in all.enumerate() {
+        let all =
+            self.by_symbol.iter().flat_map(|(symbol, events)| events.all().iter().map(move |e| (symbol, e)));
+        for (at, (symbol, event)) in all.enumerate() {
             let comma = if at == 0 { "" } else { ", " };
-            write!(f, "{comma}{symbol} {from} {price} {volume}")?;
+            write!(f, "{comma}{symbol} {event}")?;
         }
         Ok(())
     }
@@ -73,65 +138,50 @@ impl FromStr for Adjustments {
             };
             SeriesKey::new(symbol, Timeframe::MINUTE).map_err(|error| wrong(error.to_string()))?;
             let from = from.parse().map_err(|error| wrong(format!("{error}")))?;
-            let factor = |name: &str, cell: &str| {
-                let number = cell.parse().ok().filter(|x: &f64| x.is_normal() && *x > 0.0);
-                number.ok_or_else(|| wrong(format!("{name} is `{cell}`: a number above 0 is expected")))
-            };
-            let event =
-                Adjustment { from, price: factor("PRICE", price)?, volume: factor("VOLUME", volume)? };
+            let price = price.parse().map_err(wrong)?;
+            let event = Adjustment { from, price, volume: factor("VOLUME", volume).map_err(wrong)? };
             let events = by_symbol.entry(symbol.to_owned()).or_default();
             match events.binary_search_by_key(&event.from, |known| known.from) {
                 Ok(_) => {
-                    return Err(wrong(format!("{symbol} has one at this time already; give one factor")));
+                    return Err(wrong(format!("{symbol} has one at this time already; give one of both")));
                 }
                 Err(at) => events.insert(at, event),
             }
         }
-        Ok(Self {
-            by_symbol: by_symbol.into_iter().map(|(symbol, events)| (symbol, events.into())).collect(),
-        })
+        let of = |(symbol, events): (String, Vec<Adjustment>)| (symbol, SeriesAdjustments(events.into()));
+        Ok(Self { by_symbol: by_symbol.into_iter().map(of).collect() })
     }
 }
 
-/// The adjustments of one series, and how many of them are in force.
-#[derive(Clone, Debug, Default)]
-pub struct Adjusting {
-    events: Arc<[Adjustment]>,
-    applied: usize,
-}
+/// The adjustments of one symbol in the order of their times.
+///
+/// A bar's *terms* are how many of them are in force when it opens; so far is every bar before it adjusted for it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SeriesAdjustments(Arc<[Adjustment]>);
 
-impl Adjusting {
-    /// Whether the series has any.
-    pub fn is_empty(&self) -> bool {
-        self.events.is_empty()
+impl SeriesAdjustments {
+    /// Of a list in the order of its times.
+    pub fn new(events: &[Adjustment]) -> Self {
+        Self(events.into())
     }
 
-    /// How many are in force.
-    pub fn applied(&self) -> usize {
-        self.applied
+    /// All of them.
+    pub fn all(&self) -> &[Adjustment] {
+        &self.0
     }
 
-    /// Goes on where `applied` were in force.
-    pub fn go_on(&mut self, applied: usize) {
-        self.applied = applied.min(self.events.len());
-    }
-
-    /// The events that come into force with a bar that opens at `ts`: what was taken before is to be taken anew by them.
+    /// How many are in force with a bar that opens at `ts`.
     #[inline]
-    pub fn due(&mut self, ts: Timestamp) -> Option<&[Adjustment]> {
-        let from = self.applied;
-        if self.events.get(from).is_none_or(|next| ts < next.from) {
-            return None;
-        }
-        self.applied += self.events[from..].partition_point(|event| event.from <= ts);
-        Some(&self.events[from..self.applied])
+    pub fn terms_at(&self, ts: Timestamp) -> usize {
+        self.0.partition_point(|event| event.from <= ts)
     }
 
-    /// `bar` in the terms in force: multiplied where it opened before an event that is.
+    /// `bar` in later terms than its own; itself where they are not later.
     #[inline]
-    pub fn adjusted(&self, bar: &Bar) -> Bar {
+    pub fn adjusted(&self, bar: &Bar, terms: usize) -> Bar {
         let mut bar = *bar;
-        self.events[..self.applied].iter().for_each(|event| event.apply(&mut bar));
+        let events = self.0.get(self.terms_at(bar.ts)..terms).unwrap_or_default();
+        events.iter().for_each(|event| event.apply(&mut bar));
         bar
     }
 }
@@ -153,18 +203,38 @@ mod tests {
         assert_eq!(all.to_string().parse(), Ok(all.clone()));
         assert_eq!(String::new().parse(), Ok(Adjustments::default()));
 
-        let mut series = all.of("AAPL");
+        let series = all.of("AAPL");
         let bar = |ts: &str| Bar { ts: at(ts), open: 8.0, high: 8.0, low: 8.0, close: 8.0, volume: 1.0 };
         let old = bar("2020-08-28T13:30:00Z");
-        assert_eq!(series.due(old.ts).map(<[_]>::len), Some(1));
-        assert_eq!(series.due(old.ts), None);
-        assert_eq!(series.adjusted(&old), old);
-        assert_eq!(series.due(at("2020-08-31T13:29:59Z")), None);
-        assert_eq!(series.due(at("2020-08-31T13:30:00Z")).map(<[_]>::len), Some(1));
-        let adjusted = series.adjusted(&old);
+        assert_eq!(series.terms_at(old.ts), 1);
+        assert_eq!(series.terms_at(at("2020-08-31T13:29:59Z")), 1);
+        assert_eq!(series.terms_at(at("2020-08-31T13:30:00Z")), 2);
+        assert_eq!([0, 1].map(|terms| series.adjusted(&old, terms)), [old, old]);
+        let adjusted = series.adjusted(&old, 2);
         assert_eq!((adjusted.close, adjusted.volume), (2.0, 4.0));
-        assert_eq!(series.adjusted(&bar("2020-08-31T13:30:00Z")).close, 8.0);
-        assert!(all.of("MSFT").is_empty());
+        let oldest = series.adjusted(&bar("2014-06-09T13:29:00Z"), 2);
+        assert_eq!((oldest.close, oldest.volume), (8.0 * 0.142857 * 0.25, 28.0));
+        assert_eq!(series.adjusted(&bar("2020-08-31T13:30:00Z"), 2).close, 8.0);
+        assert!(all.of("MSFT").all().is_empty());
+    }
+
+    #[test]
+    fn a_signed_price_is_added_and_one_without_a_sign_multiplies() {
+        let text = "CLZ4 2024-10-21T00:00:00Z +1.25 1, CLZ4 2024-11-20T00:00:00Z -0.75 1, CLZ4 2024-12-19T00:00:00Z 2 1";
+        let all: Adjustments = text.parse().unwrap();
+        assert_eq!(all.to_string(), text);
+        let bar = Bar {
+            ts: at("2024-10-20T00:00:00Z"),
+            open: 70.5,
+            high: 71.0,
+            low: 0.5,
+            close: 70.75,
+            volume: 9.0,
+        };
+        let adjusted = all.of("CLZ4").adjusted(&bar, 3);
+        let by_hand = |price: f64| ((price + 1.25) + -0.75) * 2.0;
+        assert_eq!(adjusted.open.to_bits(), by_hand(70.5).to_bits());
+        assert_eq!((adjusted.low, adjusted.close, adjusted.volume), (by_hand(0.5), by_hand(70.75), 9.0));
     }
 
     #[test]
@@ -175,6 +245,10 @@ mod tests {
             ("A*L 2020-08-31T13:30:00Z 0.25 4", "is not a symbol"),
             ("AAPL 2020-08-31 0.25 4", "2020-08-31"),
             ("AAPL 2020-08-31T13:30:00Z 0 4", "PRICE is `0`"),
+            ("AAPL 2020-08-31T13:30:00Z 1e10 4", "PRICE is `1e10`: a factor from 1e-9 to 1e9"),
+            ("AAPL 2020-08-31T13:30:00Z -inf 1", "PRICE is `-inf`: behind a sign at most 1e12"),
+            ("AAPL 2020-08-31T13:30:00Z + 1", "PRICE is `+`"),
+            ("AAPL 2020-08-31T13:30:00Z 0.25 +4", "VOLUME is `+4`"),
             ("AAPL 2020-08-31T13:30:00Z 0.25 nan", "VOLUME is `nan`"),
             ("AAPL 2020-08-31T13:30:00Z 0.25 -4", "VOLUME is `-4`"),
             ("A 2020-08-31T13:30:00Z 2 1, A 2020-08-31T13:30:00Z 3 1", "has one at this time already"),

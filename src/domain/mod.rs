@@ -21,7 +21,7 @@ mod terms;
 mod time;
 mod timeframe;
 
-pub use adjustment::{Adjusting, Adjustment, Adjustments};
+pub use adjustment::{Adjustment, Adjustments, PriceChange, SeriesAdjustments};
 pub use alias::{Aliases, Meaning};
 pub use bar::Bar;
 pub use feature::{Demand, FeatureSet, FeatureVector, HORIZON_MAX, Stability};

@@ -68,6 +68,8 @@ pub struct SeriesDescription {
     pub first_ts: Option<String>,
     /// Open time of the last row.
     pub last_ts: Option<String>,
+    /// Splits, dividends and rolls that came in force among the bars, as `feature.adjustments` says them, without the symbol.
+    pub adjustments: Vec<String>,
     /// By reason: how many bars were refused, as serving refuses them.
     pub refused: BTreeMap<&'static str, u64>,
     /// The first bar that was refused for each reason: its open time, and what was wrong with it.
@@ -111,6 +113,7 @@ impl Description {
             left_out: tally.left_out,
             first_ts: tally.span.map(|(first, _)| first.to_string()),
             last_ts: tally.span.map(|(_, last)| last.to_string()),
+            adjustments: tally.adjusted.iter().map(ToString::to_string).collect(),
             refused: tally.refused.iter().map(|(code, (count, ..))| (*code, *count)).collect(),
             first_refused: tally
                 .refused

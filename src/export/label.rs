@@ -7,7 +7,7 @@
 //!
 //! Of the bar that it is joined to a label sees the close alone, as the price that it starts from.
 
-use crate::domain::{Bar, HORIZON_MAX, Timeframe, Timestamp};
+use crate::domain::{Bar, HORIZON_MAX, PriceChange, Timeframe, Timestamp};
 use std::collections::VecDeque;
 use std::fmt;
 use std::str::FromStr;
@@ -191,10 +191,10 @@ impl Waiting {
         Some(self.label.kind.of(reference, target))
     }
 
-    /// The closes so far are taken as multiplied by `price`: a label sees no split.
-    pub(super) fn adjust(&mut self, price: f64) {
-        self.bars.iter_mut().for_each(|(_, close)| *close *= price);
-        self.newest *= price;
+    /// The closes so far are taken as changed by `price`: a label sees no split.
+    pub(super) fn adjust(&mut self, price: PriceChange) {
+        self.bars.iter_mut().for_each(|(_, close)| *close = price.of(*close));
+        self.newest = price.of(self.newest);
     }
 
     /// `bar` waits from now on.

@@ -5,8 +5,8 @@
 
 use super::label::{Label, Waiting};
 use super::{Dtype, ExportError, Row, Rules, Sink};
-use crate::domain::{Adjusting, Admission, Bar, Refusal, SeriesKey, Timestamp};
-use crate::feature::{BARS_KEPT, Batch, Plan, WarmUp};
+use crate::domain::{Adjustment, Admission, Bar, Refusal, SeriesAdjustments, SeriesKey, Timestamp};
+use crate::feature::{Batch, Plan, WarmUp, bars_kept_to_adjust};
 use crate::ingest::{Limits, Order, hold_open_and_close, validate};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -27,6 +27,8 @@ pub(super) struct Tally {
     pub(super) left_out: u64,
     /// Open time of the first and of the last row.
     pub(super) span: Option<(Timestamp, Timestamp)>,
+    /// What came in force among them.
+    pub(super) adjusted: Vec<Adjustment>,
     /// By reason: how many bars were refused, the first of them, and what was wrong with it.
     pub(super) refused: BTreeMap<&'static str, (u64, Timestamp, Refusal)>,
 }
@@ -42,9 +44,12 @@ pub(super) struct SeriesRows<'a> {
     any_price: bool,
     plan: Plan,
     batch: Batch,
-    /// Splits and the like; and where there are any, the bars that they are applied to, as many as serving keeps.
-    adjusting: Adjusting,
+    /// Splits and the like, how many of them are in force, and while one is to come, the bars that it will be applied to:
+    /// as many as serving keeps.
+    adjustments: SeriesAdjustments,
+    in_force: usize,
     kept: VecDeque<Bar>,
+    kept_max: usize,
     /// Bars that do not change any more and wait to be taken together, and what came of those that were.
     settled: Vec<Bar>,
     found: Vec<f64>,
@@ -80,6 +85,7 @@ impl<'a> SeriesRows<'a> {
             rows: 0,
             left_out: 0,
             span: None,
+            adjusted: Vec::new(),
             refused: BTreeMap::new(),
         };
         Self {
@@ -91,8 +97,10 @@ impl<'a> SeriesRows<'a> {
             any_price: rules.any_price.allows(&series.symbol),
             plan: plan.clone(),
             batch: Batch::new(plan),
-            adjusting: rules.features.adjustments.of(&series.symbol),
+            adjustments: rules.features.adjustments.of(&series.symbol),
+            in_force: 0,
             kept: VecDeque::new(),
+            kept_max: bars_kept_to_adjust(plan, &rules.features, 1),
             settled: Vec::with_capacity(SETTLED),
             found: Vec::with_capacity(SETTLED * plan.len()),
             past_warm_up: Vec::with_capacity(SETTLED),
@@ -142,7 +150,7 @@ impl<'a> SeriesRows<'a> {
 
     /// A bar that does not change any more.
     fn settle(&mut self, bar: Bar, sink: &mut dyn Sink) -> Result<(), ExportError> {
-        if !self.adjusting.is_empty() {
+        if self.in_force < self.adjustments.all().len() {
             self.adjust(bar, sink)?;
         }
         self.settled.push(bar);
@@ -151,18 +159,23 @@ impl<'a> SeriesRows<'a> {
 
     /// Where a split or the like comes in force with `bar`: takes the bars before it anew, adjusted, as serving does.
     fn adjust(&mut self, bar: Bar, sink: &mut dyn Sink) -> Result<(), ExportError> {
-        if let Some(events) = self.adjusting.due(bar.ts).map(<[_]>::to_vec) {
+        let in_force = self.adjustments.terms_at(bar.ts);
+        if self.in_force < in_force {
             self.take_settled(sink)?;
-            for event in events {
+            for event in &self.adjustments.all()[self.in_force..in_force] {
                 self.kept.iter_mut().for_each(|kept| event.apply(kept));
                 if let Some(waiting) = &mut self.waiting {
                     waiting.adjust(event.price);
                 }
+                if !self.kept.is_empty() {
+                    self.tally.adjusted.push(*event);
+                }
             }
+            self.in_force = in_force;
             self.batch = Batch::new(&self.plan);
             self.batch.update(self.kept.make_contiguous(), &self.warm_up, |_, _, _| {});
         }
-        if self.kept.len() >= BARS_KEPT.max(self.revision_bars) {
+        if self.kept.len() >= self.kept_max {
             self.kept.pop_front();
         }
         self.kept.push_back(bar);

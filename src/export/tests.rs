@@ -3,10 +3,16 @@
 
 use super::series::SeriesRows;
 use super::{Description, Dtype, ExportError, Row, Rules, Sink};
-use crate::domain::{Admission, Bar, GapPolicy, SeriesKey, Stability, Timeframe, Timestamp};
-use crate::feature::{FeatureRules, Plan, SeriesFeatures};
+use crate::domain::{
+    Admission, Admitted, Bar, Demand, FeatureSet, GapPolicy, Origin, Place, SeriesId, SeriesKey, Stability,
+    Stamps, Task, Timeframe, Timestamp,
+};
+use crate::feature::{FeatureCache, FeatureRules, FeatureStage, Plan, SeriesFeatures};
 use crate::ingest::{Limits, Order, validate};
+use crate::link::Stage as _;
+use parking_lot::Mutex;
 use proptest::prelude::*;
+use std::sync::Arc;
 
 const NAMES: [&str; 12] = [
     "ret_1",
@@ -174,7 +180,8 @@ fn a_table_over_a_split_that_is_told_is_that_of_history_adjusted_by_hand() {
     let (at, price, volume) = (200, 1.0 / 3.0, 3.0);
     let scale = |bar: &Bar| {
         let mut bar = *bar;
-        crate::domain::Adjustment { from: good[299].ts.plus_millis(1), price, volume }.apply(&mut bar);
+        let price = crate::domain::PriceChange::Times(price);
+        crate::domain::Adjustment { from: good[299].ts, price, volume }.apply(&mut bar);
         bar
     };
     let raw: Vec<Bar> = good[..at].iter().copied().chain(good[at..].iter().map(scale)).collect();
@@ -205,4 +212,58 @@ fn a_table_over_a_split_that_is_told_is_that_of_history_adjusted_by_hand() {
         let [told, by_hand] = [told, by_hand].map(|row| f64::from_bits(row[NAMES.len()]));
         assert!((told - by_hand).abs() <= 1e-12, "{told} {by_hand}");
     }
+}
+
+/// Averages and coarser bars that look back on more than a series keeps otherwise.
+#[test]
+fn a_table_over_adjustments_is_bit_for_bit_what_is_served_also_where_features_take_long() {
+    let names = ["sma_700", "ema_100", "rsi_5@15m", "obv"];
+    let mut bars: Vec<Bar> = crate::feature::tests_support::Market::new(6, 100.0).take(4500).collect();
+    let (from, roll) = (bars[3000].ts, bars[3900].ts);
+    for bar in &mut bars[3000..] {
+        crate::domain::Adjustment { from, price: "0.3".parse().unwrap(), volume: 3.0 }.apply(bar);
+    }
+    let series = Arc::new(SeriesKey::new("BTC", Timeframe::MINUTE).unwrap());
+    let rules = FeatureRules {
+        adjustments: format!("BTC {from} 0.3 3, BTC {roll} +1.25 1").parse().unwrap(),
+        revision_bars: 8,
+        ..FeatureRules::default()
+    };
+    let plan = Plan::new(&names, Timeframe::MINUTE).unwrap();
+    let mut table = Rows::default();
+    let all = Rules { features: rules.clone(), ..Rules::default() };
+    let mut rows = SeriesRows::new(&series, &plan, &all, None, (Dtype::F64, true));
+    bars.iter().for_each(|bar| rows.push(*bar, &mut table).unwrap());
+    let tally = rows.finish(&mut table).unwrap();
+    assert_eq!(tally.adjusted.len(), 2);
+    assert_eq!(
+        tally.adjusted.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        [format!("{from} 0.3 3"), format!("{roll} +1.25 1")]
+    );
+
+    let served: Arc<Mutex<Rows>> = Arc::default();
+    let sent = Arc::clone(&served);
+    let emit = Box::new(move |task: Task| sent.lock().0.push((task.ts, bits(&task.vector.values))));
+    let demand = Demand {
+        horizon: 1,
+        model: 0,
+        name: "m".into(),
+        features: FeatureSet::new(names),
+        window: 1,
+        others: Vec::new(),
+        unusable: None,
+    };
+    let stage = FeatureStage::new(Arc::new(FeatureCache::new(0, 1)), rules, false, Box::new(|_, _| ()));
+    let key = stage.key((series, SeriesId(0)), &[demand], emit, Box::new(|_| ()));
+    for bar in &bars {
+        let (bar, admission, origin) = (*bar, Admission::Next, Origin::Live);
+        stage.step(
+            &key,
+            &[Admitted::Bar { bar, admission, origin, place: Place::default(), stamps: Stamps::default() }],
+        );
+    }
+    assert_eq!(served.lock().0, table.0);
+    // None is missing behind an event.
+    assert!(table.0.len() as u64 > 4500 - plan.warm_up_bars_max(Stability::Digits4));
+    assert!(table.0.windows(2).all(|rows| rows[1].0 == rows[0].0.plus_millis(60_000)));
 }

@@ -37,7 +37,7 @@ pub use cache::{CacheKey, CacheReading, FeatureCache};
 pub use error::FeatureError;
 pub use plan::{Batch, Plan, PlanState, WarmUp};
 pub use series::SeriesFeatures;
-pub use stage::{BARS_KEPT, FeatureKey, FeatureRules, FeatureStage, ResumedSeries, SavedSeries};
+pub use stage::{FeatureKey, FeatureRules, FeatureStage, ResumedSeries, SavedSeries, bars_kept_to_adjust};
 
 /// Whether every feature of a set can be computed over bars of a timeframe.
 ///
@@ -68,7 +68,7 @@ mod tests_properties;
 #[cfg(test)]
 mod tests_series;
 #[cfg(test)]
-mod tests_support;
+pub(crate) mod tests_support;
 #[cfg(test)]
 mod tests_warm_up;
 #[cfg(test)]

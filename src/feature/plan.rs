@@ -139,7 +139,18 @@ impl Plan {
 
     /// The same for the column that takes longest; 0 where there is none.
     pub fn warm_up_bars_max(&self, stability: Stability) -> u64 {
-        (0..self.len()).map(|column| self.warm_up_bars(column, stability)).max().unwrap_or(0)
+        self.warm_up_bars_over(1, stability)
+    }
+
+    /// How many bars of its series all columns take until each is as stable as `stability` says over the newest `window`
+    /// bars; 0 where there is none.
+    pub fn warm_up_bars_over(&self, window: usize, stability: Stability) -> u64 {
+        let own_s = u64::from(self.shared.grid.timeframe.as_secs());
+        let of = |(frame, bars): &(usize, [u64; 3])| {
+            let ratio = u64::from(self.shared.frames[*frame].0.as_secs()) / own_s;
+            (bars[stability as usize] + more_over(window, ratio)) * ratio + (ratio - 1)
+        };
+        self.shared.warm_up.iter().map(of).max().unwrap_or(0)
     }
 
     /// What some columns take together until each is as stable as `stability` says, over the newest `window` bars.
@@ -152,7 +163,7 @@ impl Plan {
         for column in columns {
             let (frame, needs) = self.shared.warm_up[*column];
             let ratio = u64::from(self.shared.frames[frame].0.as_secs()) / own_s;
-            let needs = needs[stability as usize] + (window as u64).saturating_sub(1).div_ceil(ratio);
+            let needs = needs[stability as usize] + more_over(window, ratio);
             match bars.iter_mut().find(|(known, _)| *known == frame) {
                 Some((_, most)) => *most = needs.max(*most),
                 None => bars.push((frame, needs)),
@@ -177,6 +188,11 @@ impl Plan {
             shared: Arc::clone(&self.shared),
         }
     }
+}
+
+/// How many bars of a timeframe that is `ratio` times the series' own a window looks back on at most, beside the newest.
+fn more_over(window: usize, ratio: u64) -> u64 {
+    (window as u64).saturating_sub(1).div_ceil(ratio)
 }
 
 /// How many bars of each of its timeframes some columns of a plan take. See [`Plan::warm_up`].

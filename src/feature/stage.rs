@@ -1,17 +1,18 @@
 //! The feature stage: a bar in, one row for each model that is asked of its series.
 
 mod demands;
+mod rules;
 
 use super::cache::{CacheKey, FeatureCache};
-use super::plan::Plan;
 use crate::domain::{
-    Adjustments, Admission, Admitted, Ask, Bar, Demand, FeatureVector, GapPolicy, Grid, MarketHours, Origin,
-    Outcome, Place, Reason, Refusal, Reply, SeriesId, SeriesKey, Stability, Stamps, Task, Timeframe,
+    Adjustments, Admission, Admitted, Ask, Bar, Demand, FeatureVector, Origin, Outcome, Place, Reason,
+    Refusal, Reply, SeriesId, SeriesKey, Stamps, Task,
 };
 use crate::link::{Stage, clock};
-pub use demands::{BARS_KEPT, ResumedSeries, SavedSeries};
 use demands::{Demanded, SeriesState};
-use parking_lot::Mutex;
+pub use demands::{ResumedSeries, SavedSeries, bars_kept_to_adjust};
+use parking_lot::{Mutex, RwLock};
+pub use rules::FeatureRules;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -22,46 +23,20 @@ const BATCH_MAX: usize = 256;
 /// a series of which always one waits is predicted.
 const OVERTAKEN_MAX: u32 = 15;
 
-/// What holds for the features of every series.
-#[derive(Clone, Debug, Default)]
-pub struct FeatureRules {
-    /// What a gap inside the market's hours does.
-    pub gaps: GapPolicy,
-    /// The longest gap over which features go on; 0: however long.
-    pub gap_bars_max: u64,
-    /// When bars are expected.
-    pub hours: MarketHours,
-    /// What splits, dividends and rolls make of the bars before them.
-    pub adjustments: Adjustments,
-    /// How free of the beginning of its series a feature has to be before a model reads it.
-    pub stability: Stability,
-    /// How many of a series' newest bars can change after they closed.
-    pub revision_bars: usize,
-}
-
-impl FeatureRules {
-    /// How the time of a series is cut.
-    pub fn grid(&self, timeframe: Timeframe) -> Grid {
-        let Self { gaps, gap_bars_max, ref hours, .. } = *self;
-        Grid { timeframe, policy: gaps, gap_bars_max, hours: hours.clone() }
-    }
-
-    /// How many bars of a series a model takes until it may predict; 0 where its features do not exist.
-    pub fn warm_up_bars(&self, timeframe: Timeframe, demand: &Demand) -> u64 {
-        let plan = Plan::new(demand.features.names(), self.grid(timeframe));
-        plan.map_or(0, |plan| plan.warm_up_bars_max(self.stability) + demand.window as u64 - 1)
-    }
-}
+/// Tells a person what adjustments did to a series.
+pub type Tell = Box<dyn Fn(&SeriesKey, String) + Send + Sync>;
 
 /// Stage 2.
 pub struct FeatureStage {
     /// Vectors of recent bars, shared by horizons and callers.
-    pub cache: Arc<FeatureCache>,
-    /// What holds for every series.
-    pub rules: FeatureRules,
+    cache: Arc<FeatureCache>,
+    /// What holds for series that are new.
+    rules: RwLock<FeatureRules>,
     /// Whether a newer live bar takes the place of one that was not predicted: where both wait here, no row is made of
     /// the older.
-    pub supersede: bool,
+    supersede: bool,
+    /// Tells a person what adjustments did to a series.
+    tell: Tell,
 }
 
 /// What the feature stage keeps for one series.
@@ -113,6 +88,32 @@ impl FeatureKey {
 }
 
 impl FeatureStage {
+    /// A stage whose series follow `rules`; `supersede`: where a newer live bar of a series waits here already, no row is
+    /// made of the older. `tell` is given what a person should know of a series: what its adjustments did.
+    pub fn new(cache: Arc<FeatureCache>, rules: FeatureRules, supersede: bool, tell: Tell) -> Self {
+        Self { cache, rules: RwLock::new(rules), supersede, tell }
+    }
+
+    /// What a saved series depends on: [`FeatureRules::fingerprint`].
+    pub fn fingerprint(&self) -> String {
+        self.rules.read().fingerprint()
+    }
+
+    /// Series take up `adjustments` from now on, those of `keys` from their next bar on.
+    pub fn set_adjustments<'a>(&self, adjustments: &Adjustments, keys: impl Iterator<Item = &'a FeatureKey>) {
+        self.rules.write().adjustments.clone_from(adjustments);
+        for key in keys {
+            let Some(bars) = key.set_adjustments(adjustments) else { continue };
+            // What was found of its newest bar is no longer what would be.
+            self.cache.clear();
+            let detail = "adjustments changed that were in force already";
+            (self.tell)(
+                &key.series,
+                format!("{detail}: its newest {bars} bars were taken anew, what was answered before stays"),
+            );
+        }
+    }
+
     /// A new series, for which `demands` are made; `emit` hands tasks on, `refuse` what ends here.
     /// Demands that are `unusable`, or name features that do not exist, are answered with their reason.
     pub fn key(
@@ -122,7 +123,7 @@ impl FeatureStage {
         emit: Box<dyn Fn(Task) + Send + Sync>,
         refuse: Box<dyn Fn(Outcome) + Send + Sync>,
     ) -> FeatureKey {
-        let state = Mutex::new(SeriesState::new(&self.rules, &series, demands));
+        let state = Mutex::new(SeriesState::new(&self.rules.read(), &series, demands));
         FeatureKey { series, id, state, newest: AtomicU64::new(0), emit, refuse }
     }
 
@@ -176,7 +177,7 @@ impl FeatureStage {
         let others: Box<[_]> = others.iter().map(vector).collect();
         // A version that reads something else may stand in where the newest cannot be asked.
         if let Some(index) = first.undefined.filter(|_| others.iter().all(|v| v.undefined.is_some())) {
-            let (reason, detail) = state.why(own, index);
+            let (reason, detail) = state.why(own, provisional, index);
             return Err(Refusal::of_model(&demand.name, reason, detail));
         }
         Ok(Task {
@@ -200,7 +201,11 @@ impl FeatureStage {
         let mut state = key.state.lock();
         match admission {
             Admission::Next => {
-                item.revision = state.take_next(bar);
+                let (revision, in_force) = state.take_next(bar);
+                item.revision = revision;
+                if let Some(what) = in_force.filter(|_| item.origin != Origin::WarmUp) {
+                    (self.tell)(&key.series, what);
+                }
                 item.overtaken =
                     self.supersede && item.origin == Origin::Live && state.is_overtaken(key, item.place);
                 item.place.of = state.outcomes_per_bar();
@@ -213,6 +218,11 @@ impl FeatureStage {
                     return (key.refuse)(key.outcome(&item, 0, refusal));
                 };
                 (item.bar, item.revision) = (bar, revision);
+                let anew = anew.unwrap_or_else(|| {
+                    // Whoever asks for the newest bar is not to be told what was said of it before.
+                    self.cache.clear();
+                    0
+                });
                 item.place.of = 1 + anew as u32 * state.outcomes_per_bar();
                 let detail =
                     "its source does not have it: it is taken back, and the bars behind it are answered anew";

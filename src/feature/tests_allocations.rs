@@ -57,11 +57,8 @@ fn a_bar_allocates_nothing_in_any_named_set() {
 fn a_bar_allocates_nothing_on_its_way_through_the_stage() {
     for cache_size in [0, 64, 1000] {
         let cache = Arc::new(FeatureCache::new(cache_size, 300));
-        let stage = FeatureStage {
-            cache,
-            rules: FeatureRules { revision_bars: 8, ..FeatureRules::default() },
-            supersede: false,
-        };
+        let rules = FeatureRules { revision_bars: 8, ..FeatureRules::default() };
+        let stage = FeatureStage::new(cache, rules, false, Box::new(|_, _| ()));
         let demand = |horizon, set: &str, window| Demand {
             horizon,
             model: horizon,

@@ -12,6 +12,10 @@ impl Topology {
         self.ingest.link.stage().set_clock_skew(settings.ingest.clock_skew_ms_max);
         self.ranking.set_options(ranking(settings));
         self.models.follow(settings);
+        // A series that is being wired holds this lock.
+        let series = self.series.read();
+        let keys = series.values().map(|wired| &wired.feature.data);
+        self.feature.link.stage().set_adjustments(&settings.feature.adjustments, keys);
     }
 }
 

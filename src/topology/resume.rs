@@ -29,8 +29,8 @@ impl Resumed {
 }
 
 /// Who wrote a file: the program, and the rules of its features.
-fn writer(program: &str, rules: &FeatureRules) -> String {
-    format!("{program}, {}", rules.fingerprint())
+fn writer(program: &str, rules: &str) -> String {
+    format!("{program}, {rules}")
 }
 
 impl Topology {
@@ -42,7 +42,7 @@ impl Topology {
     pub fn save_series(&self, program: &str, files: &[File]) -> io::Result<usize> {
         let all = self.series.read();
         let wired: Vec<_> = all.iter().filter(|(_, wired)| wired.ingest.data.newest().is_some()).collect();
-        let writer = writer(program, &self.feature.link.stage().rules);
+        let writer = writer(program, &self.feature.link.stage().fingerprint());
         let write = |file: &File, wired: &[(&Arc<SeriesKey>, &super::Wired)]| -> io::Result<()> {
             let (mut out, mut bytes) = (BufWriter::new(file), Vec::new());
             write_record(&mut out, writer.as_bytes())?;
@@ -89,7 +89,7 @@ impl Topology {
 /// Reads what the process before this one wrote into `files`; what is in doubt is left out, and the log says why.
 pub fn resumed(files: Vec<File>, program: &str, settings: &Settings) -> Vec<Resumed> {
     let rules = feature_rules(settings);
-    let writer = writer(program, &rules);
+    let writer = writer(program, &rules.fingerprint());
     let read = |file: File| {
         let mut found = Vec::new();
         let problem = read_file(file, &writer, &rules, &mut found);

@@ -135,17 +135,21 @@ fn disturbed(bars: &[Bar], seed: u64) -> Vec<Bar> {
 
 #[test]
 fn the_highest_revision_of_every_bar_is_what_a_replay_of_the_final_bars_gives() {
-    const SERIES: u64 = 1000;
-    let bars = bars(100);
+    is_what_a_replay_gives(&settings(), &bars(100), 1000);
+}
+
+/// Whatever the order in which `bars` came, in the end each has the answer that it has where they come in order: of so many
+/// series, whose symbols are COIN0 and so on.
+pub fn is_what_a_replay_gives(settings: &Settings, bars: &[Bar], series_max: u64) {
     // Models for any symbol: the one that names BTCUSD does not serve these.
-    let expected = answers(&outcomes_for("COIN", settings(), &bars));
+    let expected = answers(&outcomes_for("COIN0", settings.clone(), bars));
     let store = MemoryStore::new();
     let stored = store.outcomes();
     let overrides = Overrides { store: Some(Box::new(store)), ..Overrides::default() };
-    let engine = Engine::start_with(settings(), overrides).unwrap();
+    let engine = Engine::start_with(settings.clone(), overrides).unwrap();
     let (mut given, mut changed) = (0, 0);
-    for seed in 0..SERIES {
-        for bar in disturbed(&bars, seed) {
+    for seed in 0..series_max {
+        for bar in disturbed(bars, seed) {
             engine.ingest(&format!("COIN{seed}"), Timeframe::MINUTE, bar).unwrap();
             given += 1;
         }
@@ -156,7 +160,7 @@ fn the_highest_revision_of_every_bar_is_what_a_replay_of_the_final_bars_gives() 
     for outcome in stored.iter() {
         series.entry(&outcome.series.symbol).or_default().push(outcome.clone());
     }
-    assert_eq!(series.len(), SERIES as usize);
+    assert_eq!(series.len(), series_max as usize);
     for (symbol, outcomes) in series {
         let mut keys: Vec<_> =
             outcomes.iter().filter(|o| o.horizon > 0).map(|o| (o.ts, o.horizon, o.revision)).collect();
@@ -167,7 +171,10 @@ fn the_highest_revision_of_every_bar_is_what_a_replay_of_the_final_bars_gives() 
         assert_eq!(answers(&outcomes), expected, "{symbol}");
         changed += outcomes.iter().filter(|outcome| outcome.revision > 0).count();
     }
-    assert!(given > 100 * SERIES && changed > 100 * SERIES as usize, "{given} bars, {changed} answers anew");
+    assert!(
+        given > 100 * series_max && changed > 100 * series_max as usize,
+        "{given} bars, {changed} answers anew"
+    );
 }
 
 /// What stands in the end for every bar and horizon: who answered what, or why nobody did.

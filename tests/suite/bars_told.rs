@@ -1,4 +1,4 @@
-//! Bars as feeds tell them: spellings of symbols, prices in other units, splits, clocks. One test a case.
+//! Bars as feeds tell them: spellings of symbols, prices in other units, clocks. One test a case.
 
 use crate::bars::{bars, outcomes_for, outcomes_of, reasons, settings, undisturbed, values_of};
 use crate::service_support::{HEADER, Home, MODELS, OUTCOMES_PER_BAR, line};
@@ -9,7 +9,7 @@ use vela::domain::{Bar, Outcome, Reason, SeriesKey, Timeframe, Timestamp};
 use vela::{Engine, Settings};
 
 /// The same bar in another unit of price, and of volume.
-fn scaled(bar: &Bar, price: f64, volume: f64) -> Bar {
+pub fn scaled(bar: &Bar, price: f64, volume: f64) -> Bar {
     let Bar { ts, open, high, low, close, .. } = *bar;
     let [open, high, low, close] = [open, high, low, close].map(|value| value * price);
     Bar { ts, open, high, low, close, volume: bar.volume * volume }
@@ -141,61 +141,6 @@ fn prices_in_a_declared_unit_are_those_of_a_feed_that_tells_them_whole() {
     let whole = table("whole", &integers, "ingest.price_unit=0.0001");
     assert_eq!(whole, table("decimal", &decimals, "ingest.price_unit=1"));
     assert_eq!(whole.lines().count(), 151);
-}
-
-#[test]
-fn a_split_is_a_jump_to_features_until_history_is_adjusted() {
-    let before = bars(200);
-    // Two for one, from the bar 180 on.
-    let split = |bar: &Bar| scaled(bar, 0.5, 2.0);
-    let (old, new) = before.split_at(180);
-    let new: Vec<Bar> = new.iter().map(split).collect();
-    let told: Vec<Bar> = old.iter().chain(&new).copied().collect();
-    let adjusted: Vec<Bar> = old.iter().map(split).chain(new).collect();
-    // As it comes: no bar is refused and nothing is infinite, but what is predicted saw a fall by half.
-    let (with_jump, expected) = (outcomes_of(settings(), &told), outcomes_of(settings(), &before));
-    assert_eq!(with_jump.len(), 200 * OUTCOMES_PER_BAR);
-    assert!(reasons(&with_jump).iter().all(|reason| *reason == Reason::WarmingUp));
-    let at_split = before[180].ts;
-    assert_ne!(values_of(&with_jump, at_split, 0), values_of(&expected, at_split, 0));
-    // With the history in the new unit, as it is read at a start: as if there had been none.
-    let whole = outcomes_of(settings(), &adjusted);
-    for bar in &before[180..] {
-        let expected = values_of(&expected, bar.ts, 0);
-        assert_eq!(expected.len(), OUTCOMES_PER_BAR);
-        assert_eq!(values_of(&whole, bar.ts, 0), expected, "{}", bar.ts);
-    }
-}
-
-#[test]
-fn a_split_that_is_told_is_as_if_history_had_been_adjusted_by_hand() {
-    let before = bars(200);
-    // Three for one, from the bar 180 on; one bar before it comes late, behind the split.
-    let (price, volume) = (1.0 / 3.0, 3.0);
-    let (old, new) = before.split_at(180);
-    let new: Vec<Bar> = new.iter().map(|bar| scaled(bar, price, volume)).collect();
-    let adjusted: Vec<Bar> = old.iter().map(|bar| scaled(bar, price, volume)).chain(new.clone()).collect();
-    let by_hand = outcomes_of(settings(), &adjusted);
-    let as_it_was = outcomes_of(settings(), &before);
-    let mut told = settings();
-    told.feature.adjustments =
-        format!("BTCUSD {} {price} {volume}, ETHUSD {} 2 1", before[180].ts, before[90].ts).parse().unwrap();
-    let mut in_order: Vec<Bar> = old.iter().chain(&new).copied().collect();
-    let outcomes = outcomes_of(told.clone(), &in_order);
-    assert_eq!(outcomes.len(), 200 * OUTCOMES_PER_BAR);
-    for (nth, bar) in before.iter().enumerate().skip(150) {
-        let expected = values_of(if nth < 180 { &as_it_was } else { &by_hand }, bar.ts, 0);
-        assert_eq!(expected.len(), OUTCOMES_PER_BAR);
-        assert_eq!(values_of(&outcomes, bar.ts, 0), expected, "bar {nth}");
-    }
-    let late = in_order.remove(178);
-    in_order.insert(182, late);
-    let outcomes = outcomes_of(told, &in_order);
-    // What stands before the late bar was answered as it stood; what stands behind it is answered anew.
-    for (nth, revision) in [(180, 1), (182, 1), (183, 0), (199, 0)] {
-        let (ts, expected) = (before[nth].ts, values_of(&by_hand, before[nth].ts, 0));
-        assert_eq!(values_of(&outcomes, ts, revision), expected, "bar {nth}, revision {revision}");
-    }
 }
 
 #[test]

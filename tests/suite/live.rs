@@ -130,6 +130,7 @@ const SEEN: &[&str] = &[
     "priority.low_share",
     "priority.pinned",
     "predict.load_deadline_ms",
+    "feature.adjustments",
     "alert.rules",
     "alert.repeat_after_s",
     "alert.webhook_url",
@@ -193,6 +194,13 @@ fn latency_cache_priorities_and_clock_skew_change_while_bars_come() {
     assert_eq!(future("A"), 1);
     set(&engine, "ingest.clock_skew_ms_max", "3600000");
     assert_eq!(future("B"), 1, "it is taken now");
+
+    // What that does to answers: `bars_adjusted.rs`.
+    set(&engine, "feature.adjustments", &format!("{} 2020-01-01T00:00:00Z 0.5 2", series[0].symbol));
+    assert!(engine.alerts().iter().all(|alert| alert.code != "adjusted"), "from before its first bar");
+    set(&engine, "feature.adjustments", &format!("{} {ts} 0.5 2", series[0].symbol));
+    assert_eq!(future(&series[0].symbol), 1);
+    assert!(engine.alerts().iter().any(|alert| alert.code == "adjusted"));
     engine.stop().unwrap();
 }
 

@@ -4,6 +4,7 @@
 mod accounting;
 mod allocations;
 mod bars;
+mod bars_adjusted;
 mod bars_told;
 mod cli;
 mod config;

@@ -8,20 +8,33 @@
 //! takes more to settle, its rows are refused until then, and a version that reads other features answers.
 
 mod saved;
+mod terms;
+#[cfg(test)]
+mod tests;
 
 use super::super::plan::{Plan, WarmUp};
 use super::super::series::SeriesFeatures;
 use super::{FeatureKey, FeatureRules};
 use crate::domain::{
-    Adjusting, Bar, Demand, FeatureSet, FeatureVector, Grid, Reason, Refusal, SeriesKey, Timestamp,
+    Adjustments, Bar, Demand, FeatureSet, FeatureVector, Grid, Reason, Refusal, SeriesAdjustments, SeriesKey,
+    Stability, Timestamp,
 };
 pub use saved::{ResumedSeries, SavedSeries};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use terms::Terms;
 
-/// How many bars a series keeps at least: for features that are asked for later, and to be taken anew by an adjustment;
-/// 48 bytes each.
-pub const BARS_KEPT: usize = 512;
+/// How many bars a series keeps at least, for features that are asked for later; 56 bytes each.
+const BARS_KEPT: usize = 512;
+
+/// How many bars a series keeps while an adjustment is to come: the features of `plan`, over windows of `window` bars, go on
+/// behind it as if the bars had always been as it says, but for what no longer depends on older ones.
+pub fn bars_kept_to_adjust(plan: &Plan, rules: &FeatureRules, window: usize) -> usize {
+    // What is read as soon as it is defined is not to jump either.
+    let stability = if rules.stability == Stability::Defined { Stability::Digits4 } else { rules.stability };
+    let bars = plan.warm_up_bars_over(window, stability);
+    usize::try_from(bars).unwrap_or(usize::MAX).max(BARS_KEPT).max(rules.revision_bars)
+}
 
 /// How many bars that were withdrawn are remembered.
 const WITHDRAWN_KEPT: usize = 64;
@@ -54,7 +67,7 @@ pub(super) struct Demanded {
 struct Part {
     names: Box<[Arc<str>]>,
     rows_max: usize,
-    features: SeriesFeatures,
+    plan: Plan,
 }
 
 /// What the feature stage knows of one series.
@@ -64,12 +77,19 @@ pub(super) struct SeriesState {
     pub(super) demands: Box<[Demanded]>,
     /// Never empty: the first knows every bar since the series began.
     parts: Vec<Part>,
-    /// The newest bars, as they stand by now.
+    /// The features of the parts: in the terms of the newest bar, and in others that are still or already needed, in
+    /// their order. One without adjustments has one.
+    terms: Vec<Terms>,
+    /// The terms of the bar that is answered, of which the features stand at it: the newest one's, when nothing is.
+    stands: usize,
+    /// The terms of the bar that was peeked at.
+    peeked: usize,
+    adjustments: SeriesAdjustments,
+    /// The newest bars, as they came, or changed since; and how many there may be.
     bars: VecDeque<Known>,
+    bars_max: usize,
     /// Bars that were withdrawn, and their next revision: should one come all the same, it is another answer.
     withdrawn: VecDeque<(Timestamp, u32)>,
-    /// Splits and the like, and how many of them the bars that are kept are adjusted by.
-    adjusting: Adjusting,
     /// How many bars in a row were not predicted because a newer one waited.
     pub(super) overtaken: u32,
 }
@@ -82,19 +102,16 @@ struct Known {
 }
 
 impl Part {
-    /// A part for features that were accepted one by one; it has seen `bars`.
-    fn new(
-        names: Vec<Arc<str>>,
-        rows_max: usize,
-        state: (&FeatureRules, &Grid),
-        bars: &VecDeque<Known>,
-    ) -> Self {
-        let (rules, grid) = state;
+    /// A part for features that were accepted one by one.
+    fn new(names: Vec<Arc<str>>, rows_max: usize, grid: &Grid) -> Self {
         #[allow(clippy::expect_used)]
         let plan = Plan::new(&names, grid.clone()).expect("names that were accepted one by one");
-        let mut features = SeriesFeatures::new(plan, rows_max, rules.revision_bars, rules.stability);
-        bars.iter().for_each(|known| features.take_next(&known.bar));
-        Self { names: names.into(), rows_max, features }
+        Self { names: names.into(), rows_max, plan }
+    }
+
+    /// Its features before the first bar.
+    fn features(&self, rules: &FeatureRules) -> SeriesFeatures {
+        SeriesFeatures::new(self.plan.clone(), self.rows_max, rules.revision_bars, rules.stability)
     }
 
     fn covers(&self, set: &FeatureSet, window: usize) -> bool {
@@ -110,9 +127,13 @@ impl SeriesState {
             grid,
             demands: Box::default(),
             parts: Vec::new(),
+            terms: vec![Terms::default()],
+            stands: 0,
+            peeked: 0,
+            adjustments: rules.adjustments.of(&series.symbol),
             bars: VecDeque::new(),
+            bars_max: BARS_KEPT,
             withdrawn: VecDeque::new(),
-            adjusting: rules.adjustments.of(&series.symbol),
             overtaken: 0,
         };
         state.demand(demands);
@@ -123,7 +144,13 @@ impl SeriesState {
     }
 
     fn add_part(&mut self, names: Vec<Arc<str>>, rows_max: usize) {
-        self.parts.push(Part::new(names, rows_max, (&self.rules, &self.grid), &self.bars));
+        let part = Part::new(names, rows_max, &self.grid);
+        for at in 0..self.terms.len() {
+            let features = self.begun(&part, self.terms[at].by);
+            self.terms[at].features.push(features);
+        }
+        self.parts.push(part);
+        self.set_bars_max();
     }
 
     /// Takes up `demands`. Those that are `unusable`, or name features that do not exist, are answered with
@@ -151,10 +178,10 @@ impl SeriesState {
         }
         let reading = |(set, window): (&FeatureSet, usize)| {
             let part = self.parts.iter().position(|part| part.covers(set, window))?;
-            let Part { names, features, .. } = &self.parts[part];
+            let Part { names, plan, .. } = &self.parts[part];
             let column = |name: &Arc<str>| names.iter().position(|known| known == name);
             let columns: Box<[usize]> = set.names().iter().filter_map(column).collect();
-            let warm_up = features.warm_up(&columns, window);
+            let warm_up = plan.warm_up(&columns, window, self.rules.stability);
             Some(Reading { set: set.hash(), window, part, columns, warm_up })
         };
         let demanded = demands.into_iter().map(|demand| {
@@ -164,112 +191,16 @@ impl SeriesState {
         self.demands = demanded.collect();
     }
 
-    /// Takes in a bar that is newer than all before; its revision, which is 0 where it never was withdrawn.
-    pub(super) fn take_next(&mut self, bar: &Bar) -> u32 {
-        self.adjust(bar.ts);
-        let bar = &self.adjusting.adjusted(bar);
-        self.parts.iter_mut().for_each(|part| part.features.take_next(bar));
-        if self.bars.len() >= BARS_KEPT.max(self.rules.revision_bars) {
-            self.bars.pop_front();
-        }
-        let revision = self.first_revision(bar.ts);
-        self.bars.push_back(Known { bar: *bar, revision });
-        revision
-    }
-
-    /// Where a split or the like comes in force with a bar that opens at `ts`: takes the bars that are kept anew, adjusted.
-    fn adjust(&mut self, ts: Timestamp) {
-        let Some(events) = self.adjusting.due(ts) else { return };
-        for known in &mut self.bars {
-            events.iter().for_each(|event| event.apply(&mut known.bar));
-        }
-        self.begin_anew();
-    }
-
-    /// Begins anew from the bars that are kept.
-    fn begin_anew(&mut self) {
-        for part in &mut self.parts {
-            part.features.reset();
-            self.bars.iter().for_each(|known| part.features.take_next(&known.bar));
-        }
-    }
-
-    /// The revision of a bar that is not there.
-    fn first_revision(&self, ts: Timestamp) -> u32 {
-        self.withdrawn.iter().rev().find(|(known, _)| *known == ts).map_or(0, |(_, next)| *next)
-    }
-
-    /// Takes a bar out. Gives it, its revision, and how many bars are to be taken anew, those behind it; where it is older
-    /// than what can be changed, the series begins anew from the bars that are kept, and none is answered anew. `None`
-    /// where it is not there.
-    pub(super) fn withdraw(&mut self, ts: Timestamp) -> Option<(Bar, u32, usize)> {
-        let at = self.bars.binary_search_by_key(&ts, |known| known.bar.ts).ok()?;
-        let Known { bar, revision } = self.bars.remove(at)?;
-        if self.withdrawn.len() == WITHDRAWN_KEPT {
-            self.withdrawn.pop_front();
-        }
-        self.withdrawn.push_back((ts, revision + 1));
-        if !self.parts.iter().all(|part| part.features.reaches(ts)) {
-            self.begin_anew();
-            return Some((bar, revision, 0));
-        }
-        self.bars.range_mut(at..).for_each(|known| known.revision += 1);
-        let anew = self.parts.iter_mut().map(|part| part.features.withdraw(ts)).last().flatten();
-        Some((bar, revision, anew.unwrap_or(0)))
-    }
-
-    /// Goes back to before a changed or late bar. Returns how many bars are to be taken anew, it and those behind it;
-    /// `None`, and nothing changed, where it comes too late.
-    pub(super) fn rewind(&mut self, bar: &Bar) -> Option<usize> {
-        if !self.parts.iter().all(|part| part.features.reaches(bar.ts)) {
-            return None;
-        }
-        let bar = &self.adjusting.adjusted(bar);
-        let anew = self.parts.iter_mut().map(|part| part.features.rewind(bar)).last().flatten()?;
-        let revision = self.first_revision(bar.ts);
-        let at = self.bars.partition_point(|known| known.bar.ts < bar.ts);
-        self.bars.range_mut(at..).for_each(|known| known.revision += 1);
-        match self.bars.get_mut(at).filter(|known| known.bar.ts == bar.ts) {
-            Some(known) => known.bar = *bar,
-            None => self.bars.insert(at, Known { bar: *bar, revision }),
-        }
-        Some(anew)
-    }
-
-    /// Takes the bar anew that has `behind` newer ones, and says which it is; after a rewind each is taken, the oldest
-    /// first. What is collected then is what a replay gives at this bar.
-    pub(super) fn retake(&mut self, behind: usize) -> (Bar, u32) {
-        self.parts.iter_mut().for_each(|part| part.features.retake(behind));
-        self.stands(behind)
-    }
-
-    /// The bar that has `behind` newer ones, and how often it has been answered anew.
-    pub(super) fn stands(&self, behind: usize) -> (Bar, u32) {
-        let known = self.bars.iter().rev().nth(behind);
-        known.map_or_else(|| (Bar::UNKNOWN, 0), |known| (known.bar, known.revision))
-    }
-
     /// How many outcomes a bar that is predicted has.
     pub(super) fn outcomes_per_bar(&self) -> u32 {
         self.demands.len().max(1) as u32
-    }
-
-    /// The open time of the newest bar.
-    pub(super) fn newest(&self) -> Option<Timestamp> {
-        self.parts[0].features.newest()
-    }
-
-    /// Sets the newest bar's answers aside for what would be, if `bar` closed as it is now.
-    pub(super) fn peek(&mut self, bar: &Bar) {
-        self.adjust(bar.ts);
-        self.parts.iter_mut().for_each(|part| part.features.peek(bar));
     }
 
     /// Writes what a reading gives into `vector`, which is of its size: of what was peeked at, if `provisional`.
     /// Undefined while it warms up.
     pub(super) fn write(&self, reading: &Reading, provisional: bool, vector: &mut FeatureVector) {
         let Reading { set, window, ref columns, ref warm_up, part } = *reading;
-        let features = &self.parts[part].features;
+        let features = &self.answering(provisional).features[part];
         vector.set = set;
         vector.undefined = match features.is_past(warm_up) {
             true => features.write(columns, window, provisional, &mut vector.values),
@@ -281,20 +212,14 @@ impl SeriesState {
     }
 
     /// Why a reading gave nothing at `index`.
-    pub(super) fn why(&self, reading: &Reading, index: usize) -> (Reason, String) {
+    pub(super) fn why(&self, reading: &Reading, provisional: bool, index: usize) -> (Reason, String) {
         let Reading { window, ref columns, ref warm_up, part, .. } = *reading;
-        let features = &self.parts[part].features;
+        let features = &self.answering(provisional).features[part];
         if features.is_past(warm_up) {
             (Reason::UndefinedFeature, features.undefined(columns, window, index))
         } else {
             (Reason::WarmingUp, features.warming_up(columns, window))
         }
-    }
-
-    /// Forgets all bars.
-    pub(super) fn reset(&mut self) {
-        self.parts.iter_mut().for_each(|part| part.features.reset());
-        self.bars.clear();
     }
 }
 
@@ -314,5 +239,11 @@ impl FeatureKey {
         }
         state.demand(demands);
         true
+    }
+
+    /// Replaces the adjustments of the series by those among `all`, from its next bar on. Where some that were in force
+    /// already change, the bars that are kept are taken anew: how many these are.
+    pub fn set_adjustments(&self, all: &Adjustments) -> Option<usize> {
+        self.state.lock().set_adjustments(all.of(&self.series.symbol))
     }
 }

@@ -48,25 +48,46 @@ fn copies(files: &[File]) -> Vec<File> {
 
 #[test]
 fn engines_that_go_on_give_what_one_gives() {
+    go_on_as_one(&settings());
+}
+
+#[test]
+fn engines_that_go_on_around_splits_give_what_one_gives() {
+    // In force before, with, and behind the first bar that the next one takes, while older bars still change.
+    let bars = market(SYMBOLS, 200);
+    let entry = |(nth, (at, price)): (usize, (usize, &str))| {
+        let (series, bar) = &bars[SYMBOLS * at + nth];
+        format!("{} {} {price} 3", series.symbol, bar.ts)
+    };
+    let events = [(59, "0.3"), (60, "+1.5"), (61, "0.7"), (119, "0.3"), (120, "3"), (121, "-0.001")];
+    let mut settings = settings();
+    settings.feature.adjustments =
+        events.into_iter().enumerate().map(entry).collect::<Vec<_>>().join(",").parse().unwrap();
+    go_on_as_one(&settings);
+}
+
+fn go_on_as_one(settings: &Settings) {
     let mut bars = market(SYMBOLS, 200);
     // Bars that change right behind a replacement, and the very same again.
-    for at in [60, 120] {
-        let (series, mut changed) = bars[SYMBOLS * (at - 1)].clone();
-        changed.volume += 1.0;
-        bars.insert(SYMBOLS * at, (Arc::clone(&series), changed));
-        bars.insert(SYMBOLS * at, (series, changed));
+    for at in [120, 60] {
+        for nth in 0..SYMBOLS {
+            let (series, mut changed) = bars[SYMBOLS * (at - 1) + nth].clone();
+            changed.volume += 1.0;
+            bars.insert(SYMBOLS * at, (Arc::clone(&series), changed));
+            bars.insert(SYMBOLS * at, (series, changed));
+        }
     }
-    let expected = told(&engine(settings(), Vec::new(), &bars, &files()));
+    let expected = told(&engine(settings.clone(), Vec::new(), &bars, &files()));
     assert!(
         expected.iter().any(|outcome| outcome.contains("Duplicate"))
             && expected.iter().any(|o| o.contains(" r1 "))
     );
     let (mut outcomes, mut left) = (Vec::new(), Vec::new());
     let mut rest = &bars[..];
-    for length in [SYMBOLS * 60, SYMBOLS * 60, usize::MAX] {
+    for length in [SYMBOLS * 60, SYMBOLS * 62, usize::MAX] {
         let (some, more) = rest.split_at(length.min(rest.len()));
         let next = files();
-        outcomes.extend(engine(settings(), left, some, &next));
+        outcomes.extend(engine(settings.clone(), left, some, &next));
         (left, rest) = (next, more);
     }
     assert_eq!(told(&outcomes), expected);

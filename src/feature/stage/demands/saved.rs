@@ -1,7 +1,10 @@
 //! What the stage knows of a series, as it passes into the process that replaces this one.
 
+use super::terms::Terms;
 use super::{FeatureKey, FeatureRules, Known, Part, SeriesState};
-use crate::domain::{Bar, Demand, Outcome, SeriesId, SeriesKey, Task, Timestamp};
+use crate::domain::{
+    Adjustment, Bar, Demand, Outcome, SeriesAdjustments, SeriesId, SeriesKey, Task, Timestamp,
+};
 use crate::feature::plan::Plan;
 use crate::feature::series::{SavedFeatures, SeriesFeatures};
 use crate::feature::stage::FeatureStage;
@@ -15,46 +18,61 @@ use std::sync::atomic::AtomicU64;
 #[derive(Serialize, Deserialize)]
 pub struct SavedSeries<'s> {
     parts: Vec<SavedPart<'s>>,
+    /// The features of the parts, in the terms of so many of the adjustments each.
+    terms: Vec<(usize, Vec<SavedFeatures<'s>>)>,
+    /// The terms of the newest bar.
+    stands: usize,
+    adjustments: Cow<'s, [Adjustment]>,
     bars: Vec<(Bar, u32)>,
     withdrawn: Vec<(Timestamp, u32)>,
-    /// How many of the series' adjustments are in force.
-    adjusted: usize,
 }
 
 #[derive(Serialize, Deserialize)]
 struct SavedPart<'s> {
     names: Vec<Cow<'s, str>>,
     rows_max: usize,
-    features: SavedFeatures<'s>,
 }
 
 /// A series that goes on where it was saved, before anything is demanded of it.
 pub struct ResumedSeries(SeriesState);
 
 impl FeatureRules {
-    /// What a saved series depends on beside the names of its features: under other rules it is another series.
-    pub fn fingerprint(&self) -> String {
-        format!("{self:?}")
-    }
-
     /// Goes on where a series was saved under the same rules; `None` where that cannot be.
     pub fn resume(&self, series: &SeriesKey, saved: SavedSeries<'_>) -> Option<ResumedSeries> {
         let grid = self.grid(series.timeframe);
-        let part = |SavedPart { names, rows_max, features }: SavedPart<'_>| {
+        let part = |SavedPart { names, rows_max }: SavedPart<'_>| {
             let plan = Plan::new(&names, grid.clone()).ok()?;
-            let features =
-                SeriesFeatures::new(plan, rows_max, self.revision_bars, self.stability).restore(features)?;
-            Some(Part { names: names.iter().map(|name| Arc::from(&**name)).collect(), rows_max, features })
+            Some(Part { names: names.iter().map(|name| Arc::from(&**name)).collect(), rows_max, plan })
         };
         let parts = saved.parts.into_iter().map(part).collect::<Option<Vec<_>>>()?;
+        let terms = |(by, features): (usize, Vec<SavedFeatures<'_>>)| {
+            let same = features.len() == parts.len();
+            let restored = parts.iter().zip(features).map(|(part, saved)| part.features(self).restore(saved));
+            restored.collect::<Option<_>>().filter(|_| same).map(|features| Terms { by, features })
+        };
+        let terms = saved.terms.into_iter().map(terms).collect::<Option<Vec<_>>>()?;
+        let stands = saved.stands;
+        if parts.is_empty() || !terms.iter().any(|terms| terms.by == stands) {
+            return None;
+        }
         let known = |(bar, revision)| Known { bar, revision };
-        let bars = saved.bars.into_iter().map(known).collect();
-        let withdrawn = saved.withdrawn.into();
-        let mut adjusting = self.adjustments.of(&series.symbol);
-        adjusting.go_on(saved.adjusted);
-        let (rules, demands) = (self.clone(), Box::default());
-        let state = SeriesState { rules, grid, demands, parts, bars, withdrawn, adjusting, overtaken: 0 };
-        (!state.parts.is_empty()).then_some(ResumedSeries(state))
+        let mut state = SeriesState {
+            rules: self.clone(),
+            grid,
+            demands: Box::default(),
+            parts,
+            terms,
+            stands,
+            peeked: stands,
+            adjustments: SeriesAdjustments::new(&saved.adjustments),
+            bars: saved.bars.into_iter().map(known).collect(),
+            bars_max: 0,
+            withdrawn: saved.withdrawn.into(),
+            overtaken: 0,
+        };
+        state.set_bars_max();
+        state.set_adjustments(self.adjustments.of(&series.symbol));
+        Some(ResumedSeries(state))
     }
 }
 
@@ -73,12 +91,17 @@ impl FeatureStage {
     }
 }
 
+impl Terms {
+    fn save(&self) -> (usize, Vec<SavedFeatures<'_>>) {
+        (self.by, self.features.iter().map(SeriesFeatures::save).collect())
+    }
+}
+
 impl Part {
     fn save(&self) -> SavedPart<'_> {
         SavedPart {
             names: self.names.iter().map(|name| Cow::Borrowed(&**name)).collect(),
             rows_max: self.rows_max,
-            features: self.features.save(),
         }
     }
 }
@@ -87,9 +110,13 @@ impl FeatureKey {
     /// Hands `take` all that is known of the series, of which no bar may be on its way.
     pub fn save<T>(&self, take: impl FnOnce(&SavedSeries<'_>) -> T) -> T {
         let state = self.state.lock();
-        let bars = state.bars.iter().map(|known| (known.bar, known.revision)).collect();
-        let withdrawn = state.withdrawn.iter().copied().collect();
-        let adjusted = state.adjusting.applied();
-        take(&SavedSeries { parts: state.parts.iter().map(Part::save).collect(), bars, withdrawn, adjusted })
+        take(&SavedSeries {
+            parts: state.parts.iter().map(Part::save).collect(),
+            terms: state.terms.iter().map(Terms::save).collect(),
+            stands: state.stands,
+            adjustments: state.adjustments.all().into(),
+            bars: state.bars.iter().map(|known| (known.bar, known.revision)).collect(),
+            withdrawn: state.withdrawn.iter().copied().collect(),
+        })
     }
 }
