@@ -240,12 +240,14 @@ fn serve((engine, reload): (&Engine, &mut Reload), stop: &Receiver<()>, manager:
 
 /// One line for everything, and one a symbol.
 fn log_performance(engine: &Engine) {
+    // To the µs.
+    let ms = |ms: f64| (ms * 1000.0).round() / 1000.0;
     let metrics = engine.metrics();
     let performance = &metrics.performance;
     tracing::info!(
         bars = performance.total_bars,
         predictions = performance.total_predictions,
-        latency_avg_ms = performance.avg_latency_ms,
+        latency_avg_ms = ms(performance.avg_latency_ms),
         latency_p99_us = performance.latency.p99,
         error_rate = performance.error_rate,
         memory_mb = metrics.system.memory_usage_mb.round(),
@@ -257,8 +259,8 @@ fn log_performance(engine: &Engine) {
             symbol,
             predictions = tally.predictions_count,
             errors = tally.errors_count,
-            latency_avg_ms = tally.avg_latency_ms,
-            latency_max_ms = tally.max_latency_ms,
+            latency_avg_ms = ms(tally.avg_latency_ms),
+            latency_max_ms = ms(tally.max_latency_ms),
             "performance of a symbol"
         );
     }

@@ -52,17 +52,35 @@ pub fn set_level(level: Level) {
     }
 }
 
-/// What passes: `VELA_LOG` says it module by module (`warn,vela::predict=debug`), else `level` does.
+/// The environment variable that says module by module what passes (`warn,vela::predict=debug`).
+const FILTER_VARIABLE: &str = "VELA_LOG";
+
+/// What passes: `VELA_LOG` says it, else `level` does.
 fn filter(level: Level) -> EnvFilter {
     let otherwise = EnvFilter::new(level.as_str());
-    EnvFilter::try_from_env("VELA_LOG").unwrap_or(otherwise)
+    EnvFilter::try_from_env(FILTER_VARIABLE).unwrap_or(otherwise)
+}
+
+/// A filter that cannot be read would be taken for none.
+fn check_filter() -> std::io::Result<()> {
+    let Some(text) = std::env::var_os(FILTER_VARIABLE).filter(|text| !text.is_empty()) else { return Ok(()) };
+    let read =
+        text.to_str().map(|text| EnvFilter::try_new(text).map(drop).map_err(|error| error.to_string()));
+    read.unwrap_or_else(|| Err("it is no UTF-8".to_owned())).map_err(|error| {
+        let text = text.display();
+        let detail = format!(
+            "{FILTER_VARIABLE} = `{text}`: {error}; levels by module are possible, such as `info,vela::predict=debug`"
+        );
+        std::io::Error::new(std::io::ErrorKind::InvalidInput, detail)
+    })
 }
 
 /// Starts the process's log. Workers never write to the file themselves: a thread of the log's does.
 ///
 /// # Errors
-/// When the file or its folder cannot be made.
+/// When the file or its folder cannot be made, or `VELA_LOG` cannot be read.
 pub fn start(options: &LogOptions<'_>) -> std::io::Result<LogGuard> {
+    check_filter()?;
     let terminal = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_target(false)

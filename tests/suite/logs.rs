@@ -1,6 +1,6 @@
 //! The log of a real `vela run`: a line a symbol at an interval, none a bar, each of them an object where JSON is asked for.
 
-use crate::service_support::{Home, OUTCOMES_PER_BAR, Table, eventually, market};
+use crate::service_support::{Home, OUTCOMES_PER_BAR, Service, Table, eventually, market};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -50,4 +50,13 @@ fn symbols_are_told_at_an_interval_and_bars_never() {
     assert!(other.iter().any(|line| line.contains("\"started\"")), "{other:#?}");
     let named = |line: &&String| symbols.iter().any(|symbol| line.contains(symbol.as_str()));
     assert!(!other.iter().any(|line| named(&line)), "a line of a bar or a series: {other:#?}");
+}
+
+#[test]
+fn a_filter_of_the_log_that_cannot_be_read_is_refused() {
+    let home = Home::new();
+    let mut command = home.vela(&["run", "--config", "vela.toml"]);
+    command.env("VELA_LOG", "info,vela::serve=loud");
+    let ended = Service::start(&home, &mut command).ended();
+    ended.refused(1, &["VELA_LOG", "`info,vela::serve=loud`", "info,vela::predict=debug"]);
 }

@@ -212,8 +212,8 @@ fn a_leak_drives_replacements_that_lose_nothing() {
     pauses.sort_unstable();
     // At full size the machine is this test's alone. Otherwise it does other things as well, and the shortest pause tells
     // what the program does.
-    let longest = if full_size { pauses[pauses.len() - 1] } else { pauses[0] };
-    assert!(longest < 500, "{pauses:?}");
+    let (longest, limit) = if full_size { (pauses[pauses.len() - 1], 500) } else { (pauses[0], 2500) };
+    assert!(longest < limit, "{pauses:?}");
 }
 
 #[test]

@@ -174,6 +174,8 @@ fn an_interval_has_bounds() {
         (json!({"interval_ms": -1}), "not understood"),
         (json!({"interval_ms": "soon"}), "not understood"),
         (json!({"batch": 1}), "not understood"),
+        (json!({"symbol": "BTCUSD"}), "there is no member `symbol`: symbols,"),
+        (json!({"symbols": ["BTCUSD"], "interval": 5}), "there is no member `interval`"),
     ] {
         let mut message = json!({"type": "subscribe"});
         message.as_object_mut().unwrap().extend(wrong.as_object().unwrap().clone());

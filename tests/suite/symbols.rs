@@ -7,9 +7,12 @@ use crate::service_support::{
     Fed, HEADER, Home, MODELS, OUTCOMES_PER_BAR, Table, assert_same, copy, eventually, line,
 };
 use serde_json::json;
+use std::fs::File;
 use std::sync::Arc;
-use vela::Engine;
+use vela::config::{CatchUp, SourceKind};
 use vela::domain::{Bar, Outcome, Reason, SeriesKey, Timeframe, Timestamp};
+use vela::store::MemoryStore;
+use vela::{Engine, Overrides, Settings};
 
 /// The bars that came before this one opened came as FB.
 const RENAMED: usize = 150;
@@ -208,6 +211,39 @@ fn a_postgresql_table_over_a_rename_and_a_restart_loses_no_bar_and_predicts_none
     let said = scene.vela(&["predict", "META.X", "1m", "5"]);
     assert!(said.contains("META 1m at horizon 5"), "{said}");
     scene.ended(&["predict", "FB", "1m", "5"]).refused(1, &["it is META since"]);
+}
+
+#[test]
+fn a_process_that_replaces_itself_over_a_rename_misses_no_bar() {
+    let home = Home::bare();
+    let bars = bars(170);
+    let mut with_files = settings();
+    with_files.ingest.symbol_aliases = aliases(&bars).parse().unwrap();
+    (with_files.source.kind, with_files.source.path) = (SourceKind::Csv, home.path("bars"));
+    let run = |settings: Settings, series: Vec<File>, count: usize| {
+        let store = MemoryStore::new();
+        let stored = store.outcomes();
+        let overrides = Overrides { store: Some(Box::new(store)), series, ..Overrides::default() };
+        let engine = Engine::start_with(settings, overrides).unwrap();
+        let reached = || (stored.lock().len() >= count * OUTCOMES_PER_BAR).then_some(());
+        eventually(&format!("{count} bars"), reached);
+        engine.stop().unwrap();
+        let left = vec![tempfile::tempfile().unwrap()];
+        engine.save_series(&left).unwrap();
+        let found = stored.lock().clone();
+        (found, left)
+    };
+    append(&home, "bars", &renamed(&bars[..100]));
+    let (_, left) = run(with_files.clone(), Vec::new(), 100);
+    append(&home, "bars", &renamed(&bars)[100..]);
+    // A replacement is no start: what came in its pause is answered, whatever is caught up on otherwise.
+    with_files.source.catch_up = CatchUp::None;
+    let (found, _) = run(with_files, left, 70);
+    let expected = outcomes_for("META", settings(), &bars);
+    assert_eq!(found.len(), 70 * OUTCOMES_PER_BAR);
+    for bar in &bars[100..] {
+        assert_eq!(values_of(&found, bar.ts, 0), values_of(&expected, bar.ts, 0), "{}", bar.ts);
+    }
 }
 
 #[test]

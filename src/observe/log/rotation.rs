@@ -5,17 +5,23 @@ use file_rotate::compression::Compression;
 use file_rotate::suffix::AppendCount;
 use file_rotate::{ContentLimit, FileRotate};
 use std::io::{Result, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const DAY_MS: i64 = 86_400_000;
 
 /// Lines go to `path`; `path.1` is what was put aside last.
 pub(super) struct Rotating {
     file: FileRotate<AppendCount>,
+    path: PathBuf,
+    /// How large the file is, and when it is put aside.
+    bytes: usize,
+    bytes_max: usize,
     /// The day that the newest line is of, in UTC and counted from 1970; `None` where there is none yet.
     day: Option<i64>,
     /// What time it is.
     now: fn() -> Timestamp,
+    /// Lines that could not be written since one last was.
+    lost: u64,
 }
 
 impl Rotating {
@@ -25,30 +31,63 @@ impl Rotating {
     /// When it cannot be made or written to.
     pub(super) fn open(
         path: &Path,
-        (file_bytes_max, files_max): (usize, usize),
+        (bytes_max, files_max): (usize, usize),
         now: fn() -> Timestamp,
     ) -> Result<Self> {
-        // The rotating writer panics where it cannot open its file; an error is found here instead.
+        // The rotating writer says nothing where it cannot open its file; an error is found here instead.
         let opened = std::fs::OpenOptions::new().append(true).create(true).open(path)?.metadata()?;
         let changed = opened.modified().ok().and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
         let changed = changed.filter(|_| opened.len() > 0);
         let day = changed.and_then(|since| i64::try_from(since.as_millis()).ok()).map(|ms| ms / DAY_MS);
-        let limit = ContentLimit::BytesSurpassed(file_bytes_max);
-        let file = FileRotate::new(path, AppendCount::new(files_max), limit, Compression::None, None);
-        Ok(Self { file, day, now })
+        let bytes = usize::try_from(opened.len()).unwrap_or(usize::MAX);
+        let (suffix, limit) = (AppendCount::new(files_max), ContentLimit::None);
+        let file = FileRotate::new(path, suffix, limit, Compression::None, None);
+        Ok(Self { file, path: path.to_owned(), bytes, bytes_max, day, now, lost: 0 })
+    }
+
+    fn put(&mut self, line: &[u8]) -> Result<()> {
+        let today = (self.now)().as_millis() / DAY_MS;
+        // A clock that goes back begins no day anew.
+        if self.day.is_some_and(|day| today > day) || self.bytes > self.bytes_max {
+            // The writer panics where the folder is gone and cannot be made, and says nothing where its file cannot.
+            self.path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+            self.file.rotate()?;
+            self.bytes = usize::try_from(self.path.metadata()?.len()).unwrap_or(usize::MAX);
+        }
+        self.day = self.day.max(Some(today));
+        self.file.write_all(line)?;
+        self.bytes = self.bytes.saturating_add(line.len());
+        Ok(())
     }
 }
 
 impl Write for Rotating {
-    /// Takes a line, whole.
+    /// Takes a line, whole. Where it cannot be written that is said on standard error, the first time, and again when one
+    /// can: nobody else hears of it.
     fn write(&mut self, line: &[u8]) -> Result<usize> {
-        let today = (self.now)().as_millis() / DAY_MS;
-        // A clock that goes back begins no day anew.
-        if self.day.is_some_and(|day| today > day) {
-            self.file.rotate()?;
+        let written = self.put(line);
+        let path = self.path.display();
+        match written {
+            Ok(()) if self.lost > 0 => {
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "the log {path} is written again; {} lines are lost",
+                    self.lost
+                );
+                self.lost = 0;
+            }
+            Ok(()) => {}
+            Err(error) => {
+                if self.lost == 0 {
+                    let _ = writeln!(
+                        std::io::stderr(),
+                        "the log {path} cannot be written: {error}; what it would say is lost until it can be"
+                    );
+                }
+                self.lost += 1;
+            }
         }
-        self.day = self.day.max(Some(today));
-        self.file.write(line)
+        Ok(line.len())
     }
 
     fn flush(&mut self) -> Result<()> {
@@ -65,6 +104,27 @@ mod tests {
 
     fn now() -> Timestamp {
         Timestamp::from_millis(NOW_MS.load(Ordering::Relaxed))
+    }
+
+    #[test]
+    fn lines_that_cannot_be_written_are_counted_and_those_after_them_are_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let (logs, away) = (folder.path().join("logs"), folder.path().join("away"));
+        std::fs::create_dir(&logs).unwrap();
+        let path = logs.join("vela.log");
+        let mut log = Rotating::open(&path, (10, 3), Timestamp::now).unwrap();
+        log.write_all(b"more than ten bytes\n").unwrap();
+        // The folder is gone, and none can be made there.
+        std::fs::rename(&logs, &away).unwrap();
+        std::fs::write(&logs, "a file").unwrap();
+        log.write_all(b"lost\n").unwrap();
+        log.write_all(b"lost\n").unwrap();
+        assert_eq!(log.lost, 2);
+        std::fs::remove_file(&logs).unwrap();
+        log.write_all(b"again\n").unwrap();
+        assert_eq!(log.lost, 0);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "again\n");
+        assert_eq!(std::fs::read_to_string(away.join("vela.log")).unwrap(), "more than ten bytes\n");
     }
 
     #[test]

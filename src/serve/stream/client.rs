@@ -8,8 +8,9 @@ use super::priority;
 use super::wire::{Gone, Wire};
 use crate::domain::Timestamp;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::json;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,7 @@ const BATCH_BYTES: usize = 64 * 1024;
 #[derive(Debug, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Said {
-    Subscribe(Subscribe),
+    Subscribe(Box<Subscribe>),
     Unsubscribe,
     Ping,
 }
@@ -40,6 +41,9 @@ struct Subscribe {
     #[serde(default = "yes")]
     snapshot: bool,
     resume: Option<Resume>,
+    /// Anything else: most likely one of these misspelt, which would be missed.
+    #[serde(flatten)]
+    unknown: BTreeMap<String, IgnoredAny>,
 }
 
 /// Where a client that was there before goes on: behind these numbers.
@@ -172,7 +176,13 @@ impl Client {
                     .complain(&format!("not understood: {error}; send {{\"type\":\"subscribe\", …}}"));
             }
         };
-        let Subscribe { wanted, pace, snapshot, resume } = subscribe;
+        let Subscribe { wanted, pace, snapshot, resume, unknown } = *subscribe;
+        if let Some(name) = unknown.keys().next() {
+            return self.complain(&format!(
+                "there is no member `{name}`: symbols, timeframes, horizons, models, refusals, snapshot, interval_ms, batch, \
+                 resume are known"
+            ));
+        }
         if let Err(detail) = wanted.check().and_then(|()| pace.check()) {
             return self.complain(&detail);
         }

@@ -66,6 +66,6 @@ fn the_pause_is_not_for_the_history() {
     assert!(pauses.len() >= RESTARTS);
     pauses.sort_unstable();
     // The shortest tells what the program does on a machine that does other things as well.
-    let longest = if full_size { pauses[pauses.len() - 1] } else { pauses[0] };
-    assert!(longest < 500, "{pauses:?}");
+    let (longest, limit) = if full_size { (pauses[pauses.len() - 1], 500) } else { (pauses[0], 2500) };
+    assert!(longest < limit, "{pauses:?}");
 }
