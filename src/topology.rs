@@ -25,7 +25,7 @@ mod rows;
 use crate::alert::Severity;
 use crate::config::{FeatureSettings, Settings, Stale};
 use crate::domain::{
-    AlertEvent, Ask, Incoming, Lane, Origin, Outcome, SeriesId, SeriesKey, SymbolPerformance, Terms,
+    AlertEvent, Ask, Dialect, Incoming, Lane, Origin, Outcome, SeriesId, SeriesKey, SymbolPerformance,
 };
 use crate::feature::{FeatureCache, FeatureRules, FeatureStage, ResumedSeries};
 use crate::ingest::{AnyPrice, IngestKey, IngestStage, Ranking};
@@ -80,7 +80,7 @@ pub struct Topology {
     store_key: Arc<Key<PersistStage>>,
     series: RwLock<HashMap<Arc<SeriesKey>, Wired>>,
     series_max: usize,
-    terms: Terms,
+    dialect: Dialect,
     /// Whether a newer bar takes the place of one that waits for its prediction.
     supersede: bool,
     ranking: Arc<Ranking>,
@@ -173,7 +173,7 @@ impl Topology {
             store_key,
             series: RwLock::default(),
             series_max: settings.series_max,
-            terms: settings.terms(),
+            dialect: settings.dialect(),
             supersede,
             ranking,
             cache,
@@ -215,7 +215,7 @@ impl Topology {
         let catalogue = self.models.catalogue();
         let demands = catalogue.demands(series);
         if demands.is_empty()
-            && let Some(hint) = catalogue.spelled_otherwise(series, &self.terms.aliases)
+            && let Some(hint) = catalogue.spelled_otherwise(series, &self.dialect.aliases)
         {
             tracing::warn!("{hint}");
         }

@@ -102,7 +102,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
             features: feature_rules(&settings),
             clamp_ohlc: settings.ingest.clamp_ohlc,
             any_price: AnyPrice::of(&settings.ingest.any_price_symbols),
-            terms: settings.terms(),
+            dialect: settings.dialect(),
         },
         complete: arguments.complete,
     };

@@ -6,7 +6,7 @@ use super::read::check;
 use super::secret::masked;
 use super::value::{Value, toml_of};
 use super::{PostgresUrl, SourceKind, StoreUrl};
-use crate::domain::Terms;
+use crate::domain::Dialect;
 
 /// The first of each pair must not exceed the second.
 const ORDERED: [(&str, &str); 3] = [
@@ -18,9 +18,9 @@ const ORDERED: [(&str, &str); 3] = [
 const SHARE_ROUNDING: f64 = 1e-9;
 
 impl Settings {
-    /// In which terms bars come.
-    pub fn terms(&self) -> Terms {
-        Terms::new(self.ingest.symbol_aliases.clone(), self.ingest.price_unit)
+    /// The dialect in which bars come.
+    pub fn dialect(&self) -> Dialect {
+        Dialect::new(self.ingest.symbol_aliases.clone(), self.ingest.price_unit)
     }
 
     /// The PostgreSQL database that bars are read from: `source.url`, or that of the store.

@@ -66,10 +66,10 @@ impl Engine {
         provisional: Option<Bar>,
         full: Full,
     ) -> (Pending, bool) {
-        let terms = self.topology.terms();
+        let dialect = self.topology.dialect();
         let opens = provisional.map_or_else(Timestamp::now, |bar| bar.ts);
-        let meant = terms.aliases.symbol(symbol, opens);
-        let provisional = provisional.map(|bar| terms.bar(bar));
+        let meant = dialect.aliases.symbol(symbol, opens);
+        let provisional = provisional.map(|bar| dialect.bar(bar));
         let symbol = meant.map_or(symbol, |symbol| &**symbol);
         let (sender, receiver) = bounded(1);
         let answer = move |outcome: &Outcome| {
@@ -91,7 +91,7 @@ impl Engine {
                 Asked::Full => return (pending, false),
                 Asked::NoSeries => {
                     let mut detail = format!("no bar of {series} has been taken yet");
-                    if let Some((symbol, since)) = terms.aliases.ended(symbol, opens) {
+                    if let Some((symbol, since)) = dialect.aliases.ended(symbol, opens) {
                         detail.push_str(&format!("; it is {symbol} since {since} (ingest.symbol_aliases)"));
                     }
                     refuse(Refusal::new(Reason::NoBar, detail));

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Numbers bars and hands them to the topology, in vela's own terms; shared with the source's thread.
+/// Numbers bars and hands them to the topology, by vela's own names and prices; shared with the source's thread.
 pub(super) struct Intake {
     pub(super) topology: Arc<Topology>,
     pub(super) next_seq: AtomicU64,
@@ -56,7 +56,7 @@ pub(super) fn open_source(
     let source = source::open(settings, history, &behind(&watermarks, settings.ingest.revision_bars))?;
     Ok(source.map(|source| match taken.is_empty() {
         true => source,
-        false => Box::new(source::Resumed::new(source, taken, settings.terms())),
+        false => Box::new(source::Resumed::new(source, taken, settings.dialect())),
     }))
 }
 
@@ -84,8 +84,8 @@ impl Intake {
 
     /// Puts one bar in, as it came.
     pub(super) fn take(&self, series: &SeriesKey, bar: Bar, origin: Origin) -> Result<(), TopologyError> {
-        let terms = self.topology.terms();
-        let (meant, bar) = (terms.series(series, bar.ts), terms.bar(bar));
+        let dialect = self.topology.dialect();
+        let (meant, bar) = (dialect.series(series, bar.ts), dialect.bar(bar));
         self.topology.put_bar(meant.as_ref().unwrap_or(series), origin, || {
             // Bars that only warm features up have no outcome, and so no place in the order of outcomes.
             let numbered = origin != Origin::WarmUp;

@@ -241,7 +241,7 @@ impl Engine {
     }
 
     /// Takes one closed bar; returns once it is in the ingest stage, which waits while that is full. It comes in the
-    /// terms of the feed: an alias of a symbol (`ingest.symbol_aliases`) is as good as the symbol itself, and prices count
+    /// dialect of the feed: an alias of a symbol (`ingest.symbol_aliases`) is as good as the symbol itself, and prices count
     /// `ingest.price_unit`.
     ///
     /// Whether the bar is good is decided there: what is refused becomes an outcome with its reason.

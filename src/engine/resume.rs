@@ -6,10 +6,10 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 
-/// Which program this is, and the terms of its feed: what it saves is plain data, which another build may lay out
-/// otherwise, and of series that had other bars in other terms.
+/// Which program this is, and the dialect of its feed: what it saves is plain data, which another build may lay out
+/// otherwise, and of series that had other bars in another one.
 pub(super) fn program(settings: &Settings) -> String {
-    format!("{}, {:?}", image(), settings.terms())
+    format!("{}, {:?}", image(), settings.dialect())
 }
 
 fn image() -> String {

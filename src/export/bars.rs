@@ -1,6 +1,6 @@
 //! The bars of one series, out of all files that hold some of it: those under its own name, and those under its aliases.
 
-use crate::domain::{Aliases, Bar, SeriesKey, Terms};
+use crate::domain::{Aliases, Bar, Dialect, SeriesKey};
 use crate::source::{BarFile, BarReader, SourceError};
 
 /// A series, and the files that hold bars of it.
@@ -42,7 +42,7 @@ pub(super) fn by_series(files: &[BarFile], aliases: &Aliases) -> Vec<SeriesFiles
 /// Reads the bars of one series, by time where there are several files, each in its own order.
 pub(super) struct SeriesReader<'a> {
     series: &'a SeriesKey,
-    terms: &'a Terms,
+    dialect: &'a Dialect,
     files: Vec<(&'a SeriesKey, BarReader)>,
     /// The next bar of each file that has one.
     heads: Vec<Option<Bar>>,
@@ -50,10 +50,10 @@ pub(super) struct SeriesReader<'a> {
 
 impl SeriesFiles {
     /// Opens the files.
-    pub(super) fn reader<'a>(&'a self, terms: &'a Terms) -> Result<SeriesReader<'a>, SourceError> {
+    pub(super) fn reader<'a>(&'a self, dialect: &'a Dialect) -> Result<SeriesReader<'a>, SourceError> {
         let open = |file: &'a BarFile| Ok((&file.series, file.reader()?));
         let files = self.files.iter().map(open).collect::<Result<Vec<_>, SourceError>>()?;
-        let mut reader = SeriesReader { series: &self.series, terms, files, heads: Vec::new() };
+        let mut reader = SeriesReader { series: &self.series, dialect, files, heads: Vec::new() };
         for file in 0..reader.files.len() {
             let head = reader.next_of(file)?;
             reader.heads.push(head);
@@ -76,9 +76,9 @@ impl SeriesReader<'_> {
     fn next_of(&mut self, file: usize) -> Result<Option<Bar>, SourceError> {
         let (name, reader) = &mut self.files[file];
         while let Some(bar) = reader.next_bar()? {
-            let symbol = self.terms.aliases.symbol(&name.symbol, bar.ts).unwrap_or(&name.symbol);
+            let symbol = self.dialect.aliases.symbol(&name.symbol, bar.ts).unwrap_or(&name.symbol);
             if *symbol == self.series.symbol {
-                return Ok(Some(self.terms.bar(bar)));
+                return Ok(Some(self.dialect.bar(bar)));
             }
         }
         Ok(None)

@@ -21,7 +21,7 @@ mod tests;
 pub use describe::{Description, LabelDescription, SeriesDescription};
 pub use label::{HorizonBy, Label, LabelError, LabelKind};
 
-use crate::domain::{FeatureSet, SeriesKey, Terms, Timeframe, Timestamp};
+use crate::domain::{Dialect, FeatureSet, SeriesKey, Timeframe, Timestamp};
 use crate::feature::{FeatureError, FeatureRules, Plan};
 use crate::ingest::AnyPrice;
 use crate::source::{BarFile, SourceError, bar_files};
@@ -82,7 +82,7 @@ pub struct Rules {
     /// The symbols whose prices may be 0 or below.
     pub any_price: AnyPrice,
     /// What the names of files stand for, and their prices.
-    pub terms: Terms,
+    pub dialect: Dialect,
 }
 
 /// What is to be exported.
@@ -234,7 +234,7 @@ impl Export {
             Format::Csv => Dtype::F64,
             Format::Parquet => Dtype::F32,
         });
-        let series = bars::by_series(&files, &request.rules.terms.aliases);
+        let series = bars::by_series(&files, &request.rules.dialect.aliases);
         let columns = Columns { series: series.len() > 1, values: values.collect(), dtype };
         Ok(Self { request, format, columns, files, series, plans })
     }
@@ -267,7 +267,7 @@ impl Export {
         let mut description = Description::new(&request, &columns);
         let mut bars = 0;
         for one in &series {
-            let mut reader = one.reader(&request.rules.terms)?;
+            let mut reader = one.reader(&request.rules.dialect)?;
             let plan = &plans[&one.series.timeframe];
             let kind = (columns.dtype, request.complete);
             let mut rows = SeriesRows::new(&one.series, plan, &request.rules, request.label, kind);

@@ -6,8 +6,8 @@ use super::tests_counting::allocations;
 use super::tests_support::Market;
 use super::{FeatureCache, FeatureRules, FeatureStage, Plan};
 use crate::domain::{
-    Admission, Admitted, Bar, Demand, FeatureSet, Origin, Place, SeriesId, SeriesKey, Stability, Stamps,
-    Terms, Timeframe,
+    Admission, Admitted, Bar, Demand, Dialect, FeatureSet, Origin, Place, SeriesId, SeriesKey, Stability,
+    Stamps, Timeframe,
 };
 use crate::link::Stage as _;
 use std::sync::Arc;
@@ -103,7 +103,8 @@ fn a_bar_allocates_nothing_on_its_way_through_the_stage() {
 
 #[test]
 fn a_bar_is_taken_in_the_terms_of_its_feed_without_memory() {
-    let terms = Terms::new("FB META until 2022-06-09T00:00:00Z, BTC/USDT BTCUSDT".parse().unwrap(), 0.0001);
+    let dialect =
+        Dialect::new("FB META until 2022-06-09T00:00:00Z, BTC/USDT BTCUSDT".parse().unwrap(), 0.0001);
     let [spelled, plain] =
         ["BTC/USDT", "BTCUSDT"].map(|symbol| SeriesKey::new(symbol, Timeframe::MINUTE).unwrap());
     let bars: Vec<Bar> = Market::new(3, 50.0).take(1000).collect();
@@ -111,7 +112,7 @@ fn a_bar_is_taken_in_the_terms_of_its_feed_without_memory() {
     let count = allocations(|| {
         for bar in &bars {
             for series in [&spelled, &plain] {
-                let (meant, bar) = (terms.series(series, bar.ts), std::hint::black_box(terms.bar(*bar)));
+                let (meant, bar) = (dialect.series(series, bar.ts), std::hint::black_box(dialect.bar(*bar)));
                 renamed +=
                     usize::from(meant.is_some_and(|meant| meant == plain && bar.ts >= Default::default()));
             }

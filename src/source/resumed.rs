@@ -1,7 +1,7 @@
 //! A source behind a process that replaced itself: the bars that were taken before are passed over.
 
 use super::{Poll, Source, SourceBar, SourceError};
-use crate::domain::{Bar, Origin, SeriesKey, Terms};
+use crate::domain::{Bar, Dialect, Origin, SeriesKey};
 use crossbeam::channel::Receiver;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,18 +14,18 @@ pub type Taken = HashMap<Arc<SeriesKey>, Vec<Bar>>;
 pub struct Resumed {
     source: Box<dyn Source>,
     taken: Taken,
-    terms: Terms,
+    dialect: Dialect,
 }
 
 impl Resumed {
-    /// Goes on with `source`, whose bars come in these terms, behind what was taken.
-    pub fn new(source: Box<dyn Source>, taken: Taken, terms: Terms) -> Self {
-        Self { source, taken, terms }
+    /// Goes on with `source`, whose bars come in this dialect, behind what was taken.
+    pub fn new(source: Box<dyn Source>, taken: Taken, dialect: Dialect) -> Self {
+        Self { source, taken, dialect }
     }
 
     fn is_news(&self, SourceBar { series, bar, origin }: &SourceBar) -> bool {
         let at_start = matches!(origin, Origin::WarmUp | Origin::CatchUp);
-        let (meant, bar) = (self.terms.series(series, bar.ts), self.terms.bar(*bar));
+        let (meant, bar) = (self.dialect.series(series, bar.ts), self.dialect.bar(*bar));
         let taken = self.taken.get(meant.as_ref().unwrap_or(series));
         let Some(taken) = taken.filter(|_| at_start) else { return true };
         // What is older than all that is known cannot change any more.
@@ -84,7 +84,7 @@ mod tests {
         ];
         let taken = HashMap::from([(series("A"), vec![bar(5, 1.0), bar(6, 1.0)])]);
         let mut handed_on = vec![source_bar("A", 5, 1.0, Origin::CatchUp)];
-        Resumed::new(Box::new(Once(found)), taken, Terms::PLAIN).poll(&mut handed_on).unwrap();
+        Resumed::new(Box::new(Once(found)), taken, Dialect::PLAIN).poll(&mut handed_on).unwrap();
         let seen: Vec<_> = handed_on
             .iter()
             .map(|found| (&*found.series.symbol, found.bar.ts.as_secs() / 60, found.bar.close, found.origin))
@@ -113,9 +113,9 @@ mod tests {
             origin: Origin::CatchUp,
         });
         let taken = HashMap::from([(series("NEW"), vec![bar(5, 1.0), bar(6, 1.0)])]);
-        let terms = Terms::new("OLD NEW until 1970-01-01T00:07:00Z".parse().unwrap(), 0.01);
+        let dialect = Dialect::new("OLD NEW until 1970-01-01T00:07:00Z".parse().unwrap(), 0.01);
         let mut handed_on = Vec::new();
-        Resumed::new(Box::new(Once(found.into())), taken, terms).poll(&mut handed_on).unwrap();
+        Resumed::new(Box::new(Once(found.into())), taken, dialect).poll(&mut handed_on).unwrap();
         let seen: Vec<_> =
             handed_on.iter().map(|found| (&*found.series.symbol, found.bar.ts.as_secs() / 60)).collect();
         assert_eq!(seen, [("OLD", 6), ("OLD", 7), ("NEW", 7)], "changed, another's, and new");

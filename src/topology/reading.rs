@@ -3,16 +3,16 @@
 use super::line::Control as _;
 use super::{STAGES, Topology, Wired};
 use crate::control::StageProgress;
-use crate::domain::{Lane, SeriesKey, Terms, Timestamp};
+use crate::domain::{Dialect, Lane, SeriesKey, Timestamp};
 use crate::ingest::Spike;
 use crate::link::StageReading;
 use crate::store::StoreReading;
 use std::sync::Arc;
 
 impl Topology {
-    /// In which terms bars come.
-    pub fn terms(&self) -> &Terms {
-        &self.terms
+    /// The dialect in which bars come.
+    pub fn dialect(&self) -> &Dialect {
+        &self.dialect
     }
 
     /// Every stage at this moment, in flow order.

@@ -415,8 +415,10 @@ fn a_model_that_was_unloaded_answers_bars_alone() {
     let bars = crate::service_support::market(1, 80);
     served.feed(&bars);
     let target = format!("/api/predictions?symbol={}&limit=50", bars[0].0.symbol);
-    let made = served.get(&target).json().to_string();
-    assert!(made.contains("\"line\""), "{made}");
+    // The newest are told by the stream's thread, behind the store.
+    eventually("predictions of the model", || {
+        served.get(&target).json().to_string().contains("\"line\"").then_some(())
+    });
     let inline = json!({"parameters": {"file:1/model.onnx": "AAAA"}});
     let refused = served.post("/v2/repository/models/line/load", &inline);
     assert!(error_of(&refused, 400).contains("models folder"));

@@ -1,4 +1,4 @@
-//! In which terms bars come: what names stand for, and what one of their prices is worth.
+//! The dialect in which bars come: what names stand for, and what one of their prices is worth.
 
 use super::{Aliases, Bar, SeriesKey, Timestamp};
 
@@ -13,15 +13,15 @@ enum Unit {
     Times(f64),
 }
 
-/// The terms of a feed. Bars are taken by them where they come in, and known by vela's own behind that.
+/// The dialect of a feed. Bars are read by it where they come in; behind that names and prices are vela's own.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Terms {
+pub struct Dialect {
     /// What its names stand for.
     pub aliases: Aliases,
     price: Unit,
 }
 
-impl Terms {
+impl Dialect {
     /// Every name stands for itself, every price for what it says.
     pub const PLAIN: Self = Self { aliases: Aliases::NONE, price: Unit::One };
 
@@ -55,7 +55,7 @@ impl Terms {
     }
 }
 
-impl Default for Terms {
+impl Default for Dialect {
     fn default() -> Self {
         Self::PLAIN
     }
@@ -67,7 +67,7 @@ mod tests {
 
     fn priced(unit: f64, price: f64) -> f64 {
         let bar = Bar { close: price, volume: 7.0, ..Bar::default() };
-        let taken = Terms::new(Aliases::NONE, unit).bar(bar);
+        let taken = Dialect::new(Aliases::NONE, unit).bar(bar);
         assert_eq!((taken.ts, taken.volume), (bar.ts, bar.volume));
         taken.close
     }
