@@ -171,20 +171,19 @@ impl SeriesState {
         if adjustments == self.adjustments {
             return None;
         }
-        let terms_at = |of: &SeriesAdjustments, known: Option<&Known>| {
-            known.map_or(0, |known| of.terms_at(known.bar.ts))
+        let before = std::mem::replace(&mut self.adjustments, adjustments);
+        let (Some(oldest), Some(newest)) = (self.bars.front(), self.bars.back()) else {
+            self.begin_anew();
+            return None;
         };
-        let among =
-            |of: &SeriesAdjustments| [self.bars.front(), self.bars.back()].map(|known| terms_at(of, known));
-        let [before, now] = [&self.adjustments, &adjustments].map(|of| (of, among(of)));
-        let [were, are] = [before, now].map(|(of, [oldest, newest])| &of.all()[oldest..newest]);
-        let same = were == are;
-        let (were, are) = (before.1[1], now.1[1]);
-        self.adjustments = adjustments;
+        let among = |of: &SeriesAdjustments| of.terms_at(oldest.bar.ts)..of.terms_at(newest.bar.ts);
+        let (were, are) = (among(&before), among(&self.adjustments));
+        let same = before.all()[were.clone()] == self.adjustments.all()[are.clone()];
         if same {
-            self.terms.retain(|terms| terms.by <= were);
-            self.terms.iter_mut().for_each(|terms| terms.by = (terms.by + are).saturating_sub(were));
-            self.stands = are;
+            // What no bar that is kept is answered in is begun anew, should one come that is.
+            self.terms.retain(|terms| (were.start..=were.end).contains(&terms.by));
+            self.terms.iter_mut().for_each(|terms| terms.by = terms.by - were.start + are.start);
+            self.stands = are.end;
         } else {
             self.begin_anew();
         }

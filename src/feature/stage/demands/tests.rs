@@ -396,3 +396,40 @@ fn bars_are_kept_for_an_adjustment_to_come_and_no_longer() {
     // Beside those in force there are others as long as a bar can change that is answered in them.
     assert_eq!([2500, 2501, 2508, 2520].map(terms), [1, 2, 2, 1]);
 }
+
+#[test]
+fn adjustments_told_anew_find_the_terms_of_the_bars_that_are_left() {
+    let bars: Vec<Bar> = Market::new(5, 100.0).take(12).collect();
+    let rules = |entry: String| FeatureRules {
+        adjustments: entry.parse().unwrap(),
+        revision_bars: 20,
+        stability: Stability::Defined,
+        ..FeatureRules::default()
+    };
+    let names = ["ret_1"];
+    let before = rules(format!("A {} 0.5 2", bars[1].ts));
+    let now = rules(format!("A {} 0.5 2", bars[11].ts));
+    let tell = |served: &Served| {
+        served.stage.set_adjustments(&now.adjustments, [&served.key].into_iter());
+    };
+    // The only bar from before the one in force is taken back, and another one is told, to come.
+    let served = Served::new(&before, &names);
+    bars[..10].iter().for_each(|bar| drop(served.take(bar, Admission::Next)));
+    served.take(&bars[0], Admission::Withdrawn);
+    tell(&served);
+    assert_eq!(served.ask(None)[0].values, by_hand(&now, &names, &bars[1..10], false));
+    for at in 10..12 {
+        let got = served.take(&bars[at], Admission::Next).remove(0);
+        assert_eq!(got.values, by_hand(&now, &names, &bars[1..=at], false), "bar {at}");
+    }
+    // No bar is left, and there have been terms.
+    let served = Served::new(&before, &names);
+    bars[..3].iter().for_each(|bar| drop(served.take(bar, Admission::Next)));
+    served.key.state.lock().reset();
+    tell(&served);
+    assert_eq!(served.ask(None)[0].values, Err(Reason::NoBar));
+    for at in 3..12 {
+        let got = served.take(&bars[at], Admission::Next).remove(0);
+        assert_eq!(got.values, by_hand(&now, &names, &bars[3..=at], false), "bar {at}");
+    }
+}
