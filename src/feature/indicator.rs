@@ -2,7 +2,9 @@
 //! called without names, rows, gaps or a state that others share.
 //!
 //! The values are those of a [`Plan`](super::Plan) over the same bars, bit for bit; NaN where undefined. An indicator takes
-//! its bars as they come: what lies between two of them is for the caller to see.
+//! its bars as they come: what lies between two of them is for the caller to see, and so is a price that is no number. Where a
+//! plan says undefined because a sum is too large for an f64, an indicator says what the arithmetic gives: an infinity or NaN,
+//! until the price has left the window.
 //!
 //! ```
 //! use vela::domain::{Bar, Timestamp};
@@ -17,9 +19,7 @@
 
 use super::FeatureError;
 use super::catalogue::Arguments;
-use super::kernel::{
-    Commit, Kernel, Layout, Peek, Slot, Step, Values, average, finite, rolling, volume, wilder,
-};
+use super::kernel::{Commit, Kernel, Layout, Peek, Slot, Step, Values, average, rolling, volume, wilder};
 use super::name::parse;
 use crate::domain::Bar;
 
@@ -44,13 +44,13 @@ impl<K: Step + TryFrom<Kernel>> Alone<K> {
 
     #[inline(always)]
     fn update(&mut self, bar: &Bar) -> Values {
-        self.kernel.step(&lone(bar), &mut Commit(&mut self.memory)).map(finite)
+        self.kernel.step(&lone(bar), &mut Commit(&mut self.memory))
     }
 
     #[inline]
     fn peek(&self, bar: &Bar) -> Values {
         let mut kernel = self.kernel;
-        kernel.step(&lone(bar), &mut Peek(&self.memory)).map(finite)
+        kernel.step(&lone(bar), &mut Peek(&self.memory))
     }
 }
 
@@ -151,7 +151,7 @@ indicators! {
     /// Bollinger's bands of `n` closes and `k` deviations: `bb_upper_N_K`, `bb_mid_N_K`, `bb_lower_N_K`.
     Bollinger(n: usize, k: f64), "bb_upper_{n}_{k}" by rolling::Deviation => Bands: |[mid, deviation, ..], arguments| {
         let distance = arguments.k * deviation;
-        Bands { upper: finite(mid + distance), mid, lower: finite(mid - distance) }
+        Bands { upper: mid + distance, mid, lower: mid - distance }
     };
     /// Convergence and divergence of two averages: `macd_FAST_SLOW_SIGNAL` and the two beside it.
     Macd(fast: usize, slow: usize, signal: usize), "macd_{fast}_{slow}_{signal}" by average::Macd => MacdValues:
@@ -210,6 +210,23 @@ mod tests {
         same!(WilliamsR::new(14), ["willr_14"], x => [x]);
         same!(Cci::new(20), ["cci_20"], x => [x]);
         same!(Obv::new(), ["obv"], x => [x]);
+    }
+
+    /// "Until the price has left the window", and no bar longer.
+    #[test]
+    fn what_is_no_number_leaves_with_its_bar() {
+        let mut sma = Sma::new(3).unwrap();
+        let mut market = Market::new(5, 100.0);
+        let mut mean = |close: f64| sma.update(&Bar { close, ..market.next().unwrap() });
+        assert!(mean(1.0).is_nan() && mean(f64::MAX).is_nan());
+        assert!(
+            (mean(f64::MAX) / f64::MAX - 2.0 / 3.0).abs() < 1e-15,
+            "a mean is not too large where its sum is"
+        );
+        for close in [f64::INFINITY, 2.0, 2.0] {
+            assert!(!mean(close).is_finite(), "a window with an infinity in it");
+        }
+        assert_eq!([mean(2.0), mean(5.0)], [2.0, 3.0]);
     }
 
     #[test]

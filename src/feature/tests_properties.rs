@@ -34,9 +34,10 @@ impl Case {
     }
 }
 
-/// One of all families, of random periods, over the series' own bars or coarser ones.
+/// One of all families, of random periods, some longer than what a window folds in one run, over the series' own bars or
+/// coarser ones.
 fn name() -> impl Strategy<Value = String> {
-    let periods = proptest::array::uniform4(1..40_u32);
+    let periods = proptest::array::uniform4(prop_oneof![6 => 1..40_u32, 1 => 120..300_u32]);
     (0..FAMILIES.len(), periods, prop_oneof![4 => Just(""), 1 => Just("@5m"), 1 => Just("@1h")]).prop_map(
         |(family, periods, coarser)| {
             let family = &FAMILIES[family];
@@ -56,7 +57,8 @@ fn cases() -> impl Strategy<Value = Case> {
     let policies =
         [(GapPolicy::Skip, 0), (GapPolicy::Skip, 9), (GapPolicy::FillFlat, 30), (GapPolicy::Reset, 0)];
     let level = prop_oneof![Just(0.0), Just(1e-8), Just(1.0), Just(1e9)];
-    (proptest::collection::vec(name(), 1..6), 0..policies.len(), level, 1..200_usize, any::<u64>()).prop_map(
+    let count = prop_oneof![6 => 1..200_usize, 1 => 600..900_usize];
+    (proptest::collection::vec(name(), 1..6), 0..policies.len(), level, count, any::<u64>()).prop_map(
         move |(names, policy, level, count, seed)| {
             let mut random = Random(seed);
             let mut away = 0;

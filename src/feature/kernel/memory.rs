@@ -1,5 +1,6 @@
 //! The flat memory of a plan's windows, and the two ways to it: a commit writes what a peek only reads.
 
+use std::hint::cold_path;
 use std::mem::replace;
 
 /// Counts the memory that the kernels of one plan need: one flat allocation holds all of it.
@@ -54,7 +55,11 @@ impl Memory for Commit<'_> {
 
     #[inline(always)]
     fn exchange<const W: usize>(&mut self, at: usize, item: [f64; W]) -> Option<[f64; W]> {
-        self.0.get_mut(at..)?.first_chunk_mut().map(|slot| replace(slot, item))
+        let slot = self.0.get_mut(at..).and_then(<[f64]>::first_chunk_mut);
+        if slot.is_none() {
+            cold_path();
+        }
+        slot.map(|slot| replace(slot, item))
     }
 }
 

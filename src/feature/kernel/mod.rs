@@ -21,7 +21,7 @@ pub mod wilder;
 mod window;
 
 pub use memory::{Commit, Layout, Memory, Peek};
-pub use read::{Column, Read, finite};
+pub use read::{Column, Read};
 
 use crate::domain::{Bar, Timestamp};
 use serde::{Deserialize, Serialize};

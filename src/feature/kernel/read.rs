@@ -66,7 +66,7 @@ impl Column {
 /// What is too large for an f64 is no number: undefined, like a ratio of nothing. And there is one NaN: which of the many
 /// an operation gives is for the compiler to say, and a peek is compiled apart from an update.
 #[inline]
-pub fn finite(value: f64) -> f64 {
+fn finite(value: f64) -> f64 {
     if value.is_finite() { value } else { f64::NAN }
 }
 

@@ -25,9 +25,13 @@ use std::ops::Range;
 
 /// How many items are folded by themselves, before their result joins that of the block, and what rounding takes from it there
 /// is carried into the next run. So the rounding error of a sum is at most about `RUN` last bits of what was added, however
-/// long the window, and a bar takes one addition. Source: N. Higham, "Accuracy and Stability of Numerical Algorithms", 4.2 and
+/// long the window, and a bar takes two additions. Source: N. Higham, "Accuracy and Stability of Numerical Algorithms", 4.2 and
 /// 4.3 (blocked and compensated summation).
-const RUN: usize = 32;
+const RUN: usize = 128;
+
+/// How many of the newest items are folded one by one. What has just been written waits in the processor's store buffer: it can
+/// be read from there as it was written, but not by an instruction that reads two items at once.
+const FRESH: usize = 16;
 
 /// How the items of a window, `W` numbers each, become one result, also of `W` numbers: sums, unless it says otherwise.
 pub trait Fold<const W: usize>: Copy {
@@ -74,7 +78,8 @@ pub struct Window<F, const W: usize> {
     count: f64,
     share: f64,
     fold: F,
-    /// The result over the current block's runs that have ended, and over its current run.
+    /// The result over the current block's runs that have ended, which the slots ahead of the current run have joined; and the
+    /// result over the current run.
     #[serde(with = "array")]
     ended: [f64; W],
     #[serde(with = "array")]
@@ -132,8 +137,7 @@ impl<F: Fold<W>, const W: usize> Window<F, W> {
             return None;
         };
         self.run = F::join(self.run, self.fold.of(item));
-        let block = if F::ROUNDS { F::join(self.ended, self.run) } else { self.run };
-        let found = read(F::join(earlier, block), &self.fold, self.share);
+        let found = read(F::join(earlier, self.run), &self.fold, self.share);
         if let Some(memory) = memory.kept() {
             self.move_on(item, memory);
         }
@@ -160,13 +164,16 @@ impl<F: Fold<W>, const W: usize> Window<F, W> {
             return;
         }
         cold_path();
-        let (ended, run) = (self.ended, self.run);
-        (self.ended, self.run) = (F::join(ended, run), F::lost(ended, run));
-        if self.next & !BEYOND == self.to {
+        let at = self.next & !BEYOND;
+        if at == self.to {
             self.fold = F::begin(newest);
             fold_backwards(self.fold, memory, self.from..self.to);
             (self.ended, self.run) = (F::NOTHING, F::NOTHING);
             self.next = self.from;
+        } else if F::ROUNDS {
+            let (ended, run) = (self.ended, self.run);
+            (self.ended, self.run) = (F::join(ended, run), F::lost(ended, run));
+            join_each::<F, W>(&mut memory[at..self.to.min(at + RUN * W)], self.ended);
         }
         self.begin_run();
     }
@@ -178,26 +185,26 @@ impl<F: Fold<W>, const W: usize> Window<F, W> {
     }
 }
 
+/// Joins what has `ended` to each slot of a run that begins, so that its bars need not.
+#[inline(never)]
+fn join_each<F: Fold<W>, const W: usize>(run: &mut [f64], ended: [f64; W]) {
+    for slot in run.as_chunks_mut::<W>().0 {
+        *slot = F::join(*slot, ended);
+    }
+}
+
 /// Leaves in each slot the result over its item and all that follow.
 #[inline(never)]
 fn fold_backwards<F: Fold<W>, const W: usize>(fold: F, memory: &mut [f64], block: Range<usize>) {
     let (mut ended, mut later) = (F::NOTHING, F::NOTHING);
-    if F::ROUNDS && block.len() <= RUN * W {
-        // One run, most of which has just been written: one by one, and nothing has ended behind it.
-        for slot in memory[block].as_chunks_mut::<W>().0.iter_mut().rev() {
-            later = F::join(fold.of(*slot), later);
-            *slot = later;
-        }
-        return;
+    let slots = memory[block].as_chunks_mut::<W>().0;
+    let (groups, fresh) = slots.split_at_mut(slots.len().saturating_sub(FRESH) / 4 * 4);
+    for slot in fresh.iter_mut().rev() {
+        later = F::join(fold.of(*slot), later);
+        *slot = later;
     }
-    for run in memory[block].as_chunks_mut::<W>().0.chunks_mut(RUN).rev() {
-        // The newest are taken one by one: what has just been written is not there yet for who reads two at once.
-        let (groups, newest) = run.as_chunks_mut::<4>();
-        for slot in newest.iter_mut().rev() {
-            later = F::join(fold.of(*slot), later);
-            *slot = F::join(later, ended);
-        }
-        for group in groups.iter_mut().rev() {
+    for run in groups.as_chunks_mut::<4>().0.chunks_mut(RUN / 4).rev() {
+        for group in run.iter_mut().rev() {
             // Four at a time: only the last of these joins waits for the four behind.
             let [a, b, c, d] = group.map(|item| fold.of(item));
             let cd = F::join(c, d);
