@@ -181,6 +181,18 @@ pub fn print(bars: &[Bar]) {
             ],
         ),
         (
+            "sma_100",
+            alone!(Sma::new(100), |x| x),
+            vec![
+                quantedge!(Sma, SmaConfig::close(nz(100)), |x| x),
+                ta!(ta::indicators::SimpleMovingAverage::new(100)),
+                yata!(SMA, 100),
+                running_mean::<100>(),
+                exact_mean::<100>(),
+                exact_mean_of(black_box(100)),
+            ],
+        ),
+        (
             "sma_1000",
             alone!(Sma::new(1000), |x| x),
             vec![
@@ -249,8 +261,11 @@ pub fn print(bars: &[Bar]) {
         print!("| `{name}`");
         for column in COLUMNS {
             match contestants.iter().position(|(who, _)| who == column).map(|at| found[at]) {
-                Some((time, value)) if (value - alone).abs() <= 1e-9 * alone.abs() => print!(" | {time:.1}"),
-                Some((time, _)) => print!(" | {time:.1} !"),
+                Some((time, value)) => {
+                    let same = (value - alone).abs() <= 1e-9 * alone.abs();
+                    let digits = if time < 3.0 { 2 } else { 1 };
+                    print!(" | {time:.digits$}{}", if same { "" } else { " !" });
+                }
                 None => print!(" |"),
             }
         }

@@ -196,14 +196,16 @@ fn join_each<F: Fold<W>, const W: usize>(run: &mut [f64], ended: [f64; W]) {
 /// Leaves in each slot the result over its item and all that follow.
 #[inline(never)]
 fn fold_backwards<F: Fold<W>, const W: usize>(fold: F, memory: &mut [f64], block: Range<usize>) {
-    let (mut ended, mut later) = (F::NOTHING, F::NOTHING);
     let slots = memory[block].as_chunks_mut::<W>().0;
-    let (groups, fresh) = slots.split_at_mut(slots.len().saturating_sub(FRESH) / 4 * 4);
-    for slot in fresh.iter_mut().rev() {
-        later = F::join(fold.of(*slot), later);
-        *slot = later;
+    let (older, fresh) = slots.split_at_mut(slots.len().saturating_sub(FRESH));
+    let (mut ended, mut later) = (F::NOTHING, F::NOTHING);
+    match fresh.as_mut_array::<FRESH>() {
+        // Without a loop, whose end the processor guesses wrong too often: beside one addition a bar that shows.
+        Some(fresh) if W == 1 => later = one_by_one(fold, fresh, later),
+        _ => later = one_by_one(fold, fresh, later),
     }
-    for run in groups.as_chunks_mut::<4>().0.chunks_mut(RUN / 4).rev() {
+    let (oldest, groups) = older.as_rchunks_mut::<4>();
+    for run in groups.chunks_mut(RUN / 4).rev() {
         for group in run.iter_mut().rev() {
             // Four at a time: only the last of these joins waits for the four behind.
             let [a, b, c, d] = group.map(|item| fold.of(item));
@@ -215,6 +217,17 @@ fn fold_backwards<F: Fold<W>, const W: usize>(fold: F, memory: &mut [f64], block
         }
         (ended, later) = (F::join(later, ended), F::lost(later, ended));
     }
+    one_by_one(fold, oldest, F::join(later, ended));
+}
+
+/// The same, for `slots` behind which the result is `later`; what it is with them.
+#[inline(always)]
+fn one_by_one<F: Fold<W>, const W: usize>(fold: F, slots: &mut [[f64; W]], mut later: [f64; W]) -> [f64; W] {
+    for slot in slots.iter_mut().rev() {
+        later = F::join(fold.of(*slot), later);
+        *slot = later;
+    }
+    later
 }
 
 /// The last `n` numbers themselves.
