@@ -35,7 +35,8 @@ impl Engine {
     /// nothing remembers a patch until the next start. Returns what has changed.
     ///
     /// # Errors
-    /// As [`Engine::reconfigure`], where a key needs a restart, and where the level of the log is fixed; whoever asked is told, no alert is raised.
+    /// As [`Engine::reconfigure`], where a key needs a restart, and where the level of the log is fixed; whoever asked is told,
+    /// no alert is raised.
     pub fn patch(&self, patch: &Map<String, Value>, by: &str) -> Result<Vec<&'static str>, EngineError> {
         let mut last = self.wanted.lock();
         let wanted = last.patched(patch)?;

@@ -133,7 +133,7 @@ fn every_problem_of_a_configuration_is_named() {
                 [priority]\nhigh_share = \"much\"\n";
     home.write("bad.toml", text);
     home.finish(&["config", "check", "bad.toml"]).refused(
-        1,
+        78,
         &[
             "refused for 5 reasons",
             "bad.toml:1: max_latency_ms = 0",
