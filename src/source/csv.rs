@@ -59,7 +59,7 @@ impl Columns {
         Ok(Self { meanings, times: Times::default() })
     }
 
-    /// The bar of one line. `nan` and `inf` are numbers here: ingest rejects and counts them.
+    /// The bar of one line. `nan` and `inf` are numbers here: ingest refuses and counts them.
     ///
     /// # Errors
     /// The problem, with column, value and what is expected.
