@@ -1,8 +1,8 @@
 //! Reads feature names.
 
 use super::FeatureError;
-use super::catalogue::{Arguments, FAMILIES, Family, Parameter, SETS, set};
-use crate::domain::Timeframe;
+use super::catalogue::{Arguments, FAMILIES, Family, Parameter, SETS, WarmUp, set};
+use crate::domain::{Stability, Timeframe};
 
 /// A name and the timeframe of the bars it is computed over: what stands behind its `@`, or `own`.
 pub fn coarser(name: &str, own: Timeframe) -> Result<(&str, Timeframe), FeatureError> {
@@ -70,6 +70,19 @@ pub fn parse(name: &str) -> Result<(&'static Family, Arguments), FeatureError> {
         return Err(FeatureError::Order { name: name.to_owned(), fast, slow });
     }
     Ok((family, arguments))
+}
+
+/// How long the feature called `name` warms up, in bars of its own timeframe (a name without `@`).
+///
+/// # Errors
+/// When the name is unknown or a parameter out of range.
+pub fn warm_up(name: &str) -> Result<WarmUp, FeatureError> {
+    let (family, arguments) = parse(name)?;
+    Ok(WarmUp {
+        first_defined: family.first_defined(&arguments),
+        stable_4: family.settled(&arguments, Stability::Digits4),
+        stable_8: family.settled(&arguments, Stability::Digits8),
+    })
 }
 
 /// What follows `stem` in `name`: nothing, or what is behind an underscore; `None` if it does not begin so.

@@ -1,8 +1,8 @@
 //! How long features depend on where their series begins: what the rules say, and what real bars show.
 
 use super::Plan;
-use super::catalogue::{FAMILIES, Memory, SETS, VELA_CORE_1, WarmUp, warm_up};
-use super::name::parse;
+use super::catalogue::{FAMILIES, Memory, SETS, VELA_CORE_1, WarmUp};
+use super::name::{parse, warm_up};
 use super::tests_support::{read_bars, reference};
 use crate::domain::{Bar, Stability, Timeframe};
 

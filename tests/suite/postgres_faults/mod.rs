@@ -1,7 +1,8 @@
 //! Faults under load: the server dies, the connection is cut or falls silent, vela is killed, the disk is full. In the
 //! end every bar has its outcomes once, bit for bit those of `vela replay`.
 //!
-//! The full sizes: `VELA_FAULT_RESTARTS=20`, `VELA_FAULT_BOTH=20`, `VELA_FAULT_CUTS=20`, `VELA_FAULT_KILLS=200`; `VELA_FAULT_SEED` repeats a run.
+//! The full sizes: `VELA_FAULT_RESTARTS=20`, `VELA_FAULT_BOTH=20`, `VELA_FAULT_CUTS=20`, `VELA_FAULT_KILLS=200`;
+//! `VELA_FAULT_SEED` repeats a run.
 
 mod scene;
 

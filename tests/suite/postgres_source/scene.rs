@@ -88,7 +88,10 @@ impl Scene {
     /// Waits until the database has a prediction for each of `expected`, and checks that it has those, bit for bit.
     pub fn must_have(&self, feed: &mut Feed, expected: &[String]) {
         eventually(&format!("{} predictions", expected.len()), || {
-            let count = feed.count("SELECT count(*) FROM (SELECT DISTINCT symbol, timeframe, horizon, ts, model FROM trading.agentpreds) a");
+            let count = feed.count(
+                "SELECT count(*) FROM
+                 (SELECT DISTINCT symbol, timeframe, horizon, ts, model FROM trading.agentpreds) a",
+            );
             assert!(count <= expected.len() as i64, "{count} predictions, more than {}", expected.len());
             (count == expected.len() as i64).then_some(())
         });
