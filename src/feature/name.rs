@@ -1,7 +1,7 @@
 //! Reads feature names.
 
 use super::FeatureError;
-use super::catalogue::{Arguments, FAMILIES, Family, FirstBars, Parameter, SETS};
+use super::catalogue::{Arguments, FAMILIES, Family, FirstBars, Parameter, SETS, set};
 use crate::domain::{Stability, Timeframe};
 
 /// A name and the timeframe of the bars it is computed over: what stands behind its `@`, or `own`.
@@ -27,6 +27,9 @@ pub fn coarser(name: &str, own: Timeframe) -> Result<(&str, Timeframe), FeatureE
 pub fn parse(name: &str) -> Result<(&'static Family, Arguments), FeatureError> {
     if name.is_empty() {
         return Err(FeatureError::Empty);
+    }
+    if let Some([example, ..]) = set(name) {
+        return Err(FeatureError::Set { name: name.to_owned(), example });
     }
     let unknown = || FeatureError::Unknown { name: name.to_owned(), closest: closest(name) };
     // The longest match: `macd_signal_12_26_9` belongs to `macd_signal`, not to `macd`.
@@ -106,12 +109,16 @@ fn refused(name: &str, value: &str, parameter: &Parameter) -> FeatureError {
     FeatureError::Value { name: name.to_owned(), parameter: parameter.name, value: value.to_owned(), allowed }
 }
 
-/// The name of a named set with the smallest edit distance; the first of them in a draw.
-fn closest(name: &str) -> &'static str {
+/// The named set, or a feature of one, with the smallest edit distance, whatever the case; the first of them in a draw.
+/// `None` where it would take half of what was written to turn one into the other: nobody meant that.
+fn closest(name: &str) -> Option<&'static str> {
     // A misspelling is short: what is longer need not be compared to its end.
-    let name: Vec<char> = name.chars().take(64).collect();
-    let known = SETS.iter().flat_map(|(_, names)| names.iter().copied());
-    known.min_by_key(|known| edits(&name, known)).unwrap_or_default()
+    let name: Vec<char> = name.chars().take(64).map(|c| c.to_ascii_lowercase()).collect();
+    let known =
+        SETS.iter().map(|(set, _)| *set).chain(SETS.iter().flat_map(|(_, names)| names.iter().copied()));
+    let (distance, closest) =
+        known.map(|known| (edits(&name, known), known)).min_by_key(|(distance, _)| *distance)?;
+    (2 * distance < name.len()).then_some(closest)
 }
 
 /// Levenshtein's distance: insertions, deletions and replacements that turn `a` into `b`.
@@ -161,6 +168,10 @@ mod tests {
             ("macd_sginal", "`macd_sginal` is not a feature; the closest name is `macd_signal`"),
             ("rsi_x", "`rsi_x` is not a feature; the closest name is `rsi_14`"),
             ("sma_", "`sma_` is not a feature; the closest name is `sma_5`"),
+            ("foo", "`foo` is not a feature; `vela features --list` shows all that there are"),
+            ("defualt", "`defualt` is not a feature; the closest name is `default`"),
+            ("Vela_Core_1", "`Vela_Core_1` is not a feature; the closest name is `vela-core-1`"),
+            ("default", "`default` is a named set; write out which of its features, such as ret_1"),
             ("rsi", "`rsi` has 0 parameter(s): write rsi_N, such as rsi_14"),
             ("rsi_14_3", "`rsi_14_3` has 2 parameter(s): write rsi_N, such as rsi_14"),
             ("obv_5", "`obv_5` has 1 parameter(s): write obv"),

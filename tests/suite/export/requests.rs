@@ -11,6 +11,7 @@ fn wrong_requests_say_what_to_do_and_leave_nothing() {
     let (home, _) = market_home(2, 20);
     home.write("sold/BTCUSD_1m.csv", csv(&[]));
     home.write("empty/readme.txt", "no bars");
+    home.write("semicolons_1m.csv", csv(&[]).replace(',', ";"));
     home.write("broken_1m.parquet", "PAR1 no parquet PAR1");
     home.write("file", "");
     std::fs::create_dir(home.path("folder")).unwrap();
@@ -32,6 +33,9 @@ fn wrong_requests_say_what_to_do_and_leave_nothing() {
         (format!("{one} --features ret_1,rsi14 --out f.csv"), &["`rsi14` is not a feature", "rsi_14", "1m"]),
         (format!("{one} --features rsi_14@1x --out f.csv"), &["rsi_14@1x", "bars of 1m"]),
         (format!("{one} --features default,ret_1 --out f.csv"), &["`ret_1` is named twice"]),
+        (format!("{one} --features defualt --out f.csv"), &["the closest name is `default`"]),
+        (format!("{one} --features default@1h --out f.csv"), &["`default` is a named set", "ret_1"]),
+        ("--bars semicolons_1m.csv --out f.csv".into(), &["semicolons_1m.csv:1", "apart by `;`", "comma"]),
         (format!("{one} --label logret --out f.csv"), &["--label: `logret` is not KEY=VALUE", "horizon=5"]),
         (format!("{one} --label kind=ret,horizon=0 --out f.csv"), &["--label", "`0`", "1 to 10000"]),
     ] {
@@ -44,6 +48,22 @@ fn wrong_requests_say_what_to_do_and_leave_nothing() {
     features(&home, "--bars sold --out f.csv").done();
     features(&home, "--bars sold --out f.parquet").done();
     assert_eq!(read_csv(&home.path("f.csv")).1.len() + read_parquet(&home.path("f.parquet")).1.len(), 0);
+}
+
+#[test]
+fn what_two_sets_share_is_one_column() {
+    let (home, _) = market_home(1, 20);
+    let columns = |names: &str| {
+        features(&home, &format!("--bars bars --features {names} --out f.csv")).done();
+        read_csv(&home.path("f.csv")).0.split_off(1)
+    };
+    let (default, core) = (columns("default"), columns("vela-core-1"));
+    let both = columns("default,vela-core-1");
+    let new = core.iter().filter(|name| !default.contains(name));
+    assert_eq!(both, default.iter().chain(new).cloned().collect::<Vec<_>>());
+    assert!(both.len() < 44 + 60);
+    let first = columns("rsi_14,default");
+    assert_eq!((first.len(), first[0].as_str()), (44, "rsi_14"));
 }
 
 #[test]
