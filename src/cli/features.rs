@@ -18,7 +18,7 @@ pub(super) struct Arguments {
     /// Files named SYMBOL_TIMEFRAME.csv or .parquet, or folders of them; all become one table
     #[arg(long, required_unless_present_any = ["list", "warmup"], num_args = 1.., value_name = "FILE_OR_DIR")]
     bars: Vec<PathBuf>,
-    /// Feature names and named sets, separated by commas
+    /// Feature names and named sets, separated by commas; what two sets share is one column
     #[arg(long, value_name = "NAMES", default_value = "default")]
     features: String,
     /// What is to be learnt of later bars: kind=logret|ret|direction,horizon=H[,by=bars|clock]
@@ -71,13 +71,18 @@ impl From<ExportError> for CliError {
     }
 }
 
-/// The names that `text` lists, a named set standing for its own.
+/// The names that `text` lists, a named set standing for those of its own that are not listed before it.
 fn names(text: &str) -> Vec<String> {
-    let mut names = Vec::new();
+    let mut names: Vec<String> = Vec::new();
     for part in text.split(',').map(str::trim) {
-        match catalogue::set(part) {
-            Some(set) => names.extend(set.iter().map(|name| name.to_string())),
-            None => names.push(part.to_owned()),
+        let Some(set) = catalogue::set(part) else {
+            names.push(part.to_owned());
+            continue;
+        };
+        for name in set {
+            if !names.iter().any(|listed| listed == name) {
+                names.push((*name).to_owned());
+            }
         }
     }
     names

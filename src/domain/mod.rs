@@ -1,7 +1,7 @@
-//! The vocabulary: plain types that every stage shares, in the order in which a bar meets them.
+//! The vocabulary: plain types that every stage shares.
 //!
-//! Standard library only; no I/O, no threads, no serialisation. A type lives here when two rooms of the
-//! house need it; what one room needs stays in that room.
+//! Standard library and serde only; no I/O, no threads. A type lives here when two rooms of the house need it; what one
+//! room needs stays in that room.
 
 mod adjustment;
 mod alias;

@@ -3,6 +3,9 @@
 //! Every entry lives equally long, so the order of insertion is the order of expiry: a map and a queue,
 //! no clock thread. Expired entries are never served. What is dropped here and held by nobody else is written anew:
 //! once the cache is full a bar allocates no vector.
+//!
+//! Series are spread over shards, so that their workers do not wait for each other. The bound is one of all shards
+//! together, and the oldest of all goes first: a few series may use all that there is.
 
 use crate::domain::{FeatureVector, SeriesId, Timestamp};
 use crate::link::clock;
@@ -11,7 +14,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-const SHARDS_MAX: usize = 8;
+const SHARDS: usize = 8;
 /// How many vectors a shard keeps to be written anew, beyond its entries.
 const SPARE_MAX: usize = 32;
 
@@ -38,6 +41,8 @@ struct Entry {
 #[derive(Default)]
 struct Shard {
     entries: HashMap<CacheKey, Entry>,
+    /// As many entries as the map is half empty with. So far it finds room among its own memory, however many come and go.
+    room: usize,
     /// Keys with the time of their insertion, the oldest first; a key that was inserted again has an
     /// older twin here, told by its time.
     order: VecDeque<(CacheKey, u64)>,
@@ -46,19 +51,25 @@ struct Shard {
 }
 
 impl Shard {
-    /// Drops what has expired, and the oldest until there is room for one more.
-    fn make_room(&mut self, entries_max: usize, is_expired: impl Fn(u64) -> bool) {
-        while let Some((oldest, inserted_ns)) = self.order.front().copied() {
-            if !is_expired(inserted_ns) && self.entries.len() < entries_max {
-                break;
-            }
+    /// Takes the oldest out, if it is as old as `goes` asks for.
+    fn take_oldest(&mut self, goes: impl Fn(u64) -> bool) -> Option<Arc<FeatureVector>> {
+        while let Some((oldest, inserted_ns)) = self.order.front().copied().filter(|(_, ns)| goes(*ns)) {
             self.order.pop_front();
-            if self.entries.get(&oldest).is_some_and(|entry| entry.inserted_ns == inserted_ns)
-                && let Some(entry) = self.entries.remove(&oldest)
-            {
-                self.keep(entry.vector);
+            if self.entries.get(&oldest).is_some_and(|entry| entry.inserted_ns == inserted_ns) {
+                return self.entries.remove(&oldest).map(|entry| entry.vector);
             }
         }
+        None
+    }
+
+    /// Puts `entry` in; whether it took the place of another one.
+    fn put(&mut self, key: CacheKey, entry: Entry) -> bool {
+        if self.entries.len() >= self.room {
+            self.room = (2 * self.room).max(16);
+            self.entries.reserve(2 * self.room - self.entries.len());
+        }
+        self.order.push_back((key, entry.inserted_ns));
+        self.entries.insert(key, entry).is_some()
     }
 
     fn keep(&mut self, vector: Arc<FeatureVector>) {
@@ -77,10 +88,36 @@ impl Shard {
     }
 }
 
+/// A shard, and when its oldest entry was inserted: readable by whoever looks for the oldest of all.
+struct Place {
+    shard: Mutex<Shard>,
+    /// `u64::MAX` where it is empty. Written under the lock.
+    oldest_ns: AtomicU64,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self { shard: Mutex::default(), oldest_ns: AtomicU64::new(u64::MAX) }
+    }
+}
+
+impl Place {
+    /// Does something to the shard.
+    fn with<T>(&self, act: impl FnOnce(&mut Shard) -> T) -> T {
+        let mut shard = self.shard.lock();
+        let done = act(&mut shard);
+        let oldest_ns = shard.order.front().map_or(u64::MAX, |(_, inserted_ns)| *inserted_ns);
+        self.oldest_ns.store(oldest_ns, Ordering::Relaxed);
+        done
+    }
+}
+
 /// Vectors by (series, bar, feature set), bounded in number and age.
 pub struct FeatureCache {
-    shards: Box<[Mutex<Shard>]>,
-    shard_entries_max: AtomicUsize,
+    places: [Place; SHARDS],
+    /// How many entries all shards have. An entry is counted before it is put in.
+    entries: AtomicUsize,
+    entries_max: AtomicUsize,
     ttl_ns: AtomicU64,
     hits: AtomicU64,
     misses: AtomicU64,
@@ -105,10 +142,10 @@ impl FeatureCache {
     }
 
     fn with_clock(entries_max: usize, ttl_seconds: u64, now_ns: fn() -> u64) -> Self {
-        let shards = entries_max.clamp(1, SHARDS_MAX);
         Self {
-            shards: (0..shards).map(|_| Mutex::default()).collect(),
-            shard_entries_max: AtomicUsize::new(entries_max / shards),
+            places: std::array::from_fn(|_| Place::default()),
+            entries: AtomicUsize::new(0),
+            entries_max: AtomicUsize::new(entries_max),
             ttl_ns: AtomicU64::new(ttl_seconds.saturating_mul(1_000_000_000)),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
@@ -118,16 +155,23 @@ impl FeatureCache {
 
     /// Changes how many vectors it holds at most, and for how long each is served. What is too much goes at once.
     pub fn set_limits(&self, entries_max: usize, ttl_seconds: u64) {
-        let shard_entries_max = entries_max / self.shards.len();
-        self.shard_entries_max.store(shard_entries_max, Ordering::Relaxed);
+        self.entries_max.store(entries_max, Ordering::Relaxed);
         self.ttl_ns.store(ttl_seconds.saturating_mul(1_000_000_000), Ordering::Relaxed);
-        for shard in &self.shards {
-            shard.lock().make_room(shard_entries_max + 1, |_| false);
-        }
+        while self.entries.load(Ordering::Relaxed) > entries_max && self.drop_oldest().is_some() {}
     }
 
-    fn shard(&self, key: &CacheKey) -> &Mutex<Shard> {
-        &self.shards[key.series.0 as usize % self.shards.len()]
+    /// Drops the oldest of all entries; `None` where there was none to be found.
+    fn drop_oldest(&self) -> Option<Arc<FeatureVector>> {
+        let oldest = self.places.iter().min_by_key(|place| place.oldest_ns.load(Ordering::Relaxed))?;
+        let vector = oldest.with(|shard| shard.take_oldest(|_| true))?;
+        self.entries.fetch_sub(1, Ordering::Relaxed);
+        Some(vector)
+    }
+
+    /// Counts one entry more, if there may be one.
+    fn count_one(&self, entries_max: usize) -> bool {
+        let more = |entries| (entries < entries_max).then_some(entries + 1);
+        self.entries.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
 
     /// The vector of `key`, of `len` values, written by `compute` where there is no live entry. A series is in one
@@ -139,17 +183,26 @@ impl FeatureCache {
         compute: impl FnOnce(&mut FeatureVector),
     ) -> Arc<FeatureVector> {
         let now_ns = (self.now_ns)();
-        let entries_max = self.shard_entries_max.load(Ordering::Relaxed);
+        let entries_max = self.entries_max.load(Ordering::Relaxed);
         let ttl_ns = self.ttl_ns.load(Ordering::Relaxed);
         let is_expired = |inserted_ns| now_ns.saturating_sub(inserted_ns) >= ttl_ns;
-        let spare = {
-            let mut shard = self.shard(&key).lock();
+        let place = &self.places[key.series.0 as usize % SHARDS];
+        let found = place.with(|shard| {
             if let Some(entry) = shard.entries.get(&key).filter(|entry| !is_expired(entry.inserted_ns)) {
-                self.hits.fetch_add(1, Ordering::Relaxed);
-                return Arc::clone(&entry.vector);
+                return Ok(Arc::clone(&entry.vector));
             }
-            shard.make_room(entries_max, is_expired);
-            shard.take_spare(len)
+            while let Some(vector) = shard.take_oldest(is_expired) {
+                self.entries.fetch_sub(1, Ordering::Relaxed);
+                shard.keep(vector);
+            }
+            Err(shard.take_spare(len))
+        });
+        let spare = match found {
+            Ok(vector) => {
+                self.hits.fetch_add(1, Ordering::Relaxed);
+                return vector;
+            }
+            Err(spare) => spare,
         };
         self.misses.fetch_add(1, Ordering::Relaxed);
         let mut vector = spare.unwrap_or_else(|| Arc::new(FeatureVector::undefined(len)));
@@ -157,28 +210,36 @@ impl FeatureCache {
         if let Some(vector) = Arc::get_mut(&mut vector) {
             compute(vector);
         }
-        let mut shard = self.shard(&key).lock();
         if entries_max == 0 || ttl_ns == 0 {
-            shard.keep(Arc::clone(&vector));
+            place.with(|shard| shard.keep(Arc::clone(&vector)));
             return vector;
         }
-        // Another series may have taken the room meanwhile.
-        shard.make_room(entries_max, is_expired);
-        shard.entries.insert(key, Entry { vector: Arc::clone(&vector), inserted_ns: now_ns });
-        shard.order.push_back((key, now_ns));
+        while !self.count_one(entries_max) {
+            // Where all that are counted are still on their way in, this one is not kept: nobody waits here.
+            let Some(dropped) = self.drop_oldest() else { return vector };
+            place.with(|shard| shard.keep(dropped));
+        }
+        let entry = Entry { vector: Arc::clone(&vector), inserted_ns: now_ns };
+        if place.with(|shard| shard.put(key, entry)) {
+            self.entries.fetch_sub(1, Ordering::Relaxed);
+        }
         vector
     }
 
     /// Drops all vectors, and the memory they were in; returns how many there were.
     pub fn clear(&self) -> usize {
-        let clear = |shard: &Mutex<Shard>| std::mem::take(&mut *shard.lock()).entries.len();
-        self.shards.iter().map(clear).sum()
+        let clear = |place: &Place| {
+            let entries = place.with(std::mem::take).entries.len();
+            self.entries.fetch_sub(entries, Ordering::Relaxed);
+            entries
+        };
+        self.places.iter().map(clear).sum()
     }
 
     /// The cache's numbers.
     pub fn read(&self) -> CacheReading {
         CacheReading {
-            entries: self.shards.iter().map(|shard| shard.lock().entries.len()).sum(),
+            entries: self.entries.load(Ordering::Relaxed),
             hits: self.hits.load(Ordering::Relaxed),
             misses: self.misses.load(Ordering::Relaxed),
         }
@@ -260,17 +321,62 @@ mod tests {
     }
 
     #[test]
-    fn the_number_of_entries_is_bounded_and_the_oldest_goes_first() {
-        for entries_max in [0, 1, 5, 16, 1000] {
-            let cache = FeatureCache::with_clock(entries_max, 300, now_ns);
-            for minute in 0..3000 {
-                let series = minute as u32 % 40;
-                value(&cache, key(series, minute), minute as f64);
-                assert!(cache.read().entries <= entries_max);
-                if entries_max >= 8 {
-                    assert_eq!(value(&cache, key(series, minute), -1.0), minute as f64);
+    fn the_number_of_entries_is_what_was_configured_and_the_oldest_of_all_goes_first() {
+        for series_count in [1, 3, 40] {
+            for entries_max in [0, 1, 5, 16, 1000] {
+                let cache = FeatureCache::with_clock(entries_max, 86_400, now_ns);
+                let of = |minute: i64| key(minute as u32 % series_count, minute);
+                for minute in 0..3000 {
+                    NOW_S.set(1 + minute as u64);
+                    value(&cache, of(minute), minute as f64);
+                    assert_eq!(cache.read().entries, entries_max.min(minute as usize + 1));
                 }
+                let kept = 3000 - entries_max as i64..3000;
+                kept.clone().for_each(|minute| assert_eq!(value(&cache, of(minute), -1.0), minute as f64));
+                assert_eq!(cache.read().hits, entries_max as u64, "of {series_count}, {entries_max}");
+                assert_eq!(value(&cache, of(kept.start - 1), -1.0), -1.0);
             }
         }
+    }
+
+    #[test]
+    fn fewer_entries_than_shards_are_as_many_as_that_also_when_told_while_it_runs() {
+        let cache = FeatureCache::with_clock(1000, 300, now_ns);
+        for minute in 0..400 {
+            NOW_S.set(1 + minute as u64);
+            value(&cache, key(minute as u32 % 40, minute), minute as f64);
+        }
+        for entries_max in [100, 5, 3, 0, 5] {
+            NOW_S.set(NOW_S.get() + 1);
+            cache.set_limits(entries_max, 86_400);
+            assert!(cache.read().entries <= entries_max);
+            for features in 0..entries_max as u64 {
+                value(&cache, CacheKey { features, ..key(0, 1000) }, features as f64);
+            }
+            // One bar's sets, all of them there for the next horizon.
+            for features in 0..entries_max as u64 {
+                assert_eq!(value(&cache, CacheKey { features, ..key(0, 1000) }, -1.0), features as f64);
+            }
+        }
+    }
+
+    #[test]
+    fn workers_of_many_series_keep_to_the_bound_and_get_their_own() {
+        let cache = FeatureCache::new(37, 300);
+        std::thread::scope(|scope| {
+            for worker in 0..4 {
+                let cache = &cache;
+                scope.spawn(move || {
+                    for minute in 0..20_000 {
+                        let key = key(worker + 4 * (minute as u32 % 10), minute);
+                        let written = f64::from(worker) + minute as f64 * 10.0;
+                        assert_eq!(value(cache, key, written), written);
+                        assert!(cache.read().entries <= 37);
+                    }
+                });
+            }
+        });
+        let held: usize = cache.places.iter().map(|place| place.shard.lock().entries.len()).sum();
+        assert_eq!((cache.read().entries, held), (37, 37));
     }
 }

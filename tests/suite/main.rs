@@ -28,6 +28,7 @@ mod models_ugly;
 mod monitoring;
 mod oip;
 mod page;
+mod pages;
 mod pool;
 mod postgres_commits;
 mod postgres_faults;
