@@ -106,7 +106,7 @@ enum Command {
     Features(features::Arguments),
     /// Predict from the newest closed bar of a series
     Predict(predict::Arguments),
-    /// Look at the models folder
+    /// Look at models, try them, choose the versions that serve
     #[command(subcommand)]
     Models(models::Command),
     /// Check and show the configuration

@@ -50,7 +50,9 @@ pub(super) fn start_log(settings: &Settings) -> Result<log::LogGuard, CliError> 
         file_bytes_max: settings.log.file_size_max_mb * 1024 * 1024,
         files_max: settings.log.files_max,
     })
-    .map_err(|error| CliError::Failed(format!("the log {}: {error}", path.display())))
+    .map_err(|error| {
+        CliError::Failed(format!("the log {}: {error} (log.path names another, \"\" none)", path.display()))
+    })
 }
 
 /// A line for whoever started it. A service goes on when nobody reads what it says.

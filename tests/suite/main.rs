@@ -16,6 +16,7 @@ mod docs;
 mod engine;
 mod export;
 mod health;
+mod interrupted;
 mod kill;
 mod link;
 mod live;
