@@ -227,6 +227,13 @@ impl Service {
         });
     }
 
+    /// Where it says that it serves HTTP.
+    pub fn address(&mut self) -> String {
+        self.says("shows what it does");
+        let stderr = self.stderr();
+        stderr.split_once("http://").unwrap().1.split(' ').next().unwrap().to_owned()
+    }
+
     /// It must not have ended by itself.
     pub fn lives(&mut self) {
         assert!(self.child.try_wait().unwrap().is_none(), "it ended by itself: {}", self.stderr());
