@@ -65,7 +65,7 @@ fn dtype(text: &str) -> Result<Dtype, String> {
 impl From<ExportError> for CliError {
     fn from(error: ExportError) -> Self {
         match error {
-            ExportError::Interrupted => Self::Interrupted,
+            ExportError::Interrupted => Self::Interrupted("no table was written".to_owned()),
             error => Self::Failed(error.to_string()),
         }
     }
@@ -123,10 +123,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         if stop.try_recv().is_ok() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     bar.finish_and_clear();
-    if matches!(result, Err(ExportError::Interrupted)) {
-        let _ = writeln!(std::io::stderr(), "interrupted: {} was not written", out.display());
-    }
-    let description = result?;
+    let description = result.map_err(|error| match error {
+        ExportError::Interrupted => CliError::Interrupted(format!("{} was not written", out.display())),
+        error => error.into(),
+    })?;
     let mut stdout = std::io::stdout().lock();
     if arguments.json {
         writeln!(stdout, "{}", description.json())?;

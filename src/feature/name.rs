@@ -1,7 +1,7 @@
 //! Reads feature names.
 
 use super::FeatureError;
-use super::catalogue::{Arguments, FAMILIES, Family, Parameter, SETS, WarmUp, set};
+use super::catalogue::{Arguments, FAMILIES, Family, FirstBars, Parameter, SETS, set};
 use crate::domain::{Stability, Timeframe};
 
 /// A name and the timeframe of the bars it is computed over: what stands behind its `@`, or `own`.
@@ -76,9 +76,9 @@ pub fn parse(name: &str) -> Result<(&'static Family, Arguments), FeatureError> {
 ///
 /// # Errors
 /// When the name is unknown or a parameter out of range.
-pub fn warm_up(name: &str) -> Result<WarmUp, FeatureError> {
+pub fn warm_up(name: &str) -> Result<FirstBars, FeatureError> {
     let (family, arguments) = parse(name)?;
-    Ok(WarmUp {
+    Ok(FirstBars {
         first_defined: family.first_defined(&arguments),
         stable_4: family.settled(&arguments, Stability::Digits4),
         stable_8: family.settled(&arguments, Stability::Digits8),

@@ -74,7 +74,7 @@ impl Columns {
     }
 
     /// The bar of one line. `nan` and `inf` are numbers here, and an empty cell is `nan`, as many write it: ingest
-    /// rejects and counts them.
+    /// refuses and counts them.
     ///
     /// # Errors
     /// The problem, with column, value and what is expected.

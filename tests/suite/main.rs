@@ -42,6 +42,7 @@ mod secrets;
 mod serve_api;
 mod serve_bars;
 mod serve_config;
+mod serve_config_keys;
 mod serve_described;
 mod serve_http;
 mod serve_pace;

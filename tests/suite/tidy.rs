@@ -156,7 +156,9 @@ fn only_the_topology_and_the_engine_name_two_stages() {
 fn files_are_short_and_say_what_they_are_for() {
     let mut wrong = Vec::new();
     let of = |folder: &'static str| files(folder).into_iter().map(move |file| (folder, file));
-    for (folder, file) in of("src").chain(of("tests")).chain(of("benches")).chain(of("fuzz/fuzz_targets")) {
+    for (folder, file) in
+        of("src").chain(of("tests")).chain(of("benches")).chain(of("fuzz/fuzz_targets").chain(of("fuzz/src")))
+    {
         let path = format!("{folder}/{}", file.path.display());
         if !file.text.starts_with("//!") {
             wrong.push(format!("{path} does not begin with what it is for (//!)"));

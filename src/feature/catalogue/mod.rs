@@ -14,7 +14,7 @@ mod volume;
 mod warm_up;
 
 pub use sets::{DEFAULT, SETS, VELA_CORE_1, set};
-pub use warm_up::{Fade, Memory, WarmUp};
+pub use warm_up::{Fade, FirstBars, Memory};
 
 /// The longest period, in bars, that any parameter takes.
 pub const PERIOD_MAX: usize = 10_000;

@@ -6,7 +6,8 @@
 
 mod scene;
 
-use crate::service_support::{Home, LIMIT, Random, Service, eventually};
+use crate::service_support::{Home, LIMIT, Service, eventually};
+use crate::support::Random;
 use scene::{Scene, number};
 use std::process::Command;
 use std::time::{Duration, Instant};
