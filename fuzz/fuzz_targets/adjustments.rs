@@ -15,6 +15,7 @@ use vela::domain::{
 };
 use vela::feature::{FeatureCache, FeatureKey, FeatureRules, FeatureStage, Plan, SeriesFeatures};
 use vela::link::Stage;
+use vela_fuzz::{place, time_before};
 
 const NAMES: [&str; 6] = ["sma_4", "ema_3", "obv", "ret_1", "atr_2@5m", "stoch_d_5_2_2"];
 const OPERATIONS_MAX: usize = 60;
@@ -68,10 +69,7 @@ enum Operation {
 type Answer = (Timestamp, Result<Vec<u64>, Reason>);
 
 fn bar(ts: Timestamp, shape: [u8; 4]) -> Bar {
-    let [open, a, b, close] = shape.map(|x| 1.0 + f64::from(x) / 64.0);
-    let high = open.max(a).max(b).max(close);
-    let low = open.min(a).min(b).min(close);
-    Bar { ts, open, high, low, close, volume: f64::from(shape[1]) }
+    vela_fuzz::bar(ts, shape.map(|x| 1.0 + f64::from(x) / 64.0), f64::from(shape[1]))
 }
 
 fn adjustments(events: &[Event]) -> Adjustments {
@@ -188,8 +186,8 @@ fuzz_target!(|input: Input| {
                 (served.take(&bar, Admission::Next), bars.len() - 1)
             }
             Operation::Revised { ago, shape } => {
-                let ago = usize::from(ago % 16);
-                let Some(at) = bars.len().checked_sub(ago + 1) else { continue };
+                let Some(at) = place(&bars, (*ago).into()) else { continue };
+                let ago = bars.len() - 1 - at;
                 let revised = bar(bars[at].ts, *shape);
                 let got = served.take(&revised, Admission::Revision);
                 if got[0].1 == Err(Reason::Revision) {
@@ -200,12 +198,9 @@ fuzz_target!(|input: Input| {
                 (got, at)
             }
             Operation::Late { ago, shape } => {
-                let ago = usize::from(ago % 16);
-                let Some(at) = bars.len().checked_sub(ago + 1) else { continue };
-                let ts = bars[at].ts.plus_millis(-60_000);
-                if at == 0 || bars[at - 1].ts >= ts {
-                    continue;
-                }
+                let Some(at) = place(&bars, (*ago).into()) else { continue };
+                let Some(ts) = time_before(&bars, at) else { continue };
+                let ago = bars.len() - 1 - at;
                 let late = bar(ts, *shape);
                 let got = served.take(&late, Admission::Late);
                 if got[0].1 == Err(Reason::Late) {
@@ -216,8 +211,8 @@ fuzz_target!(|input: Input| {
                 (got, at)
             }
             Operation::Withdrawn { ago } => {
-                let ago = usize::from(ago % 16);
-                let Some(at) = bars.len().checked_sub(ago + 1) else { continue };
+                let Some(at) = place(&bars, (*ago).into()) else { continue };
+                let ago = bars.len() - 1 - at;
                 let mut got = served.take(&bars.remove(at), Admission::Withdrawn);
                 assert_eq!(got.remove(0).1, Err(Reason::Withdrawn));
                 if got.len() < ago {

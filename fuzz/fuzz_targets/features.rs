@@ -153,16 +153,8 @@ impl Maker {
         };
         let gap = if mode & 0x80 == 0 { 60_000 } else { i64::from(u32::arbitrary(u)?) * 60_000 };
         self.ts = self.ts.saturating_add(gap);
-        let [open, a, b, close] = prices;
-        self.level = close;
-        Ok(Bar {
-            ts: Timestamp::from_millis(self.ts),
-            open,
-            high: prices.into_iter().fold(a, f64::max),
-            low: prices.into_iter().fold(b, f64::min),
-            close,
-            volume,
-        })
+        self.level = prices[3];
+        Ok(vela_fuzz::bar(Timestamp::from_millis(self.ts), prices, volume))
     }
 }
 

@@ -151,10 +151,7 @@ impl Model {
 fn next(model: &Model, start: Timestamp, gap: u8, shape: [u8; 4], volume: u16) -> Bar {
     let step = model.timeframe.as_millis();
     let ts = model.taken.last().map_or(start, |newest| newest.ts.plus_millis(step * (1 + i64::from(gap))));
-    let [open, a, b, close] = shape.map(|x| 100.0 + f64::from(x) / 4.0);
-    let high = open.max(a).max(b).max(close);
-    let low = open.min(a).min(b).min(close);
-    Bar { ts, open, high, low, close, volume: f64::from(volume) }
+    vela_fuzz::bar(ts, shape.map(|x| 100.0 + f64::from(x) / 4.0), f64::from(volume))
 }
 
 fn bar_of(operation: &Operation, model: &Model, start: Timestamp) -> Option<Bar> {

@@ -83,7 +83,9 @@ impl Target {
     fn ask(&mut self, method: &str, target: &str, headers: &str, body: &[u8]) {
         let mut stream = self.connection.take().unwrap_or_else(|| self.connect());
         let length = body.len();
-        let head = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n{headers}Content-Length: {length}\r\n\r\n");
+        let head = format!(
+            "{method} {target} HTTP/1.1\r\nHost: localhost\r\n{headers}Content-Length: {length}\r\n\r\n"
+        );
         stream.write_all(&[head.as_bytes(), body].concat()).expect("the request is sent");
         let (head, body) = answer(&mut stream);
         let status: u16 = head.split(' ').nth(1).and_then(|text| text.parse().ok()).expect("a status");
@@ -154,7 +156,8 @@ impl Target {
                 Ok((8, _)) => return,
                 Ok(_) => {}
                 Err(error) => {
-                    let timeout = matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut);
+                    let timeout =
+                        matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut);
                     assert!(!timeout, "no answer to {:?}", String::from_utf8_lossy(message));
                     return;
                 }
@@ -211,7 +214,9 @@ fuzz_target!(|data: &[u8]| {
                 3..=127 => (String::new(), body),
                 // Raw bytes, then a length of the JSON that may be one.
                 128 => ("Inference-Header-Content-Length: 0\r\n".to_owned(), body),
-                length => (format!("Inference-Header-Content-Length: {}\r\n", usize::from(*length) - 100), body),
+                length => {
+                    (format!("Inference-Header-Content-Length: {}\r\n", usize::from(*length) - 100), body)
+                }
             };
             target.ask(method, path, &headers, body);
         }

@@ -9,6 +9,7 @@ use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use vela::domain::{Admission, Bar, GapPolicy, Grid, Stability, Timeframe, Timestamp};
 use vela::feature::{Plan, SeriesFeatures};
+use vela_fuzz::{place, time_before};
 
 const NAMES: [&str; 12] = [
     "ret_1",
@@ -64,10 +65,7 @@ enum Operation {
 }
 
 fn bar(ts: Timestamp, shape: [u8; 4], volume: u8) -> Bar {
-    let [open, a, b, close] = shape.map(|x| 1.0 + f64::from(x) / 64.0);
-    let high = open.max(a).max(b).max(close);
-    let low = open.min(a).min(b).min(close);
-    Bar { ts, open, high, low, close, volume: f64::from(volume) }
+    vela_fuzz::bar(ts, shape.map(|x| 1.0 + f64::from(x) / 64.0), f64::from(volume))
 }
 
 fn series(grid: &Grid, revision_bars: usize) -> SeriesFeatures {
@@ -116,8 +114,8 @@ fuzz_target!(|input: Input| {
                 bars.push(bar);
             }
             Operation::Revised { ago, shape, volume } => {
-                let ago = usize::from(ago % 16);
-                let Some(at) = bars.len().checked_sub(ago + 1) else { continue };
+                let Some(at) = place(&bars, ago.into()) else { continue };
+                let ago = bars.len() - 1 - at;
                 let revised = bar(bars[at].ts, shape, volume);
                 let taken = series.take(&revised, Admission::Revision);
                 assert!(taken || ago >= revision_bars, "{operation:?}");
@@ -126,12 +124,9 @@ fuzz_target!(|input: Input| {
                 }
             }
             Operation::Late { ago, shape } => {
-                let ago = usize::from(ago % 16);
-                let Some(at) = bars.len().checked_sub(ago + 1) else { continue };
-                let ts = bars[at].ts.plus_millis(-60_000);
-                if at == 0 || bars[at - 1].ts >= ts {
-                    continue;
-                }
+                let Some(at) = place(&bars, ago.into()) else { continue };
+                let Some(ts) = time_before(&bars, at) else { continue };
+                let ago = bars.len() - 1 - at;
                 let late = bar(ts, shape, 2);
                 let taken = series.take(&late, Admission::Late);
                 assert!(taken || ago >= revision_bars, "{operation:?}");

@@ -14,6 +14,8 @@ use crate::source::market::{Instrument, Market, MarketSettings};
 use crate::source::{Pace, Simulated, Source as _};
 use crate::store::SqliteStore;
 use screen::Screen;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -98,18 +100,25 @@ fn market(arguments: &Arguments) -> Result<Market, CliError> {
 fn export(arguments: &Arguments, folder: &Path) -> Result<(), CliError> {
     let pace = Pace { warm_up_minutes: 0, minutes: Some(arguments.minutes), interval: Duration::ZERO };
     let mut source = Simulated::new(market(arguments)?, pace);
-    let failed = |error: std::io::Error| CliError::Failed(format!("{}: {error}", folder.display()));
+    let failed =
+        |error: std::io::Error| CliError::Failed(format!("{} cannot be written: {error}", folder.display()));
     std::fs::create_dir_all(folder).map_err(failed)?;
-    let mut files = std::collections::BTreeMap::new();
+    let stop = signals::stop_requests()?.receiver;
+    // A file has its name once it is whole.
+    let partial = |name: &str| folder.join(format!("{name}.partial"));
+    let mut files = BTreeMap::new();
     let mut bars = Vec::new();
     while source.poll(&mut bars)? != crate::source::Poll::End {
+        if stop.try_recv().is_ok() {
+            files.keys().try_for_each(|name: &String| std::fs::remove_file(partial(name))).map_err(failed)?;
+            return Err(CliError::Interrupted(format!("nothing was written into {}", folder.display())));
+        }
         for bar in bars.drain(..) {
             let name = format!("{}_{}.csv", bar.series.symbol, bar.series.timeframe);
             let file = match files.entry(name) {
-                std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-                std::collections::btree_map::Entry::Vacant(entry) => {
-                    let path = folder.join(entry.key());
-                    let file = std::fs::File::create(path).map_err(failed)?;
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => {
+                    let file = std::fs::File::create(partial(entry.key())).map_err(failed)?;
                     let mut file = std::io::BufWriter::new(file);
                     writeln!(file, "ts,open,high,low,close,volume").map_err(failed)?;
                     entry.insert(file)
@@ -120,8 +129,9 @@ fn export(arguments: &Arguments, folder: &Path) -> Result<(), CliError> {
                 .map_err(failed)?;
         }
     }
-    for file in files.values_mut() {
+    for (name, file) in &mut files {
         file.flush().map_err(failed)?;
+        std::fs::rename(partial(name), folder.join(name)).map_err(failed)?;
     }
     writeln!(
         std::io::stdout(),
@@ -135,7 +145,12 @@ fn export(arguments: &Arguments, folder: &Path) -> Result<(), CliError> {
 
 /// A fresh folder for this run's models and rows.
 fn prepare(dir: &Path, settings: &Settings) -> Result<(), CliError> {
-    let failed = |error: std::io::Error| CliError::Failed(format!("{}: {error}", dir.display()));
+    let failed = |error: std::io::Error| {
+        CliError::Failed(format!(
+            "the demo's folder {} cannot be written: {error} (--dir names another)",
+            dir.display()
+        ))
+    };
     std::fs::create_dir_all(dir).map_err(failed)?;
     for suffix in ["", "-wal", "-shm"] {
         let path = dir.join(format!("{DATABASE}{suffix}"));
@@ -202,6 +217,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let begin = Instant::now();
     let engine = Arc::new(Engine::start_with(settings, overrides)?);
     let mut server = None;
+    // The live market is ended so; a fixed number of bars is not.
+    let mut interrupted = false;
     if !arguments.once {
         server = super::run::start_server(&engine, listens_by_default)?;
         let address = server.as_ref().map(Server::address);
@@ -217,10 +234,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         }
         screen.clear()?;
     } else {
-        while !engine.wait_source(TICK) {
-            if stop.try_recv().is_ok() {
-                break;
-            }
+        while !interrupted && !engine.wait_source(TICK) {
+            interrupted = stop.try_recv().is_ok();
         }
     }
     let report = engine.stop()?;
@@ -240,5 +255,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         writeln!(out, "\nstored in {database}: try")?;
         writeln!(out, "  sqlite3 {database} 'SELECT * FROM agentpreds ORDER BY ts DESC LIMIT 5'")?;
     }
-    report.stop.failure().map_or(Ok(()), |failure| Err(CliError::Failed(failure)))
+    match report.stop.failure() {
+        Some(failure) => Err(CliError::Failed(failure)),
+        None if interrupted => Err(CliError::Interrupted("these are not all bars".to_owned())),
+        None => Ok(()),
+    }
 }

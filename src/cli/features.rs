@@ -18,7 +18,7 @@ pub(super) struct Arguments {
     /// Files named SYMBOL_TIMEFRAME.csv or .parquet, or folders of them; all become one table
     #[arg(long, required_unless_present_any = ["list", "warmup"], num_args = 1.., value_name = "FILE_OR_DIR")]
     bars: Vec<PathBuf>,
-    /// Feature names and named sets, separated by commas
+    /// Feature names and named sets, separated by commas; what two sets share is one column
     #[arg(long, value_name = "NAMES", default_value = "default")]
     features: String,
     /// What is to be learnt of later bars: kind=logret|ret|direction,horizon=H[,by=bars|clock]
@@ -65,19 +65,24 @@ fn dtype(text: &str) -> Result<Dtype, String> {
 impl From<ExportError> for CliError {
     fn from(error: ExportError) -> Self {
         match error {
-            ExportError::Interrupted => Self::Interrupted,
+            ExportError::Interrupted => Self::Interrupted("no table was written".to_owned()),
             error => Self::Failed(error.to_string()),
         }
     }
 }
 
-/// The names that `text` lists, a named set standing for its own.
+/// The names that `text` lists, a named set standing for those of its own that are not listed before it.
 fn names(text: &str) -> Vec<String> {
-    let mut names = Vec::new();
+    let mut names: Vec<String> = Vec::new();
     for part in text.split(',').map(str::trim) {
-        match catalogue::set(part) {
-            Some(set) => names.extend(set.iter().map(|name| name.to_string())),
-            None => names.push(part.to_owned()),
+        let Some(set) = catalogue::set(part) else {
+            names.push(part.to_owned());
+            continue;
+        };
+        for name in set {
+            if !names.iter().any(|listed| listed == name) {
+                names.push((*name).to_owned());
+            }
         }
     }
     names
@@ -118,10 +123,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         if stop.try_recv().is_ok() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     bar.finish_and_clear();
-    if matches!(result, Err(ExportError::Interrupted)) {
-        let _ = writeln!(std::io::stderr(), "interrupted: {} was not written", out.display());
-    }
-    let description = result?;
+    let description = result.map_err(|error| match error {
+        ExportError::Interrupted => CliError::Interrupted(format!("{} was not written", out.display())),
+        error => error.into(),
+    })?;
     let mut stdout = std::io::stdout().lock();
     if arguments.json {
         writeln!(stdout, "{}", description.json())?;

@@ -24,6 +24,8 @@ use std::process::ExitCode;
 
 /// `EX_TEMPFAIL` of `sysexits.h`.
 const TEMPORARY_FAILURE: u8 = 75;
+/// `EX_CONFIG` of `sysexits.h`.
+const MISCONFIGURED: u8 = 78;
 
 /// What a command can end with besides success.
 #[derive(Debug, thiserror::Error)]
@@ -33,8 +35,12 @@ enum CliError {
     /// It cannot go on, and may if it is started again later.
     #[error("{0}")]
     GaveUp(String),
-    #[error("interrupted")]
-    Interrupted,
+    /// The configuration is refused: trying again does not help.
+    #[error("{0}")]
+    Misconfigured(String),
+    /// And what came of it until then.
+    #[error("interrupted: {0}")]
+    Interrupted(String),
     /// Standard output was closed: whoever read it has enough.
     #[error("standard output was closed")]
     OutputClosed,
@@ -58,14 +64,27 @@ macro_rules! failed_from {
     })+ };
 }
 failed_from!(
-    crate::engine::EngineError,
-    crate::config::ConfigError,
     crate::predict::RuntimeError,
     crate::source::SourceError,
     crate::store::StoreError,
     crate::database::DatabaseError,
     crate::feature::FeatureError
 );
+
+impl From<crate::config::ConfigError> for CliError {
+    fn from(error: crate::config::ConfigError) -> Self {
+        Self::Misconfigured(error.to_string())
+    }
+}
+
+impl From<crate::engine::EngineError> for CliError {
+    fn from(error: crate::engine::EngineError) -> Self {
+        match error {
+            crate::engine::EngineError::Config(error) => error.into(),
+            error => Self::Failed(error.to_string()),
+        }
+    }
+}
 
 /// Every closed bar becomes a stored, served prediction.
 #[derive(Parser)]
@@ -87,7 +106,7 @@ enum Command {
     Features(features::Arguments),
     /// Predict from the newest closed bar of a series
     Predict(predict::Arguments),
-    /// Look at the models folder
+    /// Look at models, try them, choose the versions that serve
     #[command(subcommand)]
     Models(models::Command),
     /// Check and show the configuration
@@ -119,15 +138,18 @@ pub fn run() -> ExitCode {
     };
     match result {
         Ok(()) | Err(CliError::OutputClosed) => ExitCode::SUCCESS,
-        Err(CliError::Interrupted) => ExitCode::from(130),
         // Standard error may be closed too; there is nobody left to tell then.
-        Err(CliError::Failed(message)) => {
-            let _ = writeln!(std::io::stderr(), "error: {message}");
-            ExitCode::FAILURE
+        Err(error @ CliError::Interrupted(_)) => {
+            let _ = writeln!(std::io::stderr(), "{error}");
+            ExitCode::from(130)
         }
-        Err(CliError::GaveUp(message)) => {
-            let _ = writeln!(std::io::stderr(), "error: {message}");
-            ExitCode::from(TEMPORARY_FAILURE)
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: {error}");
+            match error {
+                CliError::Misconfigured(_) => ExitCode::from(MISCONFIGURED),
+                CliError::GaveUp(_) => ExitCode::from(TEMPORARY_FAILURE),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }

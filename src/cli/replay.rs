@@ -161,7 +161,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     }
     match report.stop.failure() {
         Some(failure) => Err(CliError::Failed(failure)),
-        None if interrupted => Err(CliError::Interrupted),
+        None if interrupted => Err(CliError::Interrupted("these are not all bars".to_owned())),
         None => Ok(()),
     }
 }

@@ -42,16 +42,17 @@ pub(super) struct Arguments {
 /// Starts the log as the settings say.
 pub(super) fn start_log(settings: &Settings) -> Result<log::LogGuard, CliError> {
     let path = &settings.log.path;
-    let megabytes = usize::try_from(settings.log.file_size_max_mb).unwrap_or(usize::MAX);
     log::start(&LogOptions {
         file: (!path.as_os_str().is_empty()).then_some(path.as_path()),
         level: settings.log.level.tracing(),
         json: settings.log.format == LogFormat::Json,
         terminal_level: tracing::Level::WARN,
-        file_bytes_max: megabytes.saturating_mul(1024 * 1024),
+        file_bytes_max: settings.log.file_size_max_mb * 1024 * 1024,
         files_max: settings.log.files_max,
     })
-    .map_err(|error| CliError::Failed(format!("the log {}: {error}", path.display())))
+    .map_err(|error| {
+        CliError::Failed(format!("the log {}: {error} (log.path names another, \"\" none)", path.display()))
+    })
 }
 
 /// A line for whoever started it. A service goes on when nobody reads what it says.
@@ -83,7 +84,7 @@ fn open_store(
         manager.extend(SAY_AGAIN);
         let pause = Duration::from_millis(pause_ms(attempt, begin.elapsed().as_nanos() as u64));
         if stop.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
-            return Err(CliError::Interrupted);
+            return Err(CliError::Interrupted("nothing was predicted".to_owned()));
         }
     }
     unreachable!("attempts do not run out")

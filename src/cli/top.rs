@@ -3,6 +3,7 @@
 mod ask;
 mod draw;
 mod interval;
+mod style;
 mod tables;
 mod view;
 

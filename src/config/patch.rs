@@ -4,7 +4,7 @@ use super::keys::{Key, SECTIONS, Settings};
 use super::load::{Layers, quoted};
 use super::notation::{toml_key, toml_string};
 use super::problem::{ConfigError, Problem, SetBy};
-use super::read::{Raw, read};
+use super::read::{Raw, expected, read};
 use super::table::Allowed;
 use super::value::{Value, toml_of};
 use serde_json::{Map, Value as Json};
@@ -97,9 +97,10 @@ fn value_of(key: &Key, before: &Value, change: &Json) -> Result<Value, Vec<Strin
         merged = json_of(before);
         merge(&mut merged, change);
     }
-    let text = toml_of_json(&merged).ok_or_else(|| vec!["null is no value here".to_owned()])?;
+    let wrong = |problem: &str| vec![format!("{problem}: {}", expected(key))];
+    let text = toml_of_json(&merged).ok_or_else(|| wrong("null is no value here"))?;
     let document = format!("value = {text}");
-    let table = DeTable::parse(&document).map_err(|error| vec![error.message().to_owned()])?;
+    let table = DeTable::parse(&document).map_err(|error| wrong(error.message()))?;
     let Some(value) = table.get_ref().get("value") else { unreachable!("it was just written") };
     read(key, Raw::Toml(value), None).map_err(|refused| {
         let said = |one: super::notation::Refused| match one.entry {

@@ -7,7 +7,7 @@ use super::table::Allowed;
 use super::value::Value;
 use super::watch::{check_rules, rules_of_table, rules_of_text};
 use super::{PostgresUrl, StoreUrl, tables};
-use crate::domain::{Adjustments, Aliases, Lane, MarketHours, SeriesKey, Timeframe};
+use crate::domain::{Adjustments, Aliases, Excerpt, Lane, MarketHours, SeriesKey, Timeframe};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use toml::Spanned;
@@ -54,7 +54,10 @@ pub(super) fn read(key: &Key, raw: Raw<'_>, folder: Option<&Path>) -> Result<Val
             },
         },
         Allowed::Tables => Value::Tables(match raw {
-            Raw::Toml(value) => tables::of_toml(value)?,
+            Raw::Toml(value) => match value.get_ref() {
+                DeValue::Array(entries) => tables::of_toml(entries)?,
+                _ => return Err(wrong_type(key, raw)),
+            },
             Raw::Text(text) => tables::of_text(text)?,
         }),
         Allowed::Lanes => Value::Lanes(lanes(key, raw)?),
@@ -103,9 +106,7 @@ pub(super) fn check(key: &Key, value: &Value) -> Result<(), String> {
         (Allowed::PostgresOrEmpty, Value::Postgres(_)) => true,
         (Allowed::Tables, Value::Tables(tables)) => {
             for table in tables {
-                table
-                    .check()
-                    .map_err(|problem| format!("table `{}`: {problem}", table.name.escape_debug()))?;
+                table.check().map_err(|problem| format!("table `{}`: {problem}", Excerpt(&table.name)))?;
             }
             true
         }
@@ -130,12 +131,18 @@ fn not_allowed(key: &Key) -> String {
     }
 }
 
-fn wrong_type(key: &Key, raw: Raw<'_>) -> Vec<Refused> {
+/// What kind of value is wanted, and which ones are.
+pub(super) fn expected(key: &Key) -> String {
     let (expected, allowed) = (key.allowed.expected(), key.allowed_text());
-    let mut detail = format!("expected {expected}");
-    if expected != allowed {
-        detail.push_str(&format!(" ({allowed})"));
+    if expected == allowed {
+        format!("expected {expected}")
+    } else {
+        format!("expected {expected} ({allowed})")
     }
+}
+
+fn wrong_type(key: &Key, raw: Raw<'_>) -> Vec<Refused> {
+    let mut detail = expected(key);
     if let Raw::Toml(value) = raw {
         detail.push_str(&format!(", found {}", type_name(value.get_ref())));
     }
@@ -256,7 +263,7 @@ fn lanes_of_text(key: &Key, text: &str) -> Result<BTreeMap<String, Lane>, String
     let mut lanes = BTreeMap::new();
     for entry in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
         let (symbol, word) =
-            entry.split_once('=').ok_or_else(|| format!("`{}` is no SYMBOL=lane", entry.escape_debug()))?;
+            entry.split_once('=').ok_or_else(|| format!("`{}` is no SYMBOL=lane", Excerpt(entry)))?;
         symbol_checked(symbol.trim())?;
         let lane = lane_of(word.trim()).ok_or_else(|| not_allowed(key))?;
         if lanes.insert(symbol.trim().to_owned(), lane).is_some() {

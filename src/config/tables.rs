@@ -4,7 +4,7 @@ use super::notation::{Refused, toml_string, type_name};
 use crate::domain::{SeriesKey, Timeframe};
 use std::ops::Range;
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeArray, DeTable, DeValue};
 
 /// The longest identifier PostgreSQL has, in bytes.
 const IDENTIFIER_BYTES_MAX: usize = 63;
@@ -150,11 +150,7 @@ fn name_parts(name: &str) -> Result<Vec<String>, String> {
 }
 
 /// Reads tables as a TOML file has them: an array of names and tables.
-pub(super) fn of_toml(value: &Spanned<DeValue<'_>>) -> Result<Vec<BarTable>, Vec<Refused>> {
-    let DeValue::Array(entries) = value.get_ref() else {
-        let detail = format!("expected an array of tables, found {}", type_name(value.get_ref()));
-        return Err(vec![Refused { entry: None, detail }]);
-    };
+pub(super) fn of_toml(entries: &DeArray<'_>) -> Result<Vec<BarTable>, Vec<Refused>> {
     let mut reader = Reader::default();
     let mut tables = Vec::new();
     for (index, entry) in entries.iter().enumerate() {
@@ -186,15 +182,17 @@ pub(super) fn of_text(text: &str) -> Result<Vec<BarTable>, Vec<Refused>> {
     let document = format!("tables = {text}");
     let refuse = |detail: String| Err(vec![Refused { entry: None, detail }]);
     match DeTable::parse(&document) {
-        Ok(table) => match table.get_ref().get("tables").filter(|_| table.get_ref().len() == 1) {
-            Some(tables) => of_toml(tables).map_err(|refused| {
-                let whole = |Refused { entry, detail }| {
-                    let detail = entry.map_or(detail.clone(), |(name, _)| format!("{name}: {detail}"));
-                    Refused { entry: None, detail }
-                };
-                refused.into_iter().map(whole).collect()
-            }),
-            None => refuse("expected an array of tables and nothing behind it".to_owned()),
+        Ok(table) => match table.get_ref().get("tables").map(Spanned::get_ref) {
+            Some(DeValue::Array(entries)) if table.get_ref().len() == 1 => {
+                of_toml(entries).map_err(|refused| {
+                    let whole = |Refused { entry, detail }| {
+                        let detail = entry.map_or(detail.clone(), |(name, _)| format!("{name}: {detail}"));
+                        Refused { entry: None, detail }
+                    };
+                    refused.into_iter().map(whole).collect()
+                })
+            }
+            _ => refuse("expected an array of tables and nothing behind it".to_owned()),
         },
         Err(error) => refuse(format!("no valid TOML: {}", error.message())),
     }

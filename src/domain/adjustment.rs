@@ -6,7 +6,7 @@
 //! CLZ4 2024-11-20T00:00:00Z +0.85 1      the same roll, by their difference
 //! ```
 
-use super::{Bar, SeriesKey, Timeframe, Timestamp};
+use super::{Bar, Excerpt, SeriesKey, Timeframe, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -57,7 +57,7 @@ impl FromStr for PriceChange {
         }
         let difference = text.parse().ok().filter(|x: &f64| x.abs() <= DIFFERENCE_MAX);
         difference.map(Self::Plus).ok_or_else(|| {
-            let text = text.escape_debug();
+            let text = Excerpt(text);
             format!("PRICE is `{text}`: behind a sign at most {DIFFERENCE_MAX:e} is expected, which is added")
         })
     }
@@ -66,7 +66,7 @@ impl FromStr for PriceChange {
 fn factor(name: &str, text: &str) -> Result<f64, String> {
     let unsigned = |factor: &f64| FACTORS.contains(factor) && !text.starts_with('+');
     text.parse().ok().filter(unsigned).ok_or_else(|| {
-        let (least, most, text) = (FACTORS.start(), FACTORS.end(), text.escape_debug());
+        let (least, most, text) = (FACTORS.start(), FACTORS.end(), Excerpt(text));
         format!("{name} is `{text}`: a factor from {least:e} to {most:e} is expected")
     })
 }
@@ -131,7 +131,7 @@ impl FromStr for Adjustments {
     fn from_str(text: &str) -> Result<Self, String> {
         let mut by_symbol: BTreeMap<String, Vec<Adjustment>> = BTreeMap::new();
         for entry in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
-            let wrong = |problem: String| format!("`{}`: {problem}", entry.escape_debug());
+            let wrong = |problem: String| format!("`{}`: {problem}", Excerpt(entry));
             let cells: Vec<&str> = entry.split_ascii_whitespace().collect();
             let [symbol, from, price, volume] = cells[..] else {
                 return Err(wrong("SYMBOL TIME PRICE VOLUME is expected".to_owned()));

@@ -8,7 +8,7 @@
 //!
 //! Names on the left are those of feeds, names on the right are vela's own: a name is looked up once, never what it led to.
 
-use super::{SeriesKey, Timeframe, Timestamp};
+use super::{Excerpt, SeriesKey, Timeframe, Timestamp};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
@@ -181,7 +181,7 @@ fn entry(text: &str) -> Result<(&str, Alias), String> {
                 let date = date.join(" ");
                 return Err(format!(
                     "`{}`: from TIME and until TIME are expected behind the symbol, each once",
-                    date.escape_debug()
+                    Excerpt(&date)
                 ));
             }
         };
@@ -200,7 +200,7 @@ impl FromStr for Aliases {
     fn from_str(text: &str) -> Result<Self, String> {
         let mut by_name: BTreeMap<String, Vec<Alias>> = BTreeMap::new();
         for text in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
-            let wrong = |problem: String| format!("`{}`: {problem}", text.escape_debug());
+            let wrong = |problem: String| format!("`{}`: {problem}", Excerpt(text));
             let (name, alias) = entry(text).map_err(wrong)?;
             let known = by_name.entry(name.to_owned()).or_default();
             if let Some(other) = known.iter().find(|a| a.from < alias.until && alias.from < a.until) {

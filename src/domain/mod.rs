@@ -1,12 +1,13 @@
-//! The vocabulary: plain types that every stage shares, in the order in which a bar meets them.
+//! The vocabulary: plain types that every stage shares.
 //!
-//! Standard library only; no I/O, no threads, no serialisation. A type lives here when two rooms of the
-//! house need it; what one room needs stays in that room.
+//! Standard library and serde only; no I/O, no threads. A type lives here when two rooms of the house need it; what one
+//! room needs stays in that room.
 
 mod adjustment;
 mod alias;
 mod bar;
 mod dialect;
+mod excerpt;
 mod feature;
 mod flow;
 mod grid;
@@ -25,6 +26,7 @@ pub use adjustment::{Adjustment, Adjustments, PriceChange, SeriesAdjustments};
 pub use alias::{Aliases, Meaning};
 pub use bar::Bar;
 pub use dialect::Dialect;
+pub use excerpt::Excerpt;
 pub use feature::{Demand, FeatureSet, FeatureVector, HORIZON_MAX, Stability};
 pub use flow::{Admission, Admitted, Ask, Incoming, Origin, Place, Reply, Stamps, Task};
 pub use grid::{FILLED_BARS_MAX, Gap, GapPolicy, Grid};

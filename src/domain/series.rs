@@ -1,6 +1,6 @@
 //! A series: the bars of one symbol over one timeframe.
 
-use super::Timeframe;
+use super::{Excerpt, Timeframe};
 use std::fmt;
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ impl fmt::Display for SymbolError {
         write!(
             f,
             "`{}` is not a symbol: 1 to {SYMBOL_BYTES_MAX} letters, digits and . _ - / : are allowed",
-            self.symbol.escape_default()
+            Excerpt(&self.symbol)
         )
     }
 }

@@ -1,5 +1,6 @@
 //! Points in time: UTC, whole milliseconds, printed and read as RFC 3339.
 
+use super::Excerpt;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -20,11 +21,7 @@ pub struct ParseTimestampError {
 
 impl fmt::Display for ParseTimestampError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "`{}` is not a time: write RFC 3339, such as 2026-01-31T23:59:00Z",
-            self.text.escape_debug()
-        )
+        write!(f, "`{}` is not a time: write RFC 3339, such as 2026-01-31T23:59:00Z", Excerpt(&self.text))
     }
 }
 
@@ -190,7 +187,8 @@ impl FromStr for Timestamp {
 
     /// Reads RFC 3339, with any offset; what is finer than a millisecond is cut off.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        parse(text.as_bytes()).ok_or_else(|| ParseTimestampError { text: text.to_owned() })
+        // A time is short: of a text that is none its beginning tells enough.
+        parse(text.as_bytes()).ok_or_else(|| ParseTimestampError { text: text.chars().take(80).collect() })
     }
 }
 

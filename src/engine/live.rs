@@ -9,6 +9,9 @@ use crate::topology;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
+/// The one key that the environment may overrule while the process runs.
+const LEVEL: &str = "log.level";
+
 impl Engine {
     /// Goes on with other settings: keys that are live take effect at once, the others at the next start, which the
     /// answer, the log and an alert say.
@@ -32,13 +35,19 @@ impl Engine {
     /// nothing remembers a patch until the next start. Returns what has changed.
     ///
     /// # Errors
-    /// As [`Engine::reconfigure`], and where a key needs a restart; whoever asked is told, no alert is raised.
+    /// As [`Engine::reconfigure`], where a key needs a restart, and where the level of the log is fixed; whoever asked is told,
+    /// no alert is raised.
     pub fn patch(&self, patch: &Map<String, Value>, by: &str) -> Result<Vec<&'static str>, EngineError> {
         let mut last = self.wanted.lock();
         let wanted = last.patched(patch)?;
         let at_restart = last.changed_to(&wanted).1.at_restart;
         if !at_restart.is_empty() {
             return Err(EngineError::NeedsRestart(at_restart.join(", ")));
+        }
+        if last.log.level != wanted.log.level
+            && let Some(why) = log::level_is_fixed()
+        {
+            return Err(EngineError::LevelFixed(why));
         }
         let Reconfigured { live, .. } = self.take_up(&wanted)?;
         *last = wanted;
@@ -95,7 +104,14 @@ impl Engine {
 
     fn tell(&self, report: &Reconfigured) {
         let Reconfigured { live, at_restart } = report;
-        self.tell_live(live, ",");
+        let fixed = log::level_is_fixed().filter(|_| live.contains(&LEVEL));
+        let in_effect = |key: &&&str| fixed.is_none() || **key != LEVEL;
+        let live: Vec<&str> = live.iter().filter(in_effect).copied().collect();
+        self.tell_live(&live, ",");
+        if let Some(why) = fixed {
+            let detail = format!("{LEVEL} changed and has no effect: {why}");
+            self.models.alerts.raise(Severity::Info, "config_ineffective", "configuration", detail);
+        }
         if !at_restart.is_empty() {
             let take = if at_restart.len() == 1 { "takes" } else { "take" };
             let detail = format!("{} {take} effect at the next start", at_restart.join(", "));

@@ -64,6 +64,9 @@ pub enum EngineError {
     /// A change that the running system does not take up.
     #[error("{0}: takes effect at the next start only: change the configuration file, and start again")]
     NeedsRestart(String),
+    /// A change that this process does not take up, whatever its configuration says.
+    #[error("log.level: {0}: nothing has changed")]
+    LevelFixed(String),
     /// Alerts cannot be sent as configured.
     #[error("{0}")]
     Alerts(String),

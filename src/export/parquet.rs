@@ -128,7 +128,12 @@ impl ParquetTable {
 }
 
 fn refused(partial: &Partial, error: &ParquetError) -> ExportError {
-    ExportError::Out { path: partial.out().to_owned(), problem: error.to_string() }
+    let problem = match error {
+        // A full disk is one, whoever passes it on.
+        ParquetError::External(error) => error.to_string(),
+        error => error.to_string(),
+    };
+    ExportError::Out { path: partial.out().to_owned(), problem }
 }
 
 /// Writes the next column of the row group.

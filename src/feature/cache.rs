@@ -3,6 +3,10 @@
 //! Every entry lives equally long, so the order of insertion is the order of expiry: a map and a queue,
 //! no clock thread. Expired entries are never served. What is dropped here and held by nobody else is written anew:
 //! once the cache is full a bar allocates no vector.
+//!
+//! Series are spread over shards, so that their workers do not wait for each other. The bound is one of all shards
+//! together: a few series may use all that there is. Where it is reached a shard that has its share gives up the oldest of
+//! its own, under one lock and with no count changed, and one that has less takes the place of the oldest of all.
 
 use crate::domain::{FeatureVector, SeriesId, Timestamp};
 use crate::link::clock;
@@ -11,7 +15,9 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-const SHARDS_MAX: usize = 8;
+const SHARDS: usize = 8;
+/// The smallest share of a shard: the feature sets of one bar are fewer.
+const SHARE_MIN: usize = 16;
 /// How many vectors a shard keeps to be written anew, beyond its entries.
 const SPARE_MAX: usize = 32;
 
@@ -38,6 +44,8 @@ struct Entry {
 #[derive(Default)]
 struct Shard {
     entries: HashMap<CacheKey, Entry>,
+    /// As many entries as the map is half empty with. So far it finds room among its own memory, however many come and go.
+    room: usize,
     /// Keys with the time of their insertion, the oldest first; a key that was inserted again has an
     /// older twin here, told by its time.
     order: VecDeque<(CacheKey, u64)>,
@@ -46,19 +54,25 @@ struct Shard {
 }
 
 impl Shard {
-    /// Drops what has expired, and the oldest until there is room for one more.
-    fn make_room(&mut self, entries_max: usize, is_expired: impl Fn(u64) -> bool) {
-        while let Some((oldest, inserted_ns)) = self.order.front().copied() {
-            if !is_expired(inserted_ns) && self.entries.len() < entries_max {
-                break;
-            }
+    /// Takes the oldest out, if it is as old as `goes` asks for.
+    fn take_oldest(&mut self, goes: impl Fn(u64) -> bool) -> Option<Arc<FeatureVector>> {
+        while let Some((oldest, inserted_ns)) = self.order.front().copied().filter(|(_, ns)| goes(*ns)) {
             self.order.pop_front();
-            if self.entries.get(&oldest).is_some_and(|entry| entry.inserted_ns == inserted_ns)
-                && let Some(entry) = self.entries.remove(&oldest)
-            {
-                self.keep(entry.vector);
+            if self.entries.get(&oldest).is_some_and(|entry| entry.inserted_ns == inserted_ns) {
+                return self.entries.remove(&oldest).map(|entry| entry.vector);
             }
         }
+        None
+    }
+
+    /// Puts `entry` in; whether it took the place of another one.
+    fn put(&mut self, key: CacheKey, entry: Entry) -> bool {
+        if self.entries.len() >= self.room {
+            self.room = (2 * self.room).max(16);
+            self.entries.reserve(2 * self.room - self.entries.len());
+        }
+        self.order.push_back((key, entry.inserted_ns));
+        self.entries.insert(key, entry).is_some()
     }
 
     fn keep(&mut self, vector: Arc<FeatureVector>) {
@@ -77,10 +91,36 @@ impl Shard {
     }
 }
 
+/// A shard, and when its oldest entry was inserted: readable by whoever looks for the oldest of all.
+struct Place {
+    shard: Mutex<Shard>,
+    /// `u64::MAX` where it is empty. Written under the lock.
+    oldest_ns: AtomicU64,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self { shard: Mutex::default(), oldest_ns: AtomicU64::new(u64::MAX) }
+    }
+}
+
+impl Place {
+    /// Does something to the shard.
+    fn with<T>(&self, act: impl FnOnce(&mut Shard) -> T) -> T {
+        let mut shard = self.shard.lock();
+        let done = act(&mut shard);
+        let oldest_ns = shard.order.front().map_or(u64::MAX, |(_, inserted_ns)| *inserted_ns);
+        self.oldest_ns.store(oldest_ns, Ordering::Relaxed);
+        done
+    }
+}
+
 /// Vectors by (series, bar, feature set), bounded in number and age.
 pub struct FeatureCache {
-    shards: Box<[Mutex<Shard>]>,
-    shard_entries_max: AtomicUsize,
+    places: [Place; SHARDS],
+    /// How many entries all shards have. An entry is counted before it is put in.
+    entries: AtomicUsize,
+    entries_max: AtomicUsize,
     ttl_ns: AtomicU64,
     hits: AtomicU64,
     misses: AtomicU64,
@@ -105,10 +145,10 @@ impl FeatureCache {
     }
 
     fn with_clock(entries_max: usize, ttl_seconds: u64, now_ns: fn() -> u64) -> Self {
-        let shards = entries_max.clamp(1, SHARDS_MAX);
         Self {
-            shards: (0..shards).map(|_| Mutex::default()).collect(),
-            shard_entries_max: AtomicUsize::new(entries_max / shards),
+            places: std::array::from_fn(|_| Place::default()),
+            entries: AtomicUsize::new(0),
+            entries_max: AtomicUsize::new(entries_max),
             ttl_ns: AtomicU64::new(ttl_seconds.saturating_mul(1_000_000_000)),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
@@ -118,16 +158,41 @@ impl FeatureCache {
 
     /// Changes how many vectors it holds at most, and for how long each is served. What is too much goes at once.
     pub fn set_limits(&self, entries_max: usize, ttl_seconds: u64) {
-        let shard_entries_max = entries_max / self.shards.len();
-        self.shard_entries_max.store(shard_entries_max, Ordering::Relaxed);
+        self.entries_max.store(entries_max, Ordering::Relaxed);
         self.ttl_ns.store(ttl_seconds.saturating_mul(1_000_000_000), Ordering::Relaxed);
-        for shard in &self.shards {
-            shard.lock().make_room(shard_entries_max + 1, |_| false);
-        }
+        while self.entries.load(Ordering::Relaxed) > entries_max && self.drop_oldest().is_some() {}
     }
 
-    fn shard(&self, key: &CacheKey) -> &Mutex<Shard> {
-        &self.shards[key.series.0 as usize % self.shards.len()]
+    /// Drops the oldest of all entries; `None` where there was none to be found.
+    fn drop_oldest(&self) -> Option<Arc<FeatureVector>> {
+        let oldest = self.places.iter().min_by_key(|place| place.oldest_ns.load(Ordering::Relaxed))?;
+        let vector = oldest.with(|shard| shard.take_oldest(|_| true))?;
+        self.entries.fetch_sub(1, Ordering::Relaxed);
+        Some(vector)
+    }
+
+    /// Counts one entry more, if there may be one.
+    fn count_one(&self, entries_max: usize) -> bool {
+        let more = |entries| (entries < entries_max).then_some(entries + 1);
+        self.entries.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+
+    /// Puts `entry` into `shard`; gives it back where there is no room and another shard has to make it.
+    fn put(&self, shard: &mut Shard, entries_max: usize, key: CacheKey, entry: Entry) -> Result<(), Entry> {
+        let has_share = shard.entries.len() >= (entries_max / SHARDS).max(SHARE_MIN);
+        if has_share
+            && self.entries.load(Ordering::Relaxed) == entries_max
+            && let Some(dropped) = shard.take_oldest(|_| true)
+        {
+            // One goes and one comes: their number stays.
+            shard.keep(dropped);
+        } else if !self.count_one(entries_max) {
+            return Err(entry);
+        }
+        if shard.put(key, entry) {
+            self.entries.fetch_sub(1, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// The vector of `key`, of `len` values, written by `compute` where there is no live entry. A series is in one
@@ -139,17 +204,26 @@ impl FeatureCache {
         compute: impl FnOnce(&mut FeatureVector),
     ) -> Arc<FeatureVector> {
         let now_ns = (self.now_ns)();
-        let entries_max = self.shard_entries_max.load(Ordering::Relaxed);
+        let entries_max = self.entries_max.load(Ordering::Relaxed);
         let ttl_ns = self.ttl_ns.load(Ordering::Relaxed);
         let is_expired = |inserted_ns| now_ns.saturating_sub(inserted_ns) >= ttl_ns;
-        let spare = {
-            let mut shard = self.shard(&key).lock();
+        let place = &self.places[key.series.0 as usize % SHARDS];
+        let found = place.with(|shard| {
             if let Some(entry) = shard.entries.get(&key).filter(|entry| !is_expired(entry.inserted_ns)) {
-                self.hits.fetch_add(1, Ordering::Relaxed);
-                return Arc::clone(&entry.vector);
+                return Ok(Arc::clone(&entry.vector));
             }
-            shard.make_room(entries_max, is_expired);
-            shard.take_spare(len)
+            while let Some(vector) = shard.take_oldest(is_expired) {
+                self.entries.fetch_sub(1, Ordering::Relaxed);
+                shard.keep(vector);
+            }
+            Err(shard.take_spare(len))
+        });
+        let spare = match found {
+            Ok(vector) => {
+                self.hits.fetch_add(1, Ordering::Relaxed);
+                return vector;
+            }
+            Err(spare) => spare,
         };
         self.misses.fetch_add(1, Ordering::Relaxed);
         let mut vector = spare.unwrap_or_else(|| Arc::new(FeatureVector::undefined(len)));
@@ -157,28 +231,34 @@ impl FeatureCache {
         if let Some(vector) = Arc::get_mut(&mut vector) {
             compute(vector);
         }
-        let mut shard = self.shard(&key).lock();
         if entries_max == 0 || ttl_ns == 0 {
-            shard.keep(Arc::clone(&vector));
+            place.with(|shard| shard.keep(Arc::clone(&vector)));
             return vector;
         }
-        // Another series may have taken the room meanwhile.
-        shard.make_room(entries_max, is_expired);
-        shard.entries.insert(key, Entry { vector: Arc::clone(&vector), inserted_ns: now_ns });
-        shard.order.push_back((key, now_ns));
+        let mut entry = Entry { vector: Arc::clone(&vector), inserted_ns: now_ns };
+        while let Err(again) = place.with(|shard| self.put(shard, entries_max, key, entry)) {
+            entry = again;
+            // Where all that are counted are still on their way in, this one is not kept: nobody waits here.
+            let Some(dropped) = self.drop_oldest() else { break };
+            place.with(|shard| shard.keep(dropped));
+        }
         vector
     }
 
     /// Drops all vectors, and the memory they were in; returns how many there were.
     pub fn clear(&self) -> usize {
-        let clear = |shard: &Mutex<Shard>| std::mem::take(&mut *shard.lock()).entries.len();
-        self.shards.iter().map(clear).sum()
+        let clear = |place: &Place| {
+            let entries = place.with(std::mem::take).entries.len();
+            self.entries.fetch_sub(entries, Ordering::Relaxed);
+            entries
+        };
+        self.places.iter().map(clear).sum()
     }
 
     /// The cache's numbers.
     pub fn read(&self) -> CacheReading {
         CacheReading {
-            entries: self.shards.iter().map(|shard| shard.lock().entries.len()).sum(),
+            entries: self.entries.load(Ordering::Relaxed),
             hits: self.hits.load(Ordering::Relaxed),
             misses: self.misses.load(Ordering::Relaxed),
         }
@@ -186,91 +266,4 @@ impl FeatureCache {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::cell::Cell;
-
-    thread_local! { static NOW_S: Cell<u64> = const { Cell::new(1) }; }
-
-    fn now_ns() -> u64 {
-        NOW_S.get() * 1_000_000_000
-    }
-
-    fn key(series: u32, minute: i64) -> CacheKey {
-        CacheKey {
-            series: SeriesId(series),
-            ts: Timestamp::from_secs(minute * 60),
-            revision: 0,
-            features: 7,
-            window: 1,
-        }
-    }
-
-    fn value(cache: &FeatureCache, key: CacheKey, computed: f64) -> f64 {
-        let compute = |vector: &mut FeatureVector| {
-            vector.values[0] = computed;
-            vector.undefined = None;
-        };
-        cache.get_or_compute(key, 1, compute).values[0]
-    }
-
-    #[test]
-    fn what_is_older_than_its_time_to_live_is_never_served() {
-        let cache = FeatureCache::with_clock(100, 300, now_ns);
-        assert_eq!(value(&cache, key(0, 1), 1.0), 1.0);
-        NOW_S.set(300);
-        assert_eq!(value(&cache, key(0, 1), 2.0), 1.0, "299 s old: served");
-        NOW_S.set(301);
-        assert_eq!(value(&cache, key(0, 1), 3.0), 3.0, "300 s old: computed again");
-        NOW_S.set(600);
-        assert_eq!(value(&cache, key(0, 1), 4.0), 3.0, "the new one lives from its own insertion");
-        assert_eq!(cache.read(), CacheReading { entries: 1, hits: 2, misses: 2 });
-    }
-
-    #[test]
-    fn a_cleared_cache_goes_on() {
-        let cache = FeatureCache::with_clock(100, 300, now_ns);
-        for minute in 0..150 {
-            value(&cache, key(minute, i64::from(minute)), 1.0);
-        }
-        let entries = cache.read().entries;
-        assert!(entries > 0 && cache.clear() == entries && cache.clear() == 0);
-        assert_eq!((value(&cache, key(0, 1), 2.0), value(&cache, key(0, 1), 3.0)), (2.0, 2.0));
-    }
-
-    #[test]
-    fn a_vector_that_somebody_holds_is_not_written_anew() {
-        for entries_max in [0, 1, 8, 100] {
-            let cache = FeatureCache::with_clock(entries_max, 300, now_ns);
-            let mut held = VecDeque::new();
-            for minute in 0..2000 {
-                let fill = |vector: &mut FeatureVector| vector.values.fill(minute as f64);
-                let len = 1 + minute as usize % 3;
-                held.push_back((minute, cache.get_or_compute(key(0, minute), len, fill)));
-                // Rows travel for a while, and not all equally long.
-                if held.len() > 40 {
-                    held.remove(minute as usize * 7 % 40);
-                }
-                for (minute, vector) in &held {
-                    let len = 1 + *minute as usize % 3;
-                    assert_eq!(*vector.values, *vec![*minute as f64; len], "of {entries_max}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn the_number_of_entries_is_bounded_and_the_oldest_goes_first() {
-        for entries_max in [0, 1, 5, 16, 1000] {
-            let cache = FeatureCache::with_clock(entries_max, 300, now_ns);
-            for minute in 0..3000 {
-                let series = minute as u32 % 40;
-                value(&cache, key(series, minute), minute as f64);
-                assert!(cache.read().entries <= entries_max);
-                if entries_max >= 8 {
-                    assert_eq!(value(&cache, key(series, minute), -1.0), minute as f64);
-                }
-            }
-        }
-    }
-}
+mod tests;

@@ -7,12 +7,20 @@ pub enum FeatureError {
     #[error("a feature's name is empty; write names such as rsi_14, with one comma between two")]
     Empty,
     /// No family has this name.
-    #[error("`{name}` is not a feature; the closest name is `{closest}`")]
+    #[error("`{name}` is not a feature; {}", meant(*.closest))]
     Unknown {
         /// What was asked for.
         name: String,
-        /// The most similar name of the named sets.
-        closest: &'static str,
+        /// The most similar name of the named sets; `None` where none is similar.
+        closest: Option<&'static str>,
+    },
+    /// It names a set, and stands where a feature's own name has to.
+    #[error("`{name}` is a named set; write out which of its features, such as {example}")]
+    Set {
+        /// What was asked for.
+        name: String,
+        /// One of the set.
+        example: &'static str,
     },
     /// The family exists, but takes another number of parameters.
     #[error("`{name}` has {given} parameter(s): write {usage}")]
@@ -54,4 +62,12 @@ pub enum FeatureError {
         /// What could have been.
         allowed: String,
     },
+}
+
+/// What somebody may have meant.
+fn meant(closest: Option<&str>) -> String {
+    match closest {
+        Some(name) => format!("the closest name is `{name}`"),
+        None => "`vela features --list` shows all that there are".to_owned(),
+    }
 }

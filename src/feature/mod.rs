@@ -35,6 +35,7 @@ use crate::domain::{FeatureSet, Timeframe};
 
 pub use cache::{CacheKey, CacheReading, FeatureCache};
 pub use error::FeatureError;
+pub use name::warm_up;
 pub use plan::{Batch, Plan, PlanState, WarmUp};
 pub use series::SeriesFeatures;
 pub use stage::{FeatureKey, FeatureRules, FeatureStage, ResumedSeries, SavedSeries, bars_kept_to_adjust};

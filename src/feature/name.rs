@@ -1,8 +1,8 @@
 //! Reads feature names.
 
 use super::FeatureError;
-use super::catalogue::{Arguments, FAMILIES, Family, Parameter, SETS};
-use crate::domain::Timeframe;
+use super::catalogue::{Arguments, FAMILIES, Family, FirstBars, Parameter, SETS, set};
+use crate::domain::{Stability, Timeframe};
 
 /// A name and the timeframe of the bars it is computed over: what stands behind its `@`, or `own`.
 pub fn coarser(name: &str, own: Timeframe) -> Result<(&str, Timeframe), FeatureError> {
@@ -27,6 +27,9 @@ pub fn coarser(name: &str, own: Timeframe) -> Result<(&str, Timeframe), FeatureE
 pub fn parse(name: &str) -> Result<(&'static Family, Arguments), FeatureError> {
     if name.is_empty() {
         return Err(FeatureError::Empty);
+    }
+    if let Some([example, ..]) = set(name) {
+        return Err(FeatureError::Set { name: name.to_owned(), example });
     }
     let unknown = || FeatureError::Unknown { name: name.to_owned(), closest: closest(name) };
     // The longest match: `macd_signal_12_26_9` belongs to `macd_signal`, not to `macd`.
@@ -69,6 +72,19 @@ pub fn parse(name: &str) -> Result<(&'static Family, Arguments), FeatureError> {
     Ok((family, arguments))
 }
 
+/// How long the feature called `name` warms up, in bars of its own timeframe (a name without `@`).
+///
+/// # Errors
+/// When the name is unknown or a parameter out of range.
+pub fn warm_up(name: &str) -> Result<FirstBars, FeatureError> {
+    let (family, arguments) = parse(name)?;
+    Ok(FirstBars {
+        first_defined: family.first_defined(&arguments),
+        stable_4: family.settled(&arguments, Stability::Digits4),
+        stable_8: family.settled(&arguments, Stability::Digits8),
+    })
+}
+
 /// What follows `stem` in `name`: nothing, or what is behind an underscore; `None` if it does not begin so.
 fn tail<'n>(name: &'n str, stem: &str) -> Option<Option<&'n str>> {
     let rest = name.strip_prefix(stem)?;
@@ -93,12 +109,16 @@ fn refused(name: &str, value: &str, parameter: &Parameter) -> FeatureError {
     FeatureError::Value { name: name.to_owned(), parameter: parameter.name, value: value.to_owned(), allowed }
 }
 
-/// The name of a named set with the smallest edit distance; the first of them in a draw.
-fn closest(name: &str) -> &'static str {
+/// The named set, or a feature of one, with the smallest edit distance, whatever the case; the first of them in a draw.
+/// `None` where it would take half of what was written to turn one into the other: nobody meant that.
+fn closest(name: &str) -> Option<&'static str> {
     // A misspelling is short: what is longer need not be compared to its end.
-    let name: Vec<char> = name.chars().take(64).collect();
-    let known = SETS.iter().flat_map(|(_, names)| names.iter().copied());
-    known.min_by_key(|known| edits(&name, known)).unwrap_or_default()
+    let name: Vec<char> = name.chars().take(64).map(|c| c.to_ascii_lowercase()).collect();
+    let known =
+        SETS.iter().map(|(set, _)| *set).chain(SETS.iter().flat_map(|(_, names)| names.iter().copied()));
+    let (distance, closest) =
+        known.map(|known| (edits(&name, known), known)).min_by_key(|(distance, _)| *distance)?;
+    (2 * distance < name.len()).then_some(closest)
 }
 
 /// Levenshtein's distance: insertions, deletions and replacements that turn `a` into `b`.
@@ -148,6 +168,10 @@ mod tests {
             ("macd_sginal", "`macd_sginal` is not a feature; the closest name is `macd_signal`"),
             ("rsi_x", "`rsi_x` is not a feature; the closest name is `rsi_14`"),
             ("sma_", "`sma_` is not a feature; the closest name is `sma_5`"),
+            ("foo", "`foo` is not a feature; `vela features --list` shows all that there are"),
+            ("defualt", "`defualt` is not a feature; the closest name is `default`"),
+            ("Vela_Core_1", "`Vela_Core_1` is not a feature; the closest name is `vela-core-1`"),
+            ("default", "`default` is a named set; write out which of its features, such as ret_1"),
             ("rsi", "`rsi` has 0 parameter(s): write rsi_N, such as rsi_14"),
             ("rsi_14_3", "`rsi_14_3` has 2 parameter(s): write rsi_N, such as rsi_14"),
             ("obv_5", "`obv_5` has 1 parameter(s): write obv"),

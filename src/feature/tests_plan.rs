@@ -172,7 +172,7 @@ fn names_keep_their_order_and_may_repeat() {
 #[test]
 fn a_wrong_name_refuses_the_whole_plan() {
     let error = Plan::new(&["obv", "smq_20"], Timeframe::MINUTE).map(|_| ()).unwrap_err();
-    assert!(matches!(&error, FeatureError::Unknown { closest: "sma_20", .. }), "{error}");
+    assert!(matches!(&error, FeatureError::Unknown { closest: Some("sma_20"), .. }), "{error}");
     for empty in ["", "@1h"] {
         assert_eq!(Plan::new(&["rsi_14", empty], Timeframe::MINUTE).unwrap_err(), FeatureError::Empty);
     }

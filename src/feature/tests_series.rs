@@ -3,7 +3,7 @@
 
 use super::Plan;
 use super::series::SeriesFeatures;
-use super::tests_support::{Market, Random, bits};
+use super::tests_support::{Feed, Market, Told, bits, told};
 use crate::domain::{Admission, Bar, GapPolicy, Grid, Stability, Timeframe};
 use proptest::prelude::*;
 
@@ -48,33 +48,15 @@ fn change(series: &mut SeriesFeatures, grid: &Grid, bars: &[Bar], at: usize) -> 
 /// What happens to a series next.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    Next {
-        missing: usize,
-    },
-    Revise {
-        back: usize,
-    },
-    Late {
-        back: usize,
-    },
-    Withdraw {
-        back: usize,
-    },
+    Told(Told),
     Peek,
     /// The process replaces itself.
     Replace,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = prop_oneof![
-        6 => (0..3_usize).prop_map(|missing| Step::Next { missing }),
-        1 => Just(Step::Next { missing: 40 }),
-        2 => (0..12_usize).prop_map(|back| Step::Revise { back }),
-        2 => (1..12_usize).prop_map(|back| Step::Late { back }),
-        2 => (0..12_usize).prop_map(|back| Step::Withdraw { back }),
-        1 => Just(Step::Peek),
-        1 => Just(Step::Replace),
-    ];
+    let step =
+        prop_oneof![10 => told(40).prop_map(Step::Told), 1 => Just(Step::Peek), 1 => Just(Step::Replace)];
     proptest::collection::vec(step, 1..70)
 }
 
@@ -89,51 +71,21 @@ proptest! {
         let (policy, gap_bars_max) = policy_of[policy as usize];
         let grid = Grid { policy, gap_bars_max, ..Timeframe::MINUTE.into() };
         let mut series = series(&grid, revision_bars);
-        let mut market = Market::new(seed, 10.0);
-        let mut random = Random(seed);
-        // The bars as they should have come, and those that were skipped and may come late.
-        let (mut bars, mut missing): (Vec<Bar>, Vec<Bar>) = (Vec::new(), Vec::new());
-        // Each bar that is withdrawn makes one less that can still be changed, until others come.
-        let mut withdrawn = 0;
+        let mut feed = Feed::new(seed, revision_bars);
         for step in steps {
             match step {
-                Step::Next { missing: skipped } => {
-                    missing.extend(market.by_ref().take(skipped));
-                    let bar = market.next().unwrap();
-                    prop_assert!(series.take(&bar, Admission::Next));
-                    bars.push(bar);
-                }
-                Step::Revise { back } => {
-                    let Some(at) = bars.len().checked_sub(back + 1) else { continue };
-                    let mut changed = bars.clone();
-                    let bar = &mut changed[at];
-                    bar.close = bar.low + (bar.high - bar.low) * random.unit();
-                    bar.volume += 1.0;
+                Step::Told(told) => {
+                    let Some(said) = feed.say(told) else { continue };
                     // Beyond what is promised the rows that a window looks back on may be gone.
-                    let taken = match back + withdrawn < revision_bars {
-                        true => change(&mut series, &grid, &changed, at)?,
-                        false => series.take(&changed[at], Admission::Revision),
+                    let taken = match said.admission {
+                        Admission::Revision | Admission::Late if said.promised => {
+                            change(&mut series, &grid, &feed.with(&said), said.at)?
+                        }
+                        admission => series.take(&said.bar, admission),
                     };
-                    // At least the newest `revision_bars` can change; how many more is not promised.
-                    prop_assert!(taken || back + withdrawn >= revision_bars);
+                    prop_assert!(taken || !said.promised);
                     if taken {
-                        bars = changed;
-                    }
-                }
-                Step::Late { back } => {
-                    let Some(from) = bars.len().checked_sub(back + 1) else { continue };
-                    let between = bars[from].ts..bars[from + 1].ts;
-                    let Some(found) = missing.iter().position(|bar| between.contains(&bar.ts)) else { continue };
-                    let mut changed = bars.clone();
-                    changed.insert(from + 1, missing[found]);
-                    let taken = match back + withdrawn <= revision_bars {
-                        true => change(&mut series, &grid, &changed, from + 1)?,
-                        false => series.take(&missing[found], Admission::Late),
-                    };
-                    prop_assert!(taken || back + withdrawn > revision_bars);
-                    if taken {
-                        missing.remove(found);
-                        bars = changed;
+                        feed.settle(&said);
                     }
                 }
                 Step::Replace => {
@@ -141,29 +93,16 @@ proptest! {
                     let saved = postcard::from_bytes(&passed).unwrap();
                     series = self::series(&grid, revision_bars).restore(saved).unwrap();
                 }
-                Step::Withdraw { back } => {
-                    let Some(at) = bars.len().checked_sub(back + 1) else { continue };
-                    if withdrawn == revision_bars {
-                        continue;
-                    }
-                    let taken = series.take(&bars[at], Admission::Withdrawn);
-                    prop_assert!(taken || back + withdrawn >= revision_bars);
-                    if taken {
-                        withdrawn += 1;
-                        missing.push(bars.remove(at));
-                    }
-                }
                 Step::Peek => {
-                    let bar = market.clone().next().unwrap();
+                    let bar = feed.forming(0);
                     series.peek(&bar);
                     let peeked = bits(&series.collect(&columns(), WINDOW, true).values);
-                    let mut closed = bars.clone();
-                    closed.push(bar);
+                    let closed = [&feed.bars[..], &[bar]].concat();
                     prop_assert_eq!(peeked, fresh(&grid, &closed));
                 }
             }
-            prop_assert_eq!(series.newest(), bars.last().map(|bar| bar.ts));
-            prop_assert_eq!(bits(&series.collect(&columns(), WINDOW, false).values), fresh(&grid, &bars));
+            prop_assert_eq!(series.newest(), feed.bars.last().map(|bar| bar.ts));
+            prop_assert_eq!(bits(&series.collect(&columns(), WINDOW, false).values), fresh(&grid, &feed.bars));
         }
     }
 }

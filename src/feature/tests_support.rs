@@ -1,6 +1,7 @@
 //! Bars and comparisons for the tests of this module.
 
-use crate::domain::{Bar, Timestamp};
+use crate::domain::{Admission, Bar, Timestamp};
+use proptest::prelude::*;
 use std::path::PathBuf;
 
 /// The reference material beside the repository, if it is there; says so if it is not.
@@ -101,6 +102,120 @@ impl Iterator for Market {
             close: self.ticks * tick,
             volume,
         })
+    }
+}
+
+/// What a feed does next with the bars of one series.
+#[derive(Clone, Copy, Debug)]
+pub enum Told {
+    /// A bar closed, behind so many that are left out for now.
+    Next { left_out: usize },
+    /// The bar so many before the newest has other numbers.
+    Revised { back: usize },
+    /// One that was left out comes right behind the bar so many before the newest.
+    Late { back: usize },
+    /// The bar so many before the newest is taken back.
+    Withdrawn { back: usize },
+}
+
+/// Whatever a feed may do, now and then a gap of `long` bars among it.
+pub fn told(long: usize) -> impl Strategy<Value = Told> {
+    prop_oneof![
+        10 => (0..3_usize).prop_map(|left_out| Told::Next { left_out }),
+        1 => Just(Told::Next { left_out: long }),
+        3 => (0..12_usize).prop_map(|back| Told::Revised { back }),
+        3 => (1..12_usize).prop_map(|back| Told::Late { back }),
+        3 => (0..12_usize).prop_map(|back| Told::Withdrawn { back }),
+    ]
+}
+
+/// A bar as it comes, and where it belongs.
+#[derive(Clone, Copy, Debug)]
+pub struct Said {
+    pub bar: Bar,
+    pub admission: Admission,
+    /// Its place among the bars that there are once it was taken, or were before it was taken back.
+    pub at: usize,
+    /// Whether a series that keeps `revision_bars` has to take it; of older ones it may.
+    pub promised: bool,
+}
+
+/// The feed of one series: which bars there are by now, and which may still come late.
+pub struct Feed {
+    market: Market,
+    random: Random,
+    revision_bars: usize,
+    left_out: Vec<Bar>,
+    /// The bars as they should have come.
+    pub bars: Vec<Bar>,
+    /// Each bar that is taken back makes one less that can still be changed.
+    pub withdrawn: usize,
+}
+
+impl Feed {
+    pub fn new(seed: u64, revision_bars: usize) -> Self {
+        let (market, random) = (Market::new(seed, 10.0), Random(seed));
+        Self { market, random, revision_bars, left_out: Vec::new(), bars: Vec::new(), withdrawn: 0 }
+    }
+
+    /// The bar that comes; `None` where there is none to do that with.
+    pub fn say(&mut self, told: Told) -> Option<Said> {
+        let place = |back: usize| self.bars.len().checked_sub(back + 1);
+        let promised = |back: usize| back + self.withdrawn < self.revision_bars;
+        Some(match told {
+            Told::Next { left_out } => {
+                self.left_out.extend(self.market.by_ref().take(left_out));
+                let bar = self.market.next()?;
+                Said { bar, admission: Admission::Next, at: self.bars.len(), promised: true }
+            }
+            Told::Revised { back } => {
+                let (at, promised) = (place(back)?, promised(back));
+                let mut bar = self.bars[at];
+                bar.close = bar.low + (bar.high - bar.low) * self.random.unit();
+                bar.volume += 1.0;
+                Said { bar, admission: Admission::Revision, at, promised }
+            }
+            Told::Late { back } => {
+                let before = place(back)?;
+                let between = self.bars[before].ts..self.bars[before + 1].ts;
+                let bar = *self.left_out.iter().find(|bar| between.contains(&bar.ts))?;
+                // So many are behind it: one less than behind the bar before it.
+                Said { bar, admission: Admission::Late, at: before + 1, promised: promised(back - 1) }
+            }
+            Told::Withdrawn { back } => {
+                let at = place(back).filter(|_| self.withdrawn < self.revision_bars)?;
+                Said { bar: self.bars[at], admission: Admission::Withdrawn, at, promised: promised(back) }
+            }
+        })
+    }
+
+    /// The bars as they are once `said` was taken.
+    pub fn with(&self, said: &Said) -> Vec<Bar> {
+        let mut bars = self.bars.clone();
+        match said.admission {
+            Admission::Next | Admission::Late => bars.insert(said.at, said.bar),
+            Admission::Revision => bars[said.at] = said.bar,
+            Admission::Withdrawn => drop(bars.remove(said.at)),
+        }
+        bars
+    }
+
+    /// Notes that `said` was taken.
+    pub fn settle(&mut self, said: &Said) {
+        self.bars = self.with(said);
+        match said.admission {
+            Admission::Late => self.left_out.retain(|bar| bar.ts != said.bar.ts),
+            Admission::Withdrawn => {
+                self.left_out.push(said.bar);
+                self.withdrawn += 1;
+            }
+            Admission::Next | Admission::Revision => {}
+        }
+    }
+
+    /// The bar that closes next behind `ahead` others.
+    pub fn forming(&self, ahead: usize) -> Bar {
+        self.market.clone().nth(ahead).unwrap()
     }
 }
 

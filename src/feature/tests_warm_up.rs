@@ -1,13 +1,13 @@
 //! How long features depend on where their series begins: what the rules say, and what real bars show.
 
 use super::Plan;
-use super::catalogue::{FAMILIES, Memory, SETS, VELA_CORE_1, WarmUp, warm_up};
-use super::name::parse;
+use super::catalogue::{FAMILIES, FirstBars, Memory, SETS, VELA_CORE_1};
+use super::name::{parse, warm_up};
 use super::tests_support::{read_bars, reference};
 use crate::domain::{Bar, Stability, Timeframe};
 
-fn expected(first_defined: usize, stable_4: usize, stable_8: usize) -> WarmUp {
-    WarmUp { first_defined, stable_4: Some(stable_4), stable_8: Some(stable_8) }
+fn expected(first_defined: usize, stable_4: usize, stable_8: usize) -> FirstBars {
+    FirstBars { first_defined, stable_4: Some(stable_4), stable_8: Some(stable_8) }
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn the_rules_give_the_published_numbers() {
         ("week_sin", 0),
         ("week_cos", 0),
     ];
-    let mut table: Vec<(&str, WarmUp)> = Vec::new();
+    let mut table: Vec<(&str, FirstBars)> = Vec::new();
     table.extend(recursive.map(|(name, first, four, eight)| (name, expected(first, four, eight))));
     table.extend(windows.map(|(name, first)| (name, expected(first, first, first))));
     // Defined from the first bar, but what lay before it inside the window is not known to them.
@@ -92,7 +92,7 @@ fn the_rules_give_the_published_numbers() {
     assert_eq!(plan.warm_up_bars_max(Stability::Defined), 200);
     assert_eq!(plan.warm_up_bars_max(Stability::Digits4), 1205);
     assert_eq!(plan.warm_up_bars_max(Stability::Digits8), 2110);
-    assert_eq!(warm_up("obv"), Ok(WarmUp { first_defined: 0, stable_4: None, stable_8: None }));
+    assert_eq!(warm_up("obv"), Ok(FirstBars { first_defined: 0, stable_4: None, stable_8: None }));
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn real_bars_forget_their_beginning_within_the_rule() {
         for from in [2200, 2345, 2600, 2811, 3000, 3100, 3333, 3500] {
             let rows = rows_from(from);
             for (column, name) in names.iter().enumerate() {
-                let WarmUp { first_defined, stable_4, stable_8 } = warm_up(name).unwrap();
+                let FirstBars { first_defined, stable_4, stable_8 } = warm_up(name).unwrap();
                 let bars = [first_defined, stable_4.unwrap(), stable_8.unwrap()];
                 for (worst, skipped) in worst[column].iter_mut().zip(bars) {
                     // Not only at the first such bar, but at every one after it.

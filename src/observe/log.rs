@@ -29,7 +29,7 @@ pub struct LogOptions<'a> {
     /// What the terminal gets.
     pub terminal_level: Level,
     /// The file is rotated when it has grown to this many bytes, and at midnight (UTC).
-    pub file_bytes_max: usize,
+    pub file_bytes_max: u64,
     /// How many rotated files are kept beside it.
     pub files_max: usize,
 }
@@ -42,28 +42,46 @@ pub struct LogGuard {
 
 type SetLevel = Box<dyn Fn(Level) + Send + Sync>;
 
-/// Changes what the log's file gets: a process has one log.
-static SET_LEVEL: OnceLock<SetLevel> = OnceLock::new();
+/// Changes what the log's file gets, where there is one: a process has one log.
+static SET_LEVEL: OnceLock<Option<SetLevel>> = OnceLock::new();
 
-/// Changes what the file gets, from now on; nothing where this process has no log of ours, or `VELA_LOG` says it.
+/// Changes what the file gets, from now on; nothing where [`level_is_fixed`].
 pub fn set_level(level: Level) {
-    if let Some(set_level) = SET_LEVEL.get() {
+    if let Some(Some(set_level)) = SET_LEVEL.get() {
         set_level(level);
+    }
+}
+
+/// Why the level of this process's log is not what [`set_level`] says; `None` where it is, and in a program that embeds vela
+/// and has a log of its own.
+pub fn level_is_fixed() -> Option<String> {
+    match (SET_LEVEL.get()?, chosen_filter()) {
+        (None, _) => Some("nothing is logged to a file, since log.path is \"\"".to_owned()),
+        (Some(_), None) => None,
+        (Some(_), Some(filter)) => {
+            let filter = filter.display();
+            Some(format!("{FILTER_VARIABLE} = `{filter}` says what is logged as long as this process runs"))
+        }
     }
 }
 
 /// The environment variable that says module by module what passes (`warn,vela::predict=debug`).
 const FILTER_VARIABLE: &str = "VELA_LOG";
 
+/// What `VELA_LOG` says, where it says something.
+fn chosen_filter() -> Option<std::ffi::OsString> {
+    std::env::var_os(FILTER_VARIABLE).filter(|text| !text.is_empty())
+}
+
 /// What passes: `VELA_LOG` says it, else `level` does.
 fn filter(level: Level) -> EnvFilter {
-    let otherwise = EnvFilter::new(level.as_str());
-    EnvFilter::try_from_env(FILTER_VARIABLE).unwrap_or(otherwise)
+    let chosen = chosen_filter().and_then(|text| EnvFilter::try_new(text.to_str()?).ok());
+    chosen.unwrap_or_else(|| EnvFilter::new(level.as_str()))
 }
 
 /// A filter that cannot be read would be taken for none.
 fn check_filter() -> std::io::Result<()> {
-    let Some(text) = std::env::var_os(FILTER_VARIABLE).filter(|text| !text.is_empty()) else { return Ok(()) };
+    let Some(text) = chosen_filter() else { return Ok(()) };
     let read =
         text.to_str().map(|text| EnvFilter::try_new(text).map(drop).map_err(|error| error.to_string()));
     read.unwrap_or_else(|| Err("it is no UTF-8".to_owned())).map_err(|error| {
@@ -89,7 +107,9 @@ pub fn start(options: &LogOptions<'_>) -> std::io::Result<LogGuard> {
         .with_filter(filter(options.terminal_level));
     let Some(path) = options.file else {
         // A second start (tests, an embedding program) leaves the first one's log in place.
-        let _ = tracing_subscriber::registry().with(terminal).try_init();
+        if tracing_subscriber::registry().with(terminal).try_init().is_ok() {
+            let _ = SET_LEVEL.set(None);
+        }
         return Ok(LogGuard { _writer: None });
     };
     if let Some(folder) = path.parent() {
@@ -112,7 +132,7 @@ pub fn start(options: &LogOptions<'_>) -> std::io::Result<LogGuard> {
     let file = file.with_filter(level);
     if tracing_subscriber::registry().with(terminal).with(file).try_init().is_ok() {
         // It fails only where the log is gone.
-        let _ = SET_LEVEL.set(Box::new(move |level| drop(handle.reload(filter(level)))));
+        let _ = SET_LEVEL.set(Some(Box::new(move |level| drop(handle.reload(filter(level))))));
     }
     Ok(LogGuard { _writer: Some(guard) })
 }

@@ -131,7 +131,7 @@ mod tests {
         assert_eq!(note(1, 2, 3), Some(2), "bars 1 and 2 are complete");
         assert_eq!(note(1, 2, 3), None, "long done");
         assert_eq!(note(3, 0, 1), Some(4));
-        assert_eq!(note(0, 0, 1), None, "a rejected bar has no place");
+        assert_eq!(note(0, 0, 1), None, "a refused bar has no place");
     }
 
     #[test]

@@ -107,7 +107,8 @@ impl Catalogue {
         if let Err(error) = std::fs::read_dir(folder) {
             let folder = folder.display();
             return Err(format!(
-                "the models folder {folder} cannot be read ({error}): correct --models, or models.path in the configuration"
+                "the models folder {folder} cannot be read ({error}): name another by models.path in the \
+                 configuration, --set models.path=FOLDER, or --models where the command has it"
             ));
         }
         Ok(Self::default().with(Registry::scan(folder), |_| true, (slots, usable)))

@@ -4,11 +4,12 @@
 //! answers is decided as it is for bars. What a caller's tensors do to a version changes nothing of how it stands.
 
 use super::catalogue::CatalogueModel;
+use super::failure::Failure;
 use super::models::Models;
-use super::pool::{Loaded, Loading, Pool, PoolLimits, Slot, Slots};
+use super::pool::{Content, Loaded, Loading, Pool, PoolLimits, Slot, Slots};
 use super::session::{RunError, Tensor};
 use super::signature::{Port, Shape};
-use super::version::{Content, Standing, Version};
+use super::version::{Standing, Version};
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
@@ -224,7 +225,7 @@ impl Inference {
         until: Option<Instant>,
         work: impl FnOnce(&Arc<Described>, &mut Loaded) -> T,
     ) -> Result<T, InferError> {
-        let unavailable = |failure: &super::version::Failure| InferError::Unavailable(failure.to_string());
+        let unavailable = |failure: &Failure| InferError::Unavailable(failure.to_string());
         let content = version.content().map_err(unavailable)?;
         if version.standing() == Standing::Untried {
             self.models.prepare(model, version).map_err(|failure| unavailable(&failure))?;

@@ -8,6 +8,7 @@
 
 mod catalogue;
 pub mod check;
+mod failure;
 pub mod golden;
 pub mod graph;
 mod infer;
@@ -25,21 +26,21 @@ pub mod session;
 pub mod signature;
 mod stage;
 mod stamp;
-mod turn;
 mod version;
 
 pub use catalogue::{Catalogue, CatalogueModel, FeatureCheck, VERSIONS_MAX};
+pub use failure::Failure;
 pub use infer::{Described, InferError, Inference, Inferred};
 pub use item::{Newest, PredictItem};
 pub use keeper::Keeper;
 pub use manifest::{BatchingPolicy, Manifest, ManifestError};
 pub(crate) use models::pool_limits;
 pub use models::{Models, OpenError};
-pub use pool::{Loading, Pool, PoolLimits, PoolReading, Slot, Slots};
+pub use pool::{Content, Loading, Pool, PoolLimits, PoolReading, Slot, Slots};
 pub use probe::Batching;
 pub use registry::{ModelEntry, Registry};
 pub use runtime::{Runtime, RuntimeError};
 pub use session::{Artefact, ModelError, Row, RunError, RunLimits, Session, Tensor, TensorData, Terminator};
 pub use signature::{Element, Port, Shape};
 pub use stage::{PredictKey, PredictStage};
-pub use version::{Content, Failure, Standing, Version};
+pub use version::{Standing, Version};

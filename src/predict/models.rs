@@ -2,13 +2,14 @@
 
 use super::catalogue::{Catalogue, CatalogueModel, FeatureCheck};
 use super::check::{self, CheckReport};
+use super::failure::Failure;
 use super::golden::{self, GoldenError};
 use super::manifest::Manifest;
 use super::pool::{Loading, Pool, PoolLimits, Slots};
 use super::registry::{MANIFEST_FILE, Registry, is_model_name};
 use super::runtime::{InstallProgress, Runtime, RuntimeError};
 use super::session::{RunError, RunLimits};
-use super::version::{Failure, Standing, Version};
+use super::version::{Standing, Version};
 use crate::alert::{Alerts, Severity};
 use crate::config::Settings;
 use crate::domain::Reason;

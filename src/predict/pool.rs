@@ -7,21 +7,36 @@ mod slot;
 pub(super) use creation::in_time;
 pub use slot::{Slot, Slots};
 
+use super::failure::Failure;
+use super::manifest::Manifest;
 use super::probe::{Batching, probe};
 use super::runtime::Runtime;
 use super::session::{Artefact, ModelError, RunError, RunLimits, Session};
-use super::version::{Content, Failure};
 use crate::domain::Reason;
 use crate::link::clock;
 use arc_swap::ArcSwap;
 use creation::Creators;
 use slot::Seat;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long a load waits before it asks again for room.
 const ROOM_PAUSE: Duration = Duration::from_micros(100);
+
+/// What a version that can be tried is run from.
+#[derive(Clone, Debug)]
+pub struct Content {
+    /// What it says of itself.
+    pub manifest: Arc<Manifest>,
+    /// Its graph.
+    pub path: PathBuf,
+    /// Rows that it must reproduce, where it has them.
+    pub golden: Option<PathBuf>,
+    /// The place of its sessions; versions with the same content share it.
+    pub slot: Arc<Slot>,
+}
 
 /// A session, and in which batches it answers with the same bits.
 pub struct Loaded {

@@ -1,24 +1,26 @@
 //! The predict stage: a batch of rows through one session, one outcome for each; where a version fails, the
 //! one promoted before it answers the same rows.
 
+mod turn;
+
 use super::item::PredictItem;
 use super::models::Models;
 use super::pool::Loading;
-use super::turn::{Scratch, Turn};
 use crate::domain::{Origin, Outcome, Reason, Task};
 use crate::link::{BatchLimit, Key, Stage};
 use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
+use turn::{Scratch, Turn};
 
 /// Stage 3, and what loads for it: rows whose session is not in memory go on to a second instance of it, whose
 /// workers may load, so that nobody else waits for that.
 pub struct PredictStage {
-    pub(super) models: Arc<Models>,
+    models: Arc<Models>,
     batch_max: usize,
-    pub(super) overdue_ns: Option<u64>,
-    pub(super) loading: Loading,
-    pub(super) deliver: Box<dyn Fn(Outcome) + Send + Sync>,
+    overdue_ns: Option<u64>,
+    loading: Loading,
+    deliver: Box<dyn Fn(Outcome) + Send + Sync>,
 }
 
 /// What the predict stage keeps for one content: a queue. Which session runs a row is decided when it is run.
@@ -43,7 +45,7 @@ impl PredictStage {
     }
 
     /// How long a row of a live bar has waited at `now_ns`, in ns, where that is too long.
-    pub(super) fn overdue(&self, task: &Task, now_ns: u64) -> Option<u64> {
+    fn overdue(&self, task: &Task, now_ns: u64) -> Option<u64> {
         let limit_ns = self.overdue_ns.filter(|_| task.origin == Origin::Live)?;
         let waited_ns = now_ns.saturating_sub(task.stamps.arrived_ns);
         (waited_ns > limit_ns).then_some(waited_ns)

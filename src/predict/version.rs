@@ -1,7 +1,8 @@
 //! One promoted version of a model: what it is, and how it stands.
 
+use super::failure::Failure;
 use super::manifest::Manifest;
-use super::pool::{Slot, Slots};
+use super::pool::{Content, Slots};
 use super::registry::{GOLDEN_FILE, MANIFEST_FILE, MODEL_FILE, ModelEntry};
 use super::session::Artefact;
 use super::stamp::Stamp;
@@ -15,28 +16,6 @@ use std::sync::atomic::{AtomicU8, Ordering};
 /// How long a version that failed is left alone: at first, and at most (doubling), in ns.
 const PAUSE_FIRST_NS: u64 = 1_000_000_000;
 const PAUSE_LONGEST_NS: u64 = 300_000_000_000;
-
-/// Why a version gives no prediction.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// Which of the known reasons.
-    pub reason: Reason,
-    /// What was tried and what came of it.
-    pub detail: String,
-}
-
-impl Failure {
-    /// A failure before any row was run.
-    pub fn unavailable(detail: impl Into<String>) -> Self {
-        Self { reason: Reason::ModelUnavailable, detail: detail.into() }
-    }
-}
-
-impl std::fmt::Display for Failure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.detail)
-    }
-}
 
 /// How a version stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,19 +42,6 @@ impl Standing {
             Self::Failed => "failed",
         }
     }
-}
-
-/// What a version that can be tried is run from.
-#[derive(Clone, Debug)]
-pub struct Content {
-    /// What it says of itself.
-    pub manifest: Arc<Manifest>,
-    /// Its graph.
-    pub path: PathBuf,
-    /// Rows that it must reproduce, where it has them.
-    pub golden: Option<PathBuf>,
-    /// The place of its sessions; versions with the same content share it.
-    pub slot: Arc<Slot>,
 }
 
 /// The stamps of a version's files: graph, manifest, golden rows, and the weights that are not in the graph's own.

@@ -47,7 +47,7 @@ use service::Service;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
-use stream::Hub;
+use stream::hub::Hub;
 use traffic::Traffic;
 
 /// Requests a second of one client where other machines can connect and nobody says how many.

@@ -2,9 +2,9 @@
 
 use super::access::Access;
 use super::http::Counts;
-use super::oip::Stats;
+use super::oip::stats::Stats;
 use super::recent::Recent;
-use super::stream::Hub;
+use super::stream::hub::Hub;
 use super::traffic::Traffic;
 use crate::engine::Engine;
 use crate::predict::Inference;

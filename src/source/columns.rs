@@ -21,7 +21,7 @@ pub(super) fn locate(names: &[&str]) -> Result<[usize; COLUMNS.len()], String> {
         }
     };
     let missing = |name: &str, otherwise: String| {
-        format!("column `{name}` is missing in `{}`; {}{otherwise}", names.join(","), expected())
+        format!("column `{name}` is missing in `{}`; {}{otherwise}", excerpt(&names.join(",")), expected())
     };
     let mut at = [0; COLUMNS.len()];
     for (name, at) in COLUMNS.iter().zip(&mut at).skip(1) {
@@ -34,6 +34,13 @@ pub(super) fn locate(names: &[&str]) -> Result<[usize; COLUMNS.len()], String> {
         }
     }
     Err(missing(COLUMNS[0], format!("; the open time may be called {} as well", TIMES[1..].join(", "))))
+}
+
+/// The beginning of what a file says, fit for a message: a broken file may say a megabyte, and say it to a terminal.
+pub(super) fn excerpt(text: &str) -> String {
+    const CHARS_MAX: usize = 120;
+    let shown = text.chars().take(CHARS_MAX).flat_map(char::escape_debug).collect::<String>();
+    if text.chars().nth(CHARS_MAX).is_some() { shown + "…" } else { shown }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@
 //! All times of a file are of one kind.
 
 use super::SourceError;
-use super::columns::{COLUMNS, locate};
+use super::columns::{COLUMNS, excerpt, locate};
 use super::lines::Lines;
 use super::times::Times;
 use crate::domain::{Bar, Timestamp};
@@ -35,6 +35,17 @@ impl<'a> Iterator for Cells<'a> {
     }
 }
 
+/// What makes a header that of another kind of text file, and what to do.
+fn foreign(header: &str, names: &[&str]) -> Option<String> {
+    if header.contains('\r') {
+        return Some("its lines end with CR alone: end them with LF, or CR and LF".to_owned());
+    }
+    let [only] = names else { return None };
+    let separator = [';', '\t', '|'].into_iter().find(|separator| only.contains(*separator))?;
+    let separator = separator.escape_debug();
+    Some(format!("the cells of `{}` stand apart by `{separator}`: put a comma between two", excerpt(only)))
+}
+
 /// Where a file has its columns.
 #[derive(Clone, Debug)]
 pub struct Columns {
@@ -52,6 +63,9 @@ impl Columns {
         let header = header.strip_prefix(b"\xef\xbb\xbf").unwrap_or(header);
         let text = std::str::from_utf8(header).map_err(|_| "the header is not UTF-8".to_owned())?;
         let names: Vec<_> = Cells(Some(text)).collect();
+        if let Some(problem) = foreign(text, &names) {
+            return Err(problem);
+        }
         let mut meanings = vec![None; names.len()];
         for (meaning, at) in locate(&names)?.into_iter().enumerate() {
             meanings[at] = Some(meaning);
@@ -59,7 +73,8 @@ impl Columns {
         Ok(Self { meanings, times: Times::default() })
     }
 
-    /// The bar of one line. `nan` and `inf` are numbers here: ingest rejects and counts them.
+    /// The bar of one line. `nan` and `inf` are numbers here, and an empty cell is `nan`, as many write it: ingest
+    /// refuses and counts them.
     ///
     /// # Errors
     /// The problem, with column, value and what is expected.
@@ -77,10 +92,11 @@ impl Columns {
                 Some(0) => {
                     ts = self.times.read_text(cell).map_err(|error| format!("column `ts`: {error}"))?;
                 }
+                Some(column) if cell.is_empty() => numbers[column] = f64::NAN,
                 Some(column) => {
-                    numbers[column] = cell
-                        .parse()
-                        .map_err(|_| format!("column `{}`: `{cell}` is not a number", COLUMNS[column]))?;
+                    numbers[column] = cell.parse().map_err(|_| {
+                        format!("column `{}`: `{}` is not a number", COLUMNS[column], excerpt(cell))
+                    })?;
                 }
             }
         }
@@ -225,10 +241,15 @@ mod tests {
     }
 
     #[test]
-    fn nan_and_infinity_are_passed_on() {
-        let bars = read("ts,open,high,low,close,volume\n2024-06-01T00:00:00Z,nan,inf,-inf,NaN,1\n").unwrap();
+    fn nan_infinity_and_empty_cells_are_passed_on() {
+        const HEADER: &str = "ts,open,high,low,close,volume\n2024-06-01T00:00:00Z,";
+        let bars = read(format!("{HEADER}nan,inf,-inf,NaN,1\n")).unwrap();
         assert!(bars[0].open.is_nan() && bars[0].close.is_nan());
         assert_eq!((bars[0].high, bars[0].low), (f64::INFINITY, f64::NEG_INFINITY));
+        // As pandas writes what is not there.
+        let bars = read(format!("{HEADER}1,\"\",1, ,\n")).unwrap();
+        assert!(bars[0].high.is_nan() && bars[0].close.is_nan() && bars[0].volume.is_nan());
+        assert_eq!((bars[0].open, bars[0].low), (1.0, 1.0));
     }
 
     #[test]
@@ -246,9 +267,14 @@ mod tests {
                 "X_1m.csv:3: column `low`: `x7` is not a number",
             ),
             (
-                format!("{HEADER}2024-06-01T00:00:00Z,1,1,,1,1"),
-                "X_1m.csv:2: column `low`: `` is not a number",
+                "ts;open;high;low;close;volume\n".into(),
+                "X_1m.csv:1: the cells of `ts;open;high;low;close;volume` ",
             ),
+            (
+                "ts\topen\thigh\n".into(),
+                "X_1m.csv:1: the cells of `ts\\topen\\thigh` stand apart by `\\t`: put a",
+            ),
+            (HEADER.replace('\n', "\r").repeat(999), "X_1m.csv:1: its lines end with CR alone"),
             (format!("{HEADER}2024-06-01,1,1,1,1,1"), "X_1m.csv:2: column `ts`: `2024-06-01` is not a time"),
             (format!("{HEADER}2024-06-01T00:00:00Z,1,1,1,1"), "X_1m.csv:2: 5 cells, expected 6"),
             (format!("{HEADER}2024-06-01T00:00:00Z,1,1,1,1,1,1"), "X_1m.csv:2: more than the 6 cells"),
@@ -257,5 +283,13 @@ mod tests {
             assert!(error.starts_with(expected), "{error} / {expected}");
         }
         assert!(read(b"ts,open,high,low,close,volume\n\xff,1,1,1,1,1").unwrap_err().contains("UTF-8"));
+        // A file that is none of this is told in a line of a terminal, whatever it says.
+        for text in [
+            "\u{1b}[2J".repeat(9_999),
+            format!("{HEADER}2024-06-01T00:00:00Z,1,1,{},1,1", "é\0".repeat(9_999)),
+        ] {
+            let error = read(&text).unwrap_err();
+            assert!(error.len() < 1_000 && !error.contains(char::is_control), "{error}");
+        }
     }
 }

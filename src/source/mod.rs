@@ -15,6 +15,8 @@ mod resumed;
 mod simulated;
 mod single;
 mod sqlite;
+#[cfg(test)]
+mod testing;
 mod times;
 
 pub use csv::CsvReader;

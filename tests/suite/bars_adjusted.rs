@@ -2,7 +2,9 @@
 
 use crate::bars::{bars, is_what_a_replay_gives, outcomes_of, reasons, settings, values_of};
 use crate::bars_told::scaled;
-use crate::service_support::{HEADER, Home, OUTCOMES_PER_BAR, Table, line, market};
+use crate::serve_support::Served;
+use crate::service_support::{HEADER, Home, OUTCOMES_PER_BAR, Table, eventually, line, market};
+use serde_json::{Value, json};
 use std::time::Duration;
 use vela::domain::{Bar, Outcome, Reason, Timeframe};
 use vela::{Engine, Settings};
@@ -113,6 +115,51 @@ fn a_split_that_is_told_while_it_runs_is_in_force_with_its_bar_or_where_that_is_
         assert!(adjusted.len() == 1 && adjusted[0].subject == "BTCUSD 1m", "{adjusted:?}");
         assert!(adjusted[0].detail.contains(said), "{}", adjusted[0].detail);
     }
+}
+
+#[test]
+fn a_split_that_is_told_over_http_changes_what_is_served() {
+    let (told, bars, expected) = split_at_180();
+    let served = Served::with(settings());
+    let feed = |bars: &[Bar]| {
+        bars.iter().for_each(|bar| served.engine.ingest("BTCUSD", Timeframe::MINUTE, *bar).unwrap());
+        assert!(served.engine.drain(Duration::from_secs(60)));
+    };
+    // What is served of a bar, by horizon, once all of it is.
+    let answers = |bar: &Bar| {
+        eventually("an answer of every model", || {
+            let all = served.get("/api/predictions?symbol=BTCUSD&limit=1000").json();
+            let all = all["predictions"].as_array().unwrap().iter();
+            let of_bar = all.filter(|answer| answer["ts"] == bar.ts.to_string().as_str());
+            let pair = |answer: &Value| {
+                (answer["horizon"].as_u64().unwrap() as u32, answer["value"].as_f64().unwrap())
+            };
+            let mut values: Vec<(u32, f64)> = of_bar.map(pair).collect();
+            values.sort_by(|a, b| a.partial_cmp(b).unwrap());
+            (values.len() == OUTCOMES_PER_BAR).then_some(values)
+        })
+    };
+    let patch = |adjustments: &str| {
+        let body = json!({ "feature": {"adjustments": adjustments} }).to_string();
+        served.ask("PATCH", "/api/config", "", body.as_bytes())
+    };
+    feed(&bars[..182]);
+    // Nobody told it of the split: a jump.
+    assert_ne!(answers(&bars[181]), values_of(&expected, bars[181].ts, 0));
+    let refused = patch(&told.replace(" 3", " 0"));
+    assert_eq!((refused.status, &refused.json()["reason"]), (422, &json!("not_allowed")));
+    feed(&bars[182..183]);
+    assert_ne!(answers(&bars[182]), values_of(&expected, bars[182].ts, 0));
+    let taken = patch(&told);
+    assert_eq!((taken.status, &taken.json()["changed"]), (200, &json!(["feature.adjustments"])));
+    feed(&bars[183..185]);
+    for bar in &bars[183..185] {
+        assert_eq!(answers(bar), values_of(&expected, bar.ts, 0), "{}", bar.ts);
+    }
+    // Taken back, it is a jump again.
+    assert_eq!(patch("").status, 200);
+    feed(&bars[185..186]);
+    assert_ne!(answers(&bars[185]), values_of(&expected, bars[185].ts, 0));
 }
 
 #[test]

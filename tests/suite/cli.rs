@@ -133,7 +133,7 @@ fn every_problem_of_a_configuration_is_named() {
                 [priority]\nhigh_share = \"much\"\n";
     home.write("bad.toml", text);
     home.finish(&["config", "check", "bad.toml"]).refused(
-        1,
+        78,
         &[
             "refused for 5 reasons",
             "bad.toml:1: max_latency_ms = 0",
@@ -151,15 +151,15 @@ fn every_problem_of_a_configuration_is_named() {
     for command in ["run", "predict BTCUSD 1m 5", "config show", "models list", "runtime status"] {
         let mut arguments: Vec<&str> = command.split(' ').collect();
         arguments.extend(["--config", "bad.toml"]);
-        home.finish(&arguments).refused(1, &["bad.toml:1: max_latency_ms = 0"]);
+        home.finish(&arguments).refused(78, &["bad.toml:1: max_latency_ms = 0"]);
     }
     home.write("broken.toml", "workers_max = = 3\n");
-    home.finish(&["config", "check", "broken.toml"]).refused(1, &["broken.toml:1", "no valid TOML"]);
-    home.finish(&["config", "check", "gone.toml"]).refused(1, &["gone.toml", "No such file"]);
-    home.finish(&["run", "--config", "gone.toml"]).refused(1, &["gone.toml", "No such file"]);
+    home.finish(&["config", "check", "broken.toml"]).refused(78, &["broken.toml:1", "no valid TOML"]);
+    home.finish(&["config", "check", "gone.toml"]).refused(78, &["gone.toml", "No such file"]);
+    home.finish(&["run", "--config", "gone.toml"]).refused(78, &["gone.toml", "No such file"]);
     home.finish(&["run", "--set", "workers_max=many"])
-        .refused(1, &["--set", "workers_max = many", "1 to 256"]);
-    home.finish(&["run", "--set", "nosuch=1"]).refused(1, &["--set", "nosuch", "unknown key"]);
+        .refused(78, &["--set", "workers_max = many", "1 to 256"]);
+    home.finish(&["run", "--set", "nosuch=1"]).refused(78, &["--set", "nosuch", "unknown key"]);
 }
 
 #[test]

@@ -1,17 +1,15 @@
 //! `vela features`: tables that hold what serving computes, and labels that see what came after.
 
-use crate::service_support::{Ended, HEADER, Home, MODELS, Service, eventually, line, market};
-use parquet::basic::{LogicalType, Repetition, TimeUnit, Type as Physical};
-use parquet::data_type::{DoubleType, FloatType, Int32Type, Int64Type};
-use parquet::file::properties::WriterProperties;
+mod parquet_bars;
+mod requests;
+
+use crate::service_support::{Ended, HEADER, Home, MODELS, line, market};
+use parquet::basic::{LogicalType, TimeUnit};
 use parquet::file::reader::{FileReader, SerializedFileReader};
-use parquet::file::writer::SerializedFileWriter;
 use parquet::record::Field;
-use parquet::schema::types::Type;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use vela::domain::{Bar, FeatureSet, GapPolicy, Grid, Stability, Timeframe, Timestamp};
 use vela::feature::{Plan, catalogue};
 
@@ -221,7 +219,8 @@ fn bars_are_taken_corrected_and_refused_as_serving_does_it() {
     put(&good[200], Bar { ts: good[201].ts.plus_millis(1), ..good[201] });
     put(&good[210], Bar { close: -1.0, ..good[211] });
     for (folder, bars) in [("dirty", &dirty), ("corrected", &corrected), ("first", &first_stands)] {
-        home.write(&format!("{folder}/BTCUSD_1m.csv"), csv(bars));
+        // What is not there is an empty cell, as pandas writes it.
+        home.write(&format!("{folder}/BTCUSD_1m.csv"), csv(bars).replace("NaN", ""));
     }
     let table = |folder: &str, out: &str, more: &str| {
         let label = "--label kind=logret,horizon=5";
@@ -297,240 +296,4 @@ fn complete_rows_have_everything_and_are_the_others_of_the_whole_table() {
     assert!(whole.eq(&complete));
     let left_out = 2 * (warm_up + 10);
     assert!(told.contains(&format!("left out, undefined or warming up: {left_out}\n")), "{told}");
-}
-
-#[test]
-fn wrong_requests_say_what_to_do_and_leave_nothing() {
-    let (home, _) = market_home(2, 20);
-    home.write("sold/BTCUSD_1m.csv", csv(&[]));
-    home.write("empty/readme.txt", "no bars");
-    home.write("broken_1m.parquet", "PAR1 no parquet PAR1");
-    home.write("file", "");
-    std::fs::create_dir(home.path("folder")).unwrap();
-    let one = "--bars bars/BTCUSD_1m.csv";
-    for (arguments, words) in [
-        (format!("{one} --out folder"), &["folder: is a folder", "features.parquet"][..]),
-        (format!("{one} --out f.txt"), &["f.txt", ".csv or .parquet"]),
-        (format!("{one} --out f"), &["f: ", ".csv or .parquet"]),
-        (format!("{one} --out file/f.csv"), &["file/f.csv"]),
-        (format!("{one} --out bars/../bars/BTCUSD_1m.csv"), &["BTCUSD_1m.csv", "name another file"]),
-        ("--bars empty --out f.csv".into(), &["empty", "no *.csv or *.parquet", "SYMBOL_TIMEFRAME.csv"]),
-        ("--bars gone_1m.csv --out f.csv".into(), &["gone_1m.csv", "No such file"]),
-        ("--bars gone_1m.parquet --out f.csv".into(), &["gone_1m.parquet", "No such file"]),
-        ("--bars broken_1m.parquet --out f.csv".into(), &["broken_1m.parquet", "Parquet"]),
-        (
-            "--bars bars sold --out f.csv".into(),
-            &["sold/BTCUSD_1m.csv", "bars/BTCUSD_1m.csv holds BTCUSD 1m too"],
-        ),
-        (format!("{one} --features ret_1,rsi14 --out f.csv"), &["`rsi14` is not a feature", "rsi_14", "1m"]),
-        (format!("{one} --features rsi_14@1x --out f.csv"), &["rsi_14@1x", "bars of 1m"]),
-        (format!("{one} --features default,ret_1 --out f.csv"), &["`ret_1` is named twice"]),
-        (format!("{one} --label logret --out f.csv"), &["--label: `logret` is not KEY=VALUE", "horizon=5"]),
-        (format!("{one} --label kind=ret,horizon=0 --out f.csv"), &["--label", "`0`", "1 to 10000"]),
-    ] {
-        features(&home, &arguments).refused(1, words);
-        assert!(!home.path("f.csv").exists() && !home.path("f.csv.partial").exists(), "{arguments}");
-    }
-    features(&home, &format!("{one} --out f.csv --dtype f16")).refused(2, &["f16", "f32 or f64"]);
-    features(&home, "--list --out f.csv").refused(2, &["--list", "--out"]);
-    // A table without a row is one.
-    features(&home, "--bars sold --out f.csv").done();
-    features(&home, "--bars sold --out f.parquet").done();
-    assert_eq!(read_csv(&home.path("f.csv")).1.len() + read_parquet(&home.path("f.parquet")).1.len(), 0);
-}
-
-#[test]
-fn ctrl_c_leaves_the_old_table_and_no_other() {
-    let (home, _) = market_home(1, 50_000);
-    // Seconds of work: the signal comes in the middle of it on any machine.
-    for copy in 0..19 {
-        std::fs::copy(home.path("bars/BTCUSD_1m.csv"), home.path(&format!("bars/X{copy}_1m.csv"))).unwrap();
-    }
-    for out in ["f.csv", "f.parquet"] {
-        home.write(out, "of an earlier run");
-        let arguments = ["features", "--bars", "bars", "--out", out];
-        let export = Service::start(&home, &mut home.vela(&arguments));
-        let partial = home.path(&format!("{out}.partial"));
-        eventually("a beginning", || partial.exists().then_some(()));
-        export.signal("INT");
-        let ended = export.ended();
-        assert_eq!(ended.code, Some(130), "{ended:?}");
-        assert!(ended.stderr.contains(&format!("{out} was not written")), "{ended:?}");
-        assert!(!partial.exists() && !home.path("f.csv.meta.json").exists());
-        assert_eq!(std::fs::read_to_string(home.path(out)).unwrap(), "of an earlier run");
-    }
-}
-
-/// Bars as other programs write them: odd order, a foreign column, several row groups, floats and integers.
-fn write_parquet(path: &Path, bars: &[Bar], unit: TimeUnit) {
-    let field = |name: &str, of: Physical, logical: Option<LogicalType>| {
-        let made = Type::primitive_type_builder(name, of).with_logical_type(logical);
-        Arc::new(made.with_repetition(Repetition::OPTIONAL).build().unwrap())
-    };
-    let fields = vec![
-        field("Close", Physical::DOUBLE, None),
-        field("note", Physical::INT32, None),
-        field("high", Physical::DOUBLE, None),
-        field("ts", Physical::INT64, Some(LogicalType::timestamp(true, unit))),
-        field("low", Physical::DOUBLE, None),
-        field("open", Physical::DOUBLE, None),
-        field("volume", Physical::FLOAT, None),
-    ];
-    let schema = Arc::new(Type::group_type_builder("bars").with_fields(fields).build().unwrap());
-    let properties = WriterProperties::builder().set_compression(parquet::basic::Compression::SNAPPY).build();
-    let file = std::fs::File::create(path).unwrap();
-    let mut file = SerializedFileWriter::new(file, schema, Arc::new(properties)).unwrap();
-    let per_ms = match unit {
-        TimeUnit::MILLIS => 1,
-        TimeUnit::MICROS => 1000,
-        TimeUnit::NANOS => 1_000_000,
-    };
-    for bars in bars.chunks(70) {
-        let mut group = file.next_row_group().unwrap();
-        let present = vec![1; bars.len()];
-        let prices = |of: fn(&Bar) -> f64| bars.iter().map(of).collect::<Vec<_>>();
-        macro_rules! column {
-            ($Kind:ty, $values:expr) => {{
-                let mut column = group.next_column().unwrap().unwrap();
-                column.typed::<$Kind>().write_batch(&$values, Some(&present), None).unwrap();
-                column.close().unwrap();
-            }};
-        }
-        // A price that is null is no number, as an empty cell would be.
-        let mut column = group.next_column().unwrap().unwrap();
-        let closes: Vec<f64> = prices(|b| b.close).into_iter().filter(|close| !close.is_nan()).collect();
-        let known: Vec<i16> = bars.iter().map(|bar| i16::from(!bar.close.is_nan())).collect();
-        column.typed::<DoubleType>().write_batch(&closes, Some(&known), None).unwrap();
-        column.close().unwrap();
-        column!(Int32Type, vec![7; bars.len()]);
-        column!(DoubleType, prices(|b| b.high));
-        column!(Int64Type, bars.iter().map(|b| b.ts.as_millis() * per_ms).collect::<Vec<_>>());
-        column!(DoubleType, prices(|b| b.low));
-        column!(DoubleType, prices(|b| b.open));
-        column!(FloatType, bars.iter().map(|b| b.volume as f32).collect::<Vec<_>>());
-        group.close().unwrap();
-    }
-    file.close().unwrap();
-}
-
-#[test]
-fn bars_of_parquet_are_those_of_csv() {
-    let (home, mut series) = market_home(2, 500);
-    std::fs::create_dir(home.path("parquet")).unwrap();
-    for ((symbol, bars), unit) in series.iter_mut().zip([TimeUnit::MICROS, TimeUnit::NANOS]) {
-        // What a float can hold, so that both files say the same.
-        bars.iter_mut().for_each(|bar| bar.volume = f64::from(bar.volume as f32));
-        bars[200].close = f64::NAN;
-        home.write(&format!("bars/{symbol}_1m.csv"), csv(bars));
-        write_parquet(&home.path(&format!("parquet/{symbol}_1m.parquet")), bars, unit);
-    }
-    let told = ["bars", "parquet"].map(|folder| {
-        features(&home, &format!("--bars {folder} --out {folder}.csv")).done();
-        let out = format!("replayed-{folder}.csv");
-        home.finish(&["replay", "--bars", folder, "--models", MODELS, "--out", &out]).done();
-        assert_eq!(meta(&home, &format!("{folder}.csv"))["series"][0]["refused"]["not_finite"], 1);
-        [format!("{folder}.csv"), out].map(|name| std::fs::read_to_string(home.path(&name)).unwrap())
-    });
-    assert_eq!(told[0], told[1]);
-    assert!(told[0][1].lines().count() > 1000);
-
-    // Times without a zone or a unit are not guessed.
-    let write = |logical: Option<LogicalType>| {
-        let field = |name: &str, of, logical| {
-            let made = Type::primitive_type_builder(name, of).with_logical_type(logical);
-            Arc::new(made.with_repetition(Repetition::REQUIRED).build().unwrap())
-        };
-        let mut fields = vec![field("ts", Physical::INT64, logical)];
-        fields.extend(
-            ["open", "high", "low", "close", "volume"].map(|name| field(name, Physical::DOUBLE, None)),
-        );
-        let schema = Arc::new(Type::group_type_builder("bars").with_fields(fields).build().unwrap());
-        let file = std::fs::File::create(home.path("X_1m.parquet")).unwrap();
-        SerializedFileWriter::new(file, schema, Default::default()).unwrap().close().unwrap();
-        features(&home, "--bars X_1m.parquet --out x.csv")
-    };
-    write(None).refused(1, &["X_1m.parquet", "`ts` is INT64", "TIMESTAMP in UTC"]);
-    write(Some(LogicalType::timestamp(false, TimeUnit::MILLIS))).refused(1, &["no time zone", "UTC"]);
-    write(Some(LogicalType::timestamp(true, TimeUnit::MILLIS))).done();
-    features(&home, "--bars x.csv --out y.csv").refused(1, &["x.csv", "SYMBOL_TIMEFRAME.csv"]);
-}
-
-#[test]
-fn a_damaged_parquet_file_is_told_and_never_a_panic() {
-    let (home, series) = market_home(1, 300);
-    let path = home.path("D_1m.parquet");
-    write_parquet(&path, &series["BTCUSD"], TimeUnit::MILLIS);
-    let whole = std::fs::read(&path).unwrap();
-    let mut random = crate::support::Random(5);
-    let mut refused = 0;
-    for _ in 0..400 {
-        let mut bytes = whole.clone();
-        for _ in 0..random.between(1, 4) {
-            let at = random.between(0, bytes.len() - 1);
-            bytes[at] ^= 1 << random.between(0, 7);
-        }
-        std::fs::write(&path, &bytes).unwrap();
-        let file = vela::source::bar_files(std::slice::from_ref(&path)).unwrap().remove(0);
-        let read = || -> Result<u64, vela::source::SourceError> {
-            let mut reader = file.reader()?;
-            let mut bars = 0;
-            while reader.next_bar()?.is_some() {
-                bars += 1;
-            }
-            Ok(bars)
-        };
-        match read() {
-            Ok(bars) => assert!(bars <= 300),
-            Err(error) => {
-                assert!(error.to_string().contains("D_1m.parquet"), "{error}");
-                refused += 1;
-            }
-        }
-    }
-    assert!(refused > 50, "{refused}: most damage is noticed");
-}
-
-#[test]
-fn what_there_is_can_be_listed_and_its_warm_up_told() {
-    let home = Home::bare();
-    let list = features(&home, "--list").done();
-    assert!(list.lines().all(|line| line.chars().count() <= 100), "{list}");
-    for family in catalogue::FAMILIES {
-        assert!(list.contains(family.name), "{}", family.name);
-    }
-    assert!(list.contains("set default, 44 features:") && list.contains("set vela-core-1, 60 features:"));
-    let json: Value = serde_json::from_str(&features(&home, "--list --json").done()).unwrap();
-    assert_eq!(json["families"].as_array().unwrap().len(), catalogue::FAMILIES.len());
-    assert_eq!(json["sets"]["default"].as_array().unwrap().len(), 44);
-
-    let told = features(&home, "--warmup rsi_14,macd,ret_1").done();
-    assert!(told.contains("rsi_14 ") && told.lines().count() == 4, "{told}");
-    let hour = features(&home, "--warmup rsi_14@1h,ret_1 --timeframe 5m").done();
-    assert!(hour.lines().any(|line| line.starts_with("rsi_14@1h ") && line.contains(" 191 ")), "{hour}");
-    // TA-Lib's rule: 10 n more for 4 digits of a Wilder average, 19 n for 8; obv keeps its beginning.
-    let told = features(&home, "--warmup rsi_14,obv").done();
-    let row = |name| told.lines().find(|line| line.starts_with(name)).unwrap().split_whitespace().skip(1);
-    assert_eq!(row("rsi_14").collect::<Vec<_>>(), ["15", "155", "281"]);
-    assert_eq!(row("obv").collect::<Vec<_>>(), ["1", "never", "never"]);
-    let json: Value = serde_json::from_str(&features(&home, "--warmup default --json").done()).unwrap();
-    // Told is what happens: the first bar at which each is a number.
-    let bars: Vec<Bar> = market(1, 60).into_iter().map(|(_, bar)| bar).collect();
-    let mut state = Plan::new(&catalogue::DEFAULT, Timeframe::MINUTE).unwrap().state();
-    let mut first = vec![0; 44];
-    for (i, bar) in bars.iter().enumerate() {
-        state.update(bar);
-        for (first, value) in first.iter_mut().zip(state.values()) {
-            if *first == 0 && !value.is_nan() {
-                *first = i + 1;
-            }
-        }
-    }
-    let warm_up: Vec<usize> = json["features"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|feature| feature["bars_until_defined"].as_u64().unwrap() as usize)
-        .collect();
-    assert_eq!(warm_up, first);
-    features(&home, "--warmup rsi14").refused(1, &["`rsi14` is not a feature"]);
 }

@@ -1,8 +1,7 @@
 //! `vela run` is killed again and again while bars come in; in the end every prediction is there once.
 
-use crate::service_support::{
-    Fed, Home, OUTCOMES_PER_BAR, Random, Service, Table, assert_same, eventually, market,
-};
+use crate::service_support::{Fed, Home, OUTCOMES_PER_BAR, Service, Table, assert_same, eventually, market};
+use crate::support::Random;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -23,7 +23,7 @@ impl Store for Slow {
 }
 
 /// Another value than the default one, as `--set` writes it.
-fn other(key: &Key) -> String {
+pub fn other(key: &Key) -> String {
     match (&key.allowed, key.default_value()) {
         (Allowed::Whole(range), Value::Whole(number)) => {
             if number < *range.end() { number + 1 } else { number - 1 }.to_string()

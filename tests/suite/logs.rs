@@ -1,5 +1,6 @@
 //! The log of a real `vela run`: a line a symbol at an interval, none a bar, each of them an object where JSON is asked for.
 
+use crate::serve_support::Client;
 use crate::service_support::{Home, OUTCOMES_PER_BAR, Service, Table, eventually, market};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,4 +60,72 @@ fn a_filter_of_the_log_that_cannot_be_read_is_refused() {
     command.env("VELA_LOG", "info,vela::serve=loud");
     let ended = Service::start(&home, &mut command).ended();
     ended.refused(1, &["VELA_LOG", "`info,vela::serve=loud`", "info,vela::predict=debug"]);
+}
+
+#[test]
+fn a_log_that_somebody_else_rotates_loses_no_line_while_bars_run() {
+    let home = Home::new();
+    home.configure("source.path = \"vela.db\"\nlog.format = \"json\"\nlog.performance_interval_s = 1\n");
+    let mut table = Table::create(&home.database());
+    let service = home.run();
+    let log = home.path("logs/infer_realtime.log");
+    let bars = market(SYMBOLS, 200);
+    let mut rotated = Vec::new();
+    for (nth, part) in bars.chunks(SYMBOLS * 50).enumerate() {
+        table.feed(part);
+        // logrotate renames; with `create` it makes the next file itself.
+        eventually("a line of this part", || lines(&home).last().map(drop));
+        let aside = home.path(&format!("logs/infer_realtime.log.{}", nth + 1));
+        std::fs::rename(&log, &aside).unwrap();
+        if nth % 2 == 0 {
+            std::fs::write(&log, "").unwrap();
+        }
+        rotated.push(aside);
+        eventually("the new file", || log.exists().then_some(()));
+    }
+    table.reaches(bars.len() * OUTCOMES_PER_BAR);
+    service.stop();
+    let (mut all, mut totals) = (Vec::new(), Vec::new());
+    for file in rotated.iter().chain([&log]) {
+        let text = std::fs::read_to_string(file).unwrap();
+        assert!(text.is_empty() || text.ends_with('\n'), "{text}");
+        all.extend(text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()));
+    }
+    let with = |message: &str| all.iter().filter(|line| line["message"] == message).count();
+    assert_eq!((with("started"), with("stopped")), (1, 1), "{all:#?}");
+    totals
+        .extend(all.iter().filter(|line| line["message"] == "performance").map(|line| line["bars"].as_u64()));
+    assert!(totals.is_sorted() && totals.last() == Some(&Some(bars.len() as u64)), "{totals:?}");
+}
+
+#[test]
+fn a_level_that_the_environment_fixes_is_not_said_to_change() {
+    let home = Home::new();
+    home.configure("source.kind = \"none\"\n");
+    let mut command = home.vela(&["run", "--config", "vela.toml"]);
+    let command = command.env("VELA_LOG", "info").env("VELA_SERVE__LISTEN", "127.0.0.1:0");
+    let mut service = Service::start(&home, command);
+    let mut client = Client::connect(service.address().parse().unwrap());
+    let mut patch = |body: &str| client.ask("PATCH", "/api/config", "", body.as_bytes());
+    let reply = patch(r#"{"log.level": "debug", "max_latency_ms": 7}"#);
+    let said = reply.json();
+    assert_eq!((reply.status, &said["reason"]), (409, &Value::from("overruled")), "{said}");
+    let detail = said["detail"].as_str().unwrap();
+    assert!(detail.contains("VELA_LOG = `info` says what is logged"), "{detail}");
+    // The level that it has is no change, and another key goes through; nothing of the refused patch is left.
+    let said = patch(r#"{"log.level": "info", "cache_ttl_seconds": 7}"#).json();
+    assert_eq!(said["changed"], Value::from(vec!["cache_ttl_seconds"]), "{said}");
+    let keys = said["keys"].as_array().unwrap();
+    let latency = keys.iter().find(|key| key["name"] == "max_latency_ms").unwrap();
+    assert_eq!(latency["value"], 5000);
+    // A file that says it is taken up, and what has no effect is said to have none.
+    home.configure("source.kind = \"none\"\nlog.level = \"debug\"\nmax_latency_ms = 9\n");
+    let log = home.path("logs/infer_realtime.log");
+    eventually("the log says so", || {
+        let text = std::fs::read_to_string(&log).unwrap();
+        let none = text.contains("log.level changed and has no effect: VELA_LOG = `info`");
+        (none && text.contains("max_latency_ms, cache_ttl_seconds changed, and are in effect")).then_some(())
+    });
+    service.stop();
+    assert!(!std::fs::read_to_string(&log).unwrap().contains("DEBUG"));
 }

@@ -46,7 +46,12 @@ fn init_is_safe_twice_and_by_many_at_once_and_status_says_what_is_there() {
     assert!(text.contains("spool vela-spool: nothing waits"), "{text}");
     // As an older program left it, with rows of its last outage.
     let mut admin = postgres::Client::connect(&url, postgres::NoTls).unwrap();
-    admin.batch_execute("UPDATE trading.schema_version SET version = 0 WHERE version = 1; DELETE FROM trading.schema_version WHERE version > 1").unwrap();
+    admin
+        .batch_execute(
+            "UPDATE trading.schema_version SET version = 0 WHERE version = 1;
+         DELETE FROM trading.schema_version WHERE version > 1",
+        )
+        .unwrap();
     let spool = mine.path().join("spool");
     std::fs::create_dir_all(&spool).unwrap();
     std::fs::write(spool.join("000000000001.rows"), "1234567").unwrap();

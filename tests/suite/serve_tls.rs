@@ -60,7 +60,8 @@ impl Proxy {
             .map(|name| format!("{name}_temp_path {}/{name};\n", folder.path().display()));
         let user = if rustix::process::getuid().is_root() { "user root;\n" } else { "" };
         let main = format!(
-            "{user}daemon off;\nworker_processes 1;\npid {0}/pid;\nerror_log {0}/error.log;\nevents {{}}\nhttp {{\naccess_log off;\n{1}{text}}}\n",
+            "{user}daemon off;\nworker_processes 1;\npid {0}/pid;\nerror_log {0}/error.log;\nevents {{}}\nhttp {{\n\
+             access_log off;\n{1}{text}}}\n",
             folder.path().display(),
             temporary.concat()
         );

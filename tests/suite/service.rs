@@ -59,19 +59,7 @@ fn a_growing_folder_is_followed_stopped_and_continued() {
     assert_eq!(ended.code, Some(0), "{ended:?}");
 
     // The same as a replay of the same files.
-    let arguments = [
-        "replay",
-        "--bars",
-        "bars",
-        "--models",
-        "models",
-        "--store",
-        "sqlite:replayed.db",
-        "--set",
-        "feature.warm_up=defined",
-    ];
-    home.finish(&arguments).done();
-    let replayed = Table::watch(&home.path("replayed.db"));
+    let replayed = home.replayed("replayed.db");
     assert_same("predictions", &table.predictions(), &replayed.predictions());
     assert_same("refusals", &table.refusals(), &replayed.refusals());
 }

@@ -37,20 +37,6 @@ pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// A small random generator: one round of splitmix64 a number.
-pub struct Random(pub u64);
-
-impl Random {
-    /// A number below `bound`.
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
-    }
-}
-
 /// Minute after minute of a market with `symbols` symbols, in the order in which the bars close.
 pub fn market(symbols: usize, minutes: usize) -> Vec<Fed> {
     let mut instruments = Instrument::majors();
@@ -145,6 +131,15 @@ impl Home {
         Service::start(self, &mut self.vela(&["run", "--config", "vela.toml"]))
     }
 
+    /// The predictions and refusals of a replay of `bars/` over `models/`, kept in `database`, which is made anew.
+    pub fn replayed(&self, database: &str) -> Table {
+        let _ = std::fs::remove_file(self.path(database));
+        let store = format!("sqlite:{database}");
+        let replay = ["replay", "--bars", "bars", "--models", "models", "--store", &store];
+        self.finish(&[&replay[..], &["--set", "feature.warm_up=defined"]].concat()).done();
+        Table::watch(&self.path(database))
+    }
+
     /// Runs `vela` to its end.
     pub fn finish(&self, arguments: &[&str]) -> Ended {
         Service::start(self, &mut self.vela(arguments)).ended()
@@ -230,6 +225,13 @@ impl Service {
             assert!(ended.is_none() || stderr.contains(text), "it ended without `{text}`: {stderr}");
             stderr.contains(text).then_some(())
         });
+    }
+
+    /// Where it says that it serves HTTP.
+    pub fn address(&mut self) -> String {
+        self.says("shows what it does");
+        let stderr = self.stderr();
+        stderr.split_once("http://").unwrap().1.split(' ').next().unwrap().to_owned()
     }
 
     /// It must not have ended by itself.

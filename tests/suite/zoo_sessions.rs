@@ -3,14 +3,15 @@
 // A test that cannot go on has failed; the helpers here are no `#[test]` themselves.
 #![allow(clippy::unwrap_used)]
 
+mod broken;
+mod good;
+
 use crate::support::onnx;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use vela::predict::{
-    Artefact, Batching, Manifest, ModelError, Row, RunError, RunLimits, Runtime, Session, probe,
-};
+use vela::predict::{Artefact, Manifest, ModelError, Row, RunError, RunLimits, Runtime, Session};
 
 /// More than any run of the zoo costs, the very slow model's too.
 const LIMITS: RunLimits = RunLimits { deadline: Duration::from_secs(30), memory_bytes: 256 << 20 };
@@ -190,132 +191,6 @@ fn compare(name: &str, values: &[f64], expected: &[(String, Vec<f64>)]) {
 }
 
 #[test]
-fn good_models_give_what_python_gave_alone_and_in_batches() {
-    let Some(zoo) = zoo() else { return };
-    for (name, meta) in models(&zoo, true) {
-        let (manifest, features) = manifest(&meta, "");
-        let started = Instant::now();
-        let mut session = load(&zoo, &name, &manifest).unwrap_or_else(|e| panic!("{name}: {e}"));
-        let loaded = started.elapsed();
-        let started = Instant::now();
-        let batching = probe::probe(&mut session, &manifest, 100);
-        let probed = started.elapsed();
-        let rows = rows(&zoo, &name, &meta, &features, manifest.window);
-        let prefix = if meta["kind"] == "torch_mlp_int8" { "out1_" } else { "out_" };
-        let expected = expected(&zoo, &name, &meta, prefix);
-
-        let names: Vec<String> = session.names().iter().map(ToString::to_string).collect();
-        let wanted: Vec<String> = expected.iter().map(|(name, _)| name.clone()).collect();
-        assert_eq!(names, if wanted.len() == 1 { vec![] } else { wanted }, "{name}");
-        let score = meta["score"]["output"].as_str().unwrap();
-        let column = meta["score"]["column"].as_u64().unwrap();
-        let value = names.get(session.value_index()).cloned().unwrap_or_else(|| score.to_owned());
-        assert!(value == score || value == format!("p_{column}"), "{name}: {value}");
-
-        let alone: Vec<f64> =
-            rows.iter().flat_map(|row| run(&mut session, std::slice::from_ref(row))).collect();
-        assert_eq!(alone.len(), rows.len() * session.values_per_row());
-        compare(&name, &alone, &expected);
-        // Real rows, where the probe had made-up ones.
-        for &size in &batching.sizes {
-            let chunks = rows.chunks_exact(size).take(4);
-            let together: Vec<f64> = chunks.flat_map(|rows| run(&mut session, rows)).collect();
-            let bits = |values: &[f64]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
-            let same = bits(&together) == bits(&alone[..together.len()]);
-            assert!(same, "{name}: batches of {size} differ from alone");
-        }
-        println!("{name}: load {loaded:.1?}, probe {probed:.1?}: {}", batching.reason);
-        let singular = batching.sizes == [1];
-        let known = ["torch_mlp_int8", "torch_fixed_batch1"].contains(&meta["kind"].as_str().unwrap());
-        assert!(singular || !known, "{name}: {batching:?}");
-    }
-}
-
-#[test]
-fn approximate_batches_are_close_and_a_batch_of_one_export_never_batches() {
-    let Some(zoo) = zoo() else { return };
-    for (name, meta) in models(&zoo, true).into_iter().filter(|(_, m)| m["kind"] != "torch_mlp_int8") {
-        let (text, features) = manifest_text(&meta);
-        let text = format!("batching = \"approximate\"\n{text}");
-        let manifest = Manifest::parse(&text, Path::new("model.toml")).unwrap();
-        let mut session = load(&zoo, &name, &manifest).unwrap();
-        let batching: Batching = probe::probe(&mut session, &manifest, 100);
-        if meta["kind"] == "torch_fixed_batch1" {
-            assert_eq!((batching.sizes, session.batch_max()), (vec![1], 1));
-            continue;
-        }
-        assert_eq!(batching.largest_at_most(100), 100, "{name}");
-        let rows = rows(&zoo, &name, &meta, &features, manifest.window);
-        let together: Vec<f64> = rows.chunks(100).flat_map(|rows| run(&mut session, rows)).collect();
-        compare(&name, &together, &expected(&zoo, &name, &meta, "out_"));
-    }
-}
-
-#[test]
-fn broken_models_give_a_clear_error_and_the_process_stays_up() {
-    let Some(zoo) = zoo() else { return };
-    let refusals = BTreeMap::from([
-        ("broken_empty_output", "no value"),
-        ("broken_external_missing", "weights.bin"),
-        ("broken_f64_invalid_export", "TreeEnsembleRegressor"),
-        ("broken_huge_output", "4096"),
-        ("broken_opset_too_new", "opset"),
-        ("broken_random_bytes", "Protobuf"),
-        ("broken_string_input", "string"),
-        ("broken_truncated", "Protobuf"),
-        ("broken_unknown_op", "MagicSignal"),
-        ("broken_wrong_declared_shape", "column = 0 to 2"),
-        ("broken_wrong_width", "it takes 26"),
-        ("broken_zero_bytes", "empty"),
-    ]);
-    for (name, meta) in models(&zoo, false) {
-        let (manifest, features) = manifest(&meta, "");
-        let kind = meta["kind"].as_str().unwrap();
-        let row = (vec![0.5; features.len()], String::new());
-        if let Some(expected) = refusals.get(kind) {
-            let error =
-                load(&zoo, &name, &manifest).err().unwrap_or_else(|| panic!("{name} loads")).to_string();
-            assert!(error.to_lowercase().contains(&expected.to_lowercase()), "{name}: {error}");
-            assert!(error.len() < 900, "{name}: {error}");
-            println!("{name}: {error}");
-            continue;
-        }
-        match kind {
-            "broken_nan_output" => {
-                let mut session = load(&zoo, &name, &manifest).unwrap();
-                assert!(run(&mut session, &[row]).iter().all(|v| v.is_nan()));
-                assert!(probe::probe(&mut session, &manifest, 8).sizes.len() > 1);
-            }
-            "broken_reshape_fixed" => {
-                let mut session = load(&zoo, &name, &manifest).unwrap();
-                let batching = probe::probe(&mut session, &manifest, 100);
-                assert_eq!(batching.sizes, [1], "{}", batching.reason);
-                assert!(run(&mut session, &[row])[0].is_finite());
-            }
-            "broken_very_slow" => slow(&mut load(&zoo, &name, &manifest).unwrap(), &manifest, &row),
-            other => panic!("nothing is expected of {other}"),
-        }
-    }
-}
-
-/// A run that takes seconds is ended by its terminator, and the session works on.
-fn slow(session: &mut Session, manifest: &Manifest, row: &(Vec<f64>, String)) {
-    let terminator = session.terminator();
-    let row = Row { window: &row.0, symbol: "" };
-    let started = Instant::now();
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            std::thread::sleep(Duration::from_millis(50));
-            terminator.terminate();
-        });
-        assert_eq!(session.run(&[row], &mut Vec::new()), Err(RunError::Terminated));
-    });
-    assert!(started.elapsed().as_millis() < 1000, "{:?}", started.elapsed());
-    let batching = probe::probe(session, manifest, 100);
-    assert!(batching.reason.contains("too slow"), "{}", batching.reason);
-}
-
-#[test]
 fn the_status_shows_the_library_that_serves() {
     let loaded = runtime();
     let status = vela::predict::runtime::status(None);
@@ -325,20 +200,6 @@ fn the_status_shows_the_library_that_serves() {
     let other = tempfile::NamedTempFile::new().unwrap();
     let error = Runtime::load(other.path()).unwrap_err().to_string();
     assert!(error.contains("already loaded") && error.contains("restart"), "{error}");
-}
-
-#[test]
-fn a_column_that_is_named_makes_an_ambiguous_model_serve() {
-    let Some(zoo) = zoo() else { return };
-    let Some((name, meta)) =
-        models(&zoo, false).into_iter().find(|(_, m)| m["kind"] == "broken_wrong_declared_shape")
-    else {
-        return;
-    };
-    let (manifest, features) = manifest(&meta, "[output]\ncolumn = 1\n");
-    let mut session = load(&zoo, &name, &manifest).unwrap();
-    assert_eq!((session.value_index(), session.values_per_row()), (1, 3));
-    assert_eq!(run(&mut session, &[(vec![0.5; features.len()], String::new())]).len(), 3);
 }
 
 #[test]
@@ -367,32 +228,6 @@ fn rows_that_must_not_run_never_do() {
             assert!(matches!(error, RunError::Row { row: 0, .. }) && out.is_empty(), "{name}: {error}");
         }
     }
-}
-
-#[test]
-fn weights_beside_the_model_are_found_and_count_for_its_hash() {
-    let Some(zoo) = zoo() else { return };
-    let Some((name, meta)) =
-        models(&zoo, false).into_iter().find(|(_, m)| m["kind"] == "broken_external_missing")
-    else {
-        return;
-    };
-    let folder = tempfile::tempdir().unwrap();
-    let model = folder.path().join("model.onnx");
-    std::fs::copy(zoo.join(name).join("model.onnx"), &model).unwrap();
-    let (manifest, features) = manifest(&meta, "");
-    let row = (vec![1.0; features.len()], String::new());
-    let mut seen = Vec::new();
-    for weight in [0.5_f32, 0.25] {
-        let weights: Vec<u8> = (0..256).flat_map(|_| weight.to_le_bytes()).collect();
-        std::fs::write(folder.path().join("weights.bin"), weights).unwrap();
-        let artefact = Artefact::read(&model).unwrap();
-        let mut session = Session::load(runtime(), &artefact, &manifest, LIMITS).unwrap();
-        seen.push((artefact.sha256(), run(&mut session, std::slice::from_ref(&row))));
-    }
-    assert_ne!(seen[0].0, seen[1].0);
-    assert_ne!(seen[0].1, seen[1].1);
-    assert_eq!(seen[0].1[0], features.len() as f64 * 0.5);
 }
 
 /// A protobuf field that holds bytes.
@@ -475,40 +310,4 @@ fn a_run_that_takes_longer_than_its_deadline_is_ended_and_no_other() {
     let error = Session::load(runtime(), &artefact, &manifest, limits).err().unwrap().to_string();
     assert!(error.contains("longer than 60 ms"), "{error}");
     assert!(slow.run(&row, &mut Vec::new()).is_err());
-}
-
-#[test]
-fn every_good_model_answers_alike_from_eight_threads_at_once() {
-    let Some(zoo) = zoo() else { return };
-    for (name, meta) in models(&zoo, true) {
-        let (manifest, features) = manifest(&meta, "");
-        let rows = &rows(&zoo, &name, &meta, &features, manifest.window)[..64];
-        let prefix = if meta["kind"] == "torch_mlp_int8" { "out1_" } else { "out_" };
-        let mut expected = expected(&zoo, &name, &meta, prefix);
-        expected.iter_mut().for_each(|(_, values)| values.truncate(rows.len()));
-        let mut first = load(&zoo, &name, &manifest).unwrap();
-        let alone: Vec<f64> =
-            rows.iter().flat_map(|row| run(&mut first, std::slice::from_ref(row))).collect();
-        let sizes = probe::probe(&mut first, &manifest, 32).sizes;
-        let largest = sizes.last().copied().unwrap_or(1);
-        let bits = |values: &[f64]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
-        std::thread::scope(|scope| {
-            for thread in 0..8 {
-                let (zoo, name, manifest, alone, expected) = (&zoo, &name, &manifest, &alone, &expected);
-                // A session each, loaded at the same time; every other thread runs batches.
-                scope.spawn(move || {
-                    let mut session = load(zoo, name, manifest).unwrap();
-                    let size = if thread % 2 == 0 { 1 } else { largest };
-                    for _ in 0..3 {
-                        let chunks = rows.chunks_exact(size);
-                        let values: Vec<f64> = chunks.flat_map(|rows| run(&mut session, rows)).collect();
-                        assert_eq!(bits(&values), bits(&alone[..values.len()]), "{name}, batches of {size}");
-                        if values.len() == alone.len() {
-                            compare(name, &values, expected);
-                        }
-                    }
-                });
-            }
-        });
-    }
 }

@@ -2,10 +2,8 @@
 
 use super::CliError;
 use crate::domain::{Stability, Timeframe};
-use crate::feature::Plan;
-use crate::feature::catalogue::{
-    Cost, FAMILIES, Family, Memory, Parameter, SETS, Unit, warm_up as warm_up_of,
-};
+use crate::feature::catalogue::{Cost, FAMILIES, Family, Memory, Parameter, SETS, Unit};
+use crate::feature::{Plan, warm_up as warm_up_of};
 use serde_json::{Value, json};
 use std::io::Write as _;
 

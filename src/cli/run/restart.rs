@@ -53,7 +53,7 @@ pub(super) fn begin(stop: &StopRequests, manager: &Manager) -> Result<(), CliErr
         manager.extend(SAY_SO * 10);
         manager.status(&format!("waiting {} s before going on: {}", left.as_secs() + 1, last.detail));
         if stop.receiver.recv_timeout(left.min(SAY_SO)) != Err(RecvTimeoutError::Timeout) {
-            return Err(CliError::Interrupted);
+            return Err(CliError::Interrupted("the copy had not begun to work".to_owned()));
         }
     }
     Ok(())

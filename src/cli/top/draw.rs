@@ -1,17 +1,14 @@
 //! The screen of `vela top`.
 
-use super::super::report::{grouped, short_us};
+use super::super::report::grouped;
+use super::style::{BAD, GOOD, WARN, us};
 use super::tables::{rows_of, stage_table};
 use super::view::View;
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Layout, Rect};
-use ratatui::style::{Color, Modifier, Style, Stylize as _};
+use ratatui::style::{Color, Style, Stylize as _};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Paragraph, Sparkline, Widget as _};
-
-pub(super) const BAD: Style = Style::new().fg(Color::Red).add_modifier(Modifier::BOLD);
-const WARN: Style = Style::new().fg(Color::Yellow);
-const GOOD: Style = Style::new().fg(Color::Green).add_modifier(Modifier::BOLD);
 
 /// Draws onto a terminal.
 pub(super) fn frame(view: &View, frame: &mut ratatui::Frame<'_>) {
@@ -81,10 +78,6 @@ fn everything(view: &View, area: Rect, buffer: &mut Buffer) {
         rows_of(view, table, buffer);
     }
     Paragraph::new(help(view, keys.width)).render(keys, buffer);
-}
-
-pub(super) fn us(value: Option<f64>) -> String {
-    value.map_or_else(|| "–".to_owned(), short_us)
 }
 
 fn uptime(seconds: f64) -> String {

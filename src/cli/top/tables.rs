@@ -2,7 +2,7 @@
 //! show another number.
 
 use super::super::report::{grouped, short_us};
-use super::draw::{BAD, us};
+use super::style::{BAD, us};
 use super::view::{Row, Sort, StageRow, View};
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Rect};

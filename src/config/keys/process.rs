@@ -84,10 +84,12 @@ macro_rules! with_process_keys {
 
             /// The log.
             log: LogSettings {
-                /// The file the log goes to; its folder is made where it is missing. "": no file.
+                /// The file the log goes to; its folder is made where it is missing. "": no file. Where it is renamed, removed or
+                /// emptied (logrotate), the next line goes into the file of this name, without a signal.
                 path: PathBuf = PathBuf::from("logs/infer_realtime.log"), PathOrEmpty, "", Restart;
 
-                /// How much is logged: this level and all that is graver.
+                /// How much is logged: this level and all that is graver. The variable VELA_LOG, such as
+                /// info,vela::predict=debug, goes before it.
                 level: LogLevel = LogLevel::Info, OneOf(LogLevel::WORDS), "", Live;
 
                 /// How a line is written: "text" for people; "json" for programs, an object with timestamp, level,

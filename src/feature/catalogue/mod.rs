@@ -1,8 +1,6 @@
 //! Every family of features as data: names are read by it, errors are worded by it, users can list it.
 
-use super::FeatureError;
 use super::kernel::{Read, Spec};
-use super::name::parse;
 use crate::domain::Stability;
 
 #[macro_use]
@@ -16,7 +14,7 @@ mod volume;
 mod warm_up;
 
 pub use sets::{DEFAULT, SETS, VELA_CORE_1, set};
-pub use warm_up::{Fade, Memory, WarmUp};
+pub use warm_up::{Fade, FirstBars, Memory};
 
 /// The longest period, in bars, that any parameter takes.
 pub const PERIOD_MAX: usize = 10_000;
@@ -146,17 +144,4 @@ impl Family {
     pub(super) fn build(&self, arguments: &Arguments) -> (Spec, Read) {
         (self.build)(arguments)
     }
-}
-
-/// How long the feature called `name` warms up, in bars of its own timeframe (a name without `@`).
-///
-/// # Errors
-/// When the name is unknown or a parameter out of range.
-pub fn warm_up(name: &str) -> Result<WarmUp, FeatureError> {
-    let (family, arguments) = parse(name)?;
-    Ok(WarmUp {
-        first_defined: family.first_defined(&arguments),
-        stable_4: family.settled(&arguments, Stability::Digits4),
-        stable_8: family.settled(&arguments, Stability::Digits8),
-    })
 }

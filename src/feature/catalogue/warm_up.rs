@@ -32,9 +32,9 @@ pub enum Fade {
     Directional,
 }
 
-/// How long a feature warms up: indices, from 0, of bars of its timeframe.
+/// How long a feature warms up: the first bars, as indices from 0 of bars of its timeframe, at which it is so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WarmUp {
+pub struct FirstBars {
     /// The first bar at which it is defined.
     pub first_defined: usize,
     /// The first from which on four significant digits do not depend on where the series begins; `None`: never.

@@ -1,64 +1,113 @@
-//! The log's file: put aside when it has grown large, and when a day has passed.
+//! The log's file: put aside when it has grown large, and when a day has passed; and begun anew where somebody else took it away.
 
 use crate::domain::Timestamp;
-use file_rotate::compression::Compression;
-use file_rotate::suffix::AppendCount;
-use file_rotate::{ContentLimit, FileRotate};
-use std::io::{Result, Write};
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{ErrorKind, Result, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 const DAY_MS: i64 = 86_400_000;
 
 /// Lines go to `path`; `path.1` is what was put aside last.
 pub(super) struct Rotating {
-    file: FileRotate<AppendCount>,
     path: PathBuf,
-    /// How large the file is, and when it is put aside.
-    bytes: usize,
-    bytes_max: usize,
-    /// The day that the newest line is of, in UTC and counted from 1970; `None` where there is none yet.
-    day: Option<i64>,
+    open: Open,
+    /// The size at which it is put aside, and how many are kept beside it.
+    bytes_max: u64,
+    files_max: usize,
     /// What time it is.
     now: fn() -> Timestamp,
     /// Lines that could not be written since one last was.
     lost: u64,
 }
 
-impl Rotating {
+/// The file that lines go to.
+struct Open {
+    file: File,
+    /// Device and inode: those of no other file, for as long as it is open.
+    is: (u64, u64),
+    /// The day that its newest line is of, in UTC and counted from 1970; `None` where it has none.
+    day: Option<i64>,
+}
+
+fn identity(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
+
+impl Open {
     /// Goes on with the file at `path`, whose newest line is as old as the file's last change.
+    fn at(path: &Path) -> Result<Self> {
+        let file = OpenOptions::new().append(true).create(true).open(path)?;
+        let metadata = file.metadata()?;
+        let day = (metadata.len() > 0).then(|| metadata.mtime().div_euclid(DAY_MS / 1000));
+        Ok(Self { file, is: identity(&metadata), day })
+    }
+}
+
+impl Rotating {
+    /// Goes on with the file at `path`.
     ///
     /// # Errors
     /// When it cannot be made or written to.
     pub(super) fn open(
         path: &Path,
-        (bytes_max, files_max): (usize, usize),
+        (bytes_max, files_max): (u64, usize),
         now: fn() -> Timestamp,
     ) -> Result<Self> {
-        // The rotating writer says nothing where it cannot open its file; an error is found here instead.
-        let opened = std::fs::OpenOptions::new().append(true).create(true).open(path)?.metadata()?;
-        let changed = opened.modified().ok().and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
-        let changed = changed.filter(|_| opened.len() > 0);
-        let day = changed.and_then(|since| i64::try_from(since.as_millis()).ok()).map(|ms| ms / DAY_MS);
-        let bytes = usize::try_from(opened.len()).unwrap_or(usize::MAX);
-        let (suffix, limit) = (AppendCount::new(files_max), ContentLimit::None);
-        let file = FileRotate::new(path, suffix, limit, Compression::None, None);
-        Ok(Self { file, path: path.to_owned(), bytes, bytes_max, day, now, lost: 0 })
+        Ok(Self { path: path.to_owned(), open: Open::at(path)?, bytes_max, files_max, now, lost: 0 })
     }
 
+    /// Looks before every line at what lies at the path: logrotate and its like rename the file, or empty it.
     fn put(&mut self, line: &[u8]) -> Result<()> {
-        let today = (self.now)().as_millis() / DAY_MS;
+        let bytes = match self.path.metadata() {
+            Ok(there) if identity(&there) == self.open.is => there.len(),
+            _ => self.begin()?,
+        };
+        let today = (self.now)().as_millis().div_euclid(DAY_MS);
         // A clock that goes back begins no day anew.
-        if self.day.is_some_and(|day| today > day) || self.bytes > self.bytes_max {
-            // The writer panics where the folder is gone and cannot be made, and says nothing where its file cannot.
-            self.path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
-            self.file.rotate()?;
-            self.bytes = usize::try_from(self.path.metadata()?.len()).unwrap_or(usize::MAX);
+        if bytes > 0 && (self.open.day.is_some_and(|day| today > day) || bytes > self.bytes_max) {
+            self.put_aside()?;
+            self.begin()?;
         }
-        self.day = self.day.max(Some(today));
-        self.file.write_all(line)?;
-        self.bytes = self.bytes.saturating_add(line.len());
+        self.open.day = self.open.day.max(Some(today));
+        self.open.file.write_all(line)
+    }
+
+    /// Opens what lies at the path now, and says how long it is.
+    fn begin(&mut self) -> Result<u64> {
+        self.path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+        self.open = Open::at(&self.path)?;
+        Ok(self.open.file.metadata()?.len())
+    }
+
+    /// The name of the file that was put aside so many times ago.
+    fn aside(&self, nth: usize) -> PathBuf {
+        let mut name = self.path.clone().into_os_string();
+        name.push(format!(".{nth}"));
+        name.into()
+    }
+
+    /// Makes the file `path.1`, and each that has such a name the next one, up to the first name that is free.
+    fn put_aside(&self) -> Result<()> {
+        let free = (1..self.files_max).find(|nth| !self.aside(*nth).exists()).unwrap_or(self.files_max);
+        for nth in (1..free).rev() {
+            rename_if_there(&self.aside(nth), &self.aside(nth + 1))?;
+        }
+        rename_if_there(&self.path, &self.aside(1))?;
+        // As many as were kept while more were.
+        for old in (self.files_max + 1..).map(|nth| self.aside(nth)).take_while(|old| old.exists()) {
+            std::fs::remove_file(old)?;
+        }
         Ok(())
     }
+}
+
+/// Somebody else may take files away meanwhile.
+fn rename_if_there(from: &Path, to: &Path) -> Result<()> {
+    std::fs::rename(from, to).or_else(|error| match error.kind() {
+        ErrorKind::NotFound => Ok(()),
+        _ => Err(error),
+    })
 }
 
 impl Write for Rotating {
@@ -91,7 +140,7 @@ impl Write for Rotating {
     }
 
     fn flush(&mut self) -> Result<()> {
-        self.file.flush()
+        self.open.file.flush()
     }
 }
 
@@ -169,5 +218,39 @@ mod tests {
         let mut log = open();
         log.write_all(b"after a start\n").unwrap();
         assert_eq!(files()[..2], ["after a start\n", "next\n"]);
+    }
+
+    #[test]
+    fn a_file_that_somebody_else_took_away_emptied_or_removed_is_gone_on_with() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("vela.log");
+        let mut log = Rotating::open(&path, (1000, 2), Timestamp::now).unwrap();
+        let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+        log.write_all(b"one\n").unwrap();
+        // As logrotate does: a rename, and nothing there; or the new file made by it.
+        std::fs::rename(&path, folder.path().join("renamed")).unwrap();
+        log.write_all(b"two\n").unwrap();
+        std::fs::rename(&path, folder.path().join("again")).unwrap();
+        std::fs::write(&path, "").unwrap();
+        log.write_all(b"three\n").unwrap();
+        assert_eq!([read("renamed"), read("again"), read("vela.log")], ["one\n", "two\n", "three\n"]);
+        // Emptied (copytruncate): lines go to its new end, and its size is the new one.
+        log.write_all(&[b'x'; 1000]).unwrap();
+        File::options().write(true).truncate(true).open(&path).unwrap();
+        log.write_all(b"four\n").unwrap();
+        assert_eq!(read("vela.log"), "four\n");
+        assert!(!folder.path().join("vela.log.1").exists());
+        std::fs::remove_file(&path).unwrap();
+        log.write_all(b"five\n").unwrap();
+        // Names that somebody else made are moved on like its own; some of them gone is no matter.
+        for (name, text) in [("vela.log.1", "theirs"), ("vela.log.3", "old"), ("vela.log.4", "older")] {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        log.write_all(&[b'x'; 1000]).unwrap();
+        log.write_all(b"six\n").unwrap();
+        assert_eq!([read("vela.log"), read("vela.log.2")], ["six\n", "theirs"]);
+        assert!(read("vela.log.1").starts_with("five\nxxx"));
+        assert!(["vela.log.3", "vela.log.4"].iter().all(|name| !folder.path().join(name).exists()));
+        assert_eq!(log.lost, 0);
     }
 }

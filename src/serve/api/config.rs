@@ -89,6 +89,7 @@ pub fn change(
         let detail = error.to_string();
         match error {
             EngineError::NeedsRestart(_) => Problem::new(409, "needs_restart", detail),
+            EngineError::LevelFixed(_) => Problem::new(409, "overruled", detail),
             _ => Problem::new(422, "not_allowed", detail),
         }
     })?;

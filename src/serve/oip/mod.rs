@@ -6,10 +6,9 @@ mod coding;
 mod datatype;
 mod numbers;
 mod request;
-mod stats;
+pub mod stats;
 
 pub use request::{InferRequest, LENGTH_HEADER, read as read_request};
-pub use stats::Stats;
 
 use super::http::{JSON, Request, Response, Then};
 use super::problem::Problem;

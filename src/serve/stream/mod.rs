@@ -2,14 +2,13 @@
 
 mod client;
 mod filter;
-mod hub;
+pub mod hub;
 mod pace;
 mod pending;
 mod priority;
 mod wire;
 
 use client::Opening;
-pub use hub::Hub;
 
 use super::http::{Request, Response, Then};
 use super::problem::Problem;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::CatchUp;
-use crate::domain::Origin;
+use crate::source::testing::drained;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use tempfile::TempDir;
@@ -31,21 +31,10 @@ fn follow(folder: &TempDir, history: History, watermarks: &[(&str, i64)]) -> Fol
     Follow::open(folder.path(), history, &watermarks, Duration::ZERO).unwrap()
 }
 
-/// Polls until there is nothing more; lists the folder even if its time has too coarse a tick to show a change.
+/// What there is by now, the folder listed even if its time has too coarse a tick to show a change.
 fn drain(source: &mut Follow) -> Vec<String> {
     source.list_at = Instant::now();
-    let mut bars = Vec::new();
-    while source.poll(&mut bars).unwrap() == Poll::Ready {}
-    bars.iter()
-        .map(|b| {
-            let origin = match b.origin {
-                Origin::WarmUp => 'w',
-                Origin::CatchUp => 'c',
-                _ => 'l',
-            };
-            format!("{} {} {origin}", b.series, b.bar.ts.as_secs() / 60)
-        })
-        .collect()
+    drained(source, 0)
 }
 
 #[test]

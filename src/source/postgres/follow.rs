@@ -1,6 +1,6 @@
 //! What is known of every series, what is to be read next, and what a bar that was read is: pure bookkeeping.
 
-use super::read::{Ask, Found, NEVER, Named, Told};
+use super::look::{Ask, Found, NEVER, Named, Told};
 use super::recent::{By, News, Recent};
 use super::table::Table;
 use crate::config::CatchUp;

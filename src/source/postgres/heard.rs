@@ -3,7 +3,7 @@
 //! `[table's oid, [symbol, timeframe, time of the first], ...]` names series; where a fourth part follows, it is the bar's
 //! open, high, low, close and volume as 80 hexadecimal digits, five IEEE 754 numbers in network order.
 
-use super::read::{Ask, Named, Told};
+use super::look::{Ask, Named, Told};
 use super::table::{Clock, Table};
 use crate::database::Client;
 use crate::domain::{Bar, Timestamp};

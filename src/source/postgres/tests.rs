@@ -2,7 +2,7 @@
 
 use super::column::{Closed, Part};
 use super::follow::Follow;
-use super::read::{Ask, Found, NEVER, Named, Told};
+use super::look::{Ask, Found, NEVER, Named, Told};
 use super::table::{Clock, Table};
 use crate::config::CatchUp;
 use crate::domain::{Bar, Origin, SeriesKey, Timeframe, Timestamp};

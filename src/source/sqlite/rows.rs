@@ -18,7 +18,7 @@ pub(super) fn time(times: &mut Times, cell: ValueRef<'_>) -> Result<Timestamp, T
 
 /// The bar that opens at `ts` with the five cells from column `first`. Untyped columns and NUMERIC decimals hold
 /// numbers as text, which are read as numbers. What is no number becomes NaN:
-/// ingest rejects and counts such a bar, which says more than leaving it out here.
+/// ingest refuses and counts such a bar, which says more than leaving it out here.
 pub(super) fn bar(row: &Row<'_>, first: usize, ts: Timestamp) -> rusqlite::Result<Bar> {
     let number = |offset: usize| -> rusqlite::Result<f64> {
         Ok(match row.get_ref(first + offset)? {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::config::CatchUp;
 use crate::domain::Timeframe;
+use crate::source::testing::drained;
 use rusqlite::types::Value;
 use tempfile::TempDir;
 
@@ -59,20 +60,9 @@ impl Feed {
     }
 }
 
-/// Polls until there is nothing more: `symbol minute origin`, with `w`, `c` and `l` for the origin.
+/// What there is by now.
 fn drain(source: &mut SqliteSource) -> Vec<String> {
-    let mut bars = Vec::new();
-    while source.poll(&mut bars).unwrap() == Poll::Ready {}
-    bars.iter()
-        .map(|b| {
-            let origin = match b.origin {
-                Origin::WarmUp => 'w',
-                Origin::CatchUp => 'c',
-                _ => 'l',
-            };
-            format!("{} {} {origin}", b.series, (b.bar.ts.as_secs() - DAY_S) / 60)
-        })
-        .collect()
+    drained(source, DAY_S)
 }
 
 #[test]

@@ -125,12 +125,12 @@ fn revisions_go_on_where_an_earlier_run_left_them() {
 fn duplicates_are_not_stored_and_nan_becomes_a_refusal() {
     let (_folder, mut store) = open();
     let duplicate = Err(Refusal::new(Reason::Duplicate, "taken before"));
-    let rejected = Err(Refusal::new(Reason::NotFinite, "open is NaN"));
+    let refused = Err(Refusal::new(Reason::NotFinite, "open is NaN"));
     store
         .write(
             &[
                 Outcome { result: duplicate, ..predicted(1, 0, 0.0) },
-                Outcome { result: rejected, ..predicted(2, 0, 0.0) },
+                Outcome { result: refused, ..predicted(2, 0, 0.0) },
                 predicted(3, 1, f64::NAN),
             ],
             &[],

@@ -1,11 +1,13 @@
 //! Faults under load: the server dies, the connection is cut or falls silent, vela is killed, the disk is full. In the
 //! end every bar has its outcomes once, bit for bit those of `vela replay`.
 //!
-//! The full sizes: `VELA_FAULT_RESTARTS=20`, `VELA_FAULT_BOTH=20`, `VELA_FAULT_CUTS=20`, `VELA_FAULT_KILLS=200`; `VELA_FAULT_SEED` repeats a run.
+//! The full sizes: `VELA_FAULT_RESTARTS=20`, `VELA_FAULT_BOTH=20`, `VELA_FAULT_CUTS=20`, `VELA_FAULT_KILLS=200`;
+//! `VELA_FAULT_SEED` repeats a run.
 
 mod scene;
 
-use crate::service_support::{Home, LIMIT, Random, Service, eventually};
+use crate::service_support::{Home, LIMIT, Service, eventually};
+use crate::support::Random;
 use scene::{Scene, number};
 use std::process::Command;
 use std::time::{Duration, Instant};

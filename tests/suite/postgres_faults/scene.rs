@@ -1,6 +1,7 @@
 //! A running `vela` between a file of bars and a PostgreSQL server, a proxy before the server, and the checker.
 
-use crate::service_support::{Fed, HEADER, Home, MODELS, Random, Service, Table, eventually, line, market};
+use crate::service_support::{Fed, HEADER, Home, MODELS, Service, Table, eventually, line, market};
+use crate::support::Random;
 use crate::support::cluster::Cluster;
 use crate::support::postgres::{count, session};
 use crate::support::proxy::Proxy;

@@ -1,7 +1,8 @@
 //! The database goes away, announcements are lost, vela is killed: nothing is lost, nothing is stored twice.
 
 use super::scene::{Feed, Scene, real_bars, size};
-use crate::service_support::{Fed, Random, eventually};
+use crate::service_support::{Fed, eventually};
+use crate::support::Random;
 use crate::support::cluster::Cluster;
 use crate::support::proxy::Proxy;
 use std::sync::atomic::{AtomicBool, Ordering};

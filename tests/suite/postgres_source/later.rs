@@ -2,7 +2,8 @@
 //! and are not there.
 
 use super::scene::{Feed, Scene, real_bars, size, time};
-use crate::service_support::{Fed, Random, eventually};
+use crate::service_support::{Fed, eventually};
+use crate::support::Random;
 use std::sync::Arc;
 use std::time::Duration;
 use vela::domain::Bar;

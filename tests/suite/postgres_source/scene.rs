@@ -1,6 +1,6 @@
 //! A database with a feed, a `vela run` that reads it, and the checker: a replay of the same bars.
 
-use crate::service_support::{Ended, Fed, HEADER, Home, Table, assert_same, eventually, line};
+use crate::service_support::{Ended, Fed, HEADER, Home, assert_same, eventually, line};
 use crate::support::cluster::Cluster;
 use crate::support::reference;
 use postgres::types::ToSql;
@@ -67,28 +67,16 @@ impl Scene {
             let name = format!("bars/{}_{}.csv", series.symbol, series.timeframe);
             self.home.write(&name, format!("{HEADER}{lines}"));
         }
-        let database = self.home.path("replay.db");
-        let _ = std::fs::remove_file(&database);
-        self.home
-            .finish(&[
-                "replay",
-                "--bars",
-                "bars",
-                "--models",
-                "models",
-                "--store",
-                "sqlite:replay.db",
-                "--set",
-                "feature.warm_up=defined",
-            ])
-            .done();
-        Table::watch(&database).predictions()
+        self.home.replayed("replay.db").predictions()
     }
 
     /// Waits until the database has a prediction for each of `expected`, and checks that it has those, bit for bit.
     pub fn must_have(&self, feed: &mut Feed, expected: &[String]) {
         eventually(&format!("{} predictions", expected.len()), || {
-            let count = feed.count("SELECT count(*) FROM (SELECT DISTINCT symbol, timeframe, horizon, ts, model FROM trading.agentpreds) a");
+            let count = feed.count(
+                "SELECT count(*) FROM
+                 (SELECT DISTINCT symbol, timeframe, horizon, ts, model FROM trading.agentpreds) a",
+            );
             assert!(count <= expected.len() as i64, "{count} predictions, more than {}", expected.len());
             (count == expected.len() as i64).then_some(())
         });

@@ -63,19 +63,12 @@ fn with_http(command: &mut Command) -> &mut Command {
     command.env("VELA_SERVE__LISTEN", "127.0.0.1:0")
 }
 
-/// Where a service says that it listens.
-fn address(service: &mut Service) -> String {
-    service.says("shows what it does");
-    let stderr = service.stderr();
-    stderr.split_once("http://").unwrap().1.split(' ').next().unwrap().to_owned()
-}
-
 #[test]
 fn what_is_in_force_stays_in_force_whatever_became_of_the_file() {
     let home = home("");
     Table::create(&home.database());
     let mut service = Service::start(&home, with_http(&mut faulty(&home, &[("LEAK_MB_PER_S", "60".into())])));
-    let address = address(&mut service);
+    let address = service.address();
     let shown = |name: &str| {
         let config = eventually("an answer", || match ask(&address, "GET", "/api/config", "") {
             Ok(Some((200, config))) => Some(config),
@@ -114,7 +107,7 @@ fn a_client_that_connects_again_and_again_is_never_refused() {
     let asked = under_load(&home, &bars, |_| {
         let mut command = faulty(&home, &[("LEAK_MB_PER_S", "150".into())]);
         let mut service = Service::start(&home, with_http(&mut command));
-        let address = &address(&mut service);
+        let address = &service.address();
         let stop = AtomicBool::new(false);
         let asked = std::thread::scope(|scope| {
             let asking = scope.spawn(|| ask_again_and_again(address, &stop));
@@ -144,7 +137,7 @@ fn a_socket_that_systemd_opened_is_served_before_and_after() {
     let mut command = faulty(&home, &[("LEAK_MB_PER_S", "150".into()), ("SOCKET_UNIT", "1".into())]);
     // Nothing of vela's own listens there.
     let mut service = Service::start(&home, command.env("VELA_SERVE__LISTEN", "127.0.0.1:9"));
-    let address = address(&mut service);
+    let address = service.address();
     assert_ne!(address, "127.0.0.1:9");
     for generation in [0, 2] {
         eventually("an answer of that generation", || match ask(&address, "GET", "/api/metrics", "") {

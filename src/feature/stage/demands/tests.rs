@@ -6,11 +6,12 @@ use crate::domain::{
 };
 use crate::feature::series::SeriesFeatures;
 use crate::feature::stage::{FeatureKey, FeatureRules, FeatureStage};
-use crate::feature::tests_support::{Market, Random, bits};
+use crate::feature::tests_support::{Feed, Market, Random, Told, bits, told};
 use crate::feature::{FeatureCache, Plan};
 use crate::link::Stage as _;
 use parking_lot::Mutex;
 use proptest::prelude::*;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 const NAMES: [&str; 7] = ["sma_4", "ema_3", "obv", "ret_1", "macd_3_6_4", "atr_3@5m", "stoch_d_5_2_2"];
@@ -134,25 +135,14 @@ fn by_hand(rules: &FeatureRules, names: &[&str], bars: &[Bar], peeked: bool) -> 
 /// What happens next.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    Next {
-        missing: usize,
-    },
-    Revise {
-        back: usize,
-    },
-    Late {
-        back: usize,
-    },
-    Withdraw {
-        back: usize,
-    },
+    Told(Told),
     Peek {
         ahead: usize,
     },
     Ask,
     Replace,
     /// Other adjustments are told; where so, while the process is replaced.
-    Tell {
+    Adjust {
         by_replacing: bool,
         seed: u64,
     },
@@ -160,16 +150,12 @@ enum Step {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
-        10 => (0..3_usize).prop_map(|missing| Step::Next { missing }),
-        1 => Just(Step::Next { missing: 15 }),
-        2 => (0..12_usize).prop_map(|back| Step::Revise { back }),
-        3 => (1..12_usize).prop_map(|back| Step::Late { back }),
-        3 => (0..12_usize).prop_map(|back| Step::Withdraw { back }),
+        20 => told(15).prop_map(Step::Told),
         5 => (0..12_usize).prop_map(|ahead| Step::Peek { ahead }),
         1 => Just(Step::Ask),
         1 => Just(Step::Replace),
         1 => (any::<bool>(), any::<u64>())
-            .prop_map(|(by_replacing, seed)| Step::Tell { by_replacing, seed }),
+            .prop_map(|(by_replacing, seed)| Step::Adjust { by_replacing, seed }),
     ];
     proptest::collection::vec(step, 1..60)
 }
@@ -205,89 +191,59 @@ proptest! {
             adjustments: adjustments(seed), stability: Stability::Defined, ..FeatureRules::default()
         };
         let mut served = Served::new(&rules, &NAMES);
-        let mut market = Market::new(seed, 10.0);
-        let mut random = Random(seed);
-        // The bars as they should have come, with their revisions, and those that may come late.
-        let (mut bars, mut revisions): (Vec<Bar>, Vec<u32>) = (Vec::new(), Vec::new());
-        let mut missing: Vec<(Bar, u32)> = Vec::new();
-        // Each bar that is withdrawn makes one less that can still be changed, until others come.
-        let mut withdrawn = 0;
-        let begin = (0..first).map(|_| Step::Next { missing: 0 });
+        let mut feed = Feed::new(seed, revision_bars);
+        // How often each bar was answered anew, by its time.
+        let mut revisions: HashMap<Timestamp, u32> = HashMap::new();
+        let begin = (0..first).map(|_| Step::Told(Told::Next { left_out: 0 }));
         for step in begin.chain(steps) {
             let (got, from) = match step {
-                Step::Next { missing: skipped } => {
-                    missing.extend(market.by_ref().take(skipped).map(|bar| (bar, 0)));
-                    bars.push(market.next().unwrap());
-                    revisions.push(0);
-                    (served.take(bars.last().unwrap(), Admission::Next), bars.len() - 1)
-                }
-                Step::Revise { back } => {
-                    let Some(at) = bars.len().checked_sub(back + 1) else { continue };
-                    let mut bar = bars[at];
-                    bar.close = bar.low + (bar.high - bar.low) * random.unit();
-                    bar.volume += 1.0;
-                    let got = served.take(&bar, Admission::Revision);
-                    if got[0].values == Err(Reason::Revision) {
-                        prop_assert!(back + withdrawn >= revision_bars);
+                Step::Told(told) => {
+                    let Some(said) = feed.say(told) else { continue };
+                    let mut got = served.take(&said.bar, said.admission);
+                    if let Err(Reason::Revision | Reason::Late) = got[0].values {
+                        prop_assert!(!said.promised);
                         continue;
                     }
-                    bars[at] = bar;
-                    revisions[at..].iter_mut().for_each(|revision| *revision += 1);
+                    feed.settle(&said);
+                    // It has its first answer itself, or is changed as those behind it are.
+                    let mut anew = said.at + usize::from(matches!(said.admission, Admission::Next | Admission::Late));
+                    if said.admission == Admission::Withdrawn {
+                        let revision = revisions.entry(said.bar.ts).or_default();
+                        let Answer { revision: answered, values, .. } = got.remove(0);
+                        prop_assert_eq!((answered, values), (*revision, Err(Reason::Withdrawn)));
+                        *revision += 1;
+                        if got.len() < feed.bars.len() - said.at {
+                            // The series began anew, and nothing is answered anew.
+                            prop_assert!(got.is_empty() && !said.promised);
+                            feed.withdrawn -= 1;
+                            anew = feed.bars.len();
+                        }
+                    }
+                    for bar in &feed.bars[anew..] {
+                        *revisions.entry(bar.ts).or_default() += 1;
+                    }
                     // Beyond what is promised the rows that a window looks back on may be gone.
-                    if back + withdrawn >= revision_bars { continue }
-                    (got, at)
-                }
-                Step::Late { back } => {
-                    let Some(before) = bars.len().checked_sub(back + 1) else { continue };
-                    let between = bars[before].ts..bars[before + 1].ts;
-                    let Some(found) = missing.iter().position(|(bar, _)| between.contains(&bar.ts)) else { continue };
-                    let (bar, revision) = missing[found];
-                    let got = served.take(&bar, Admission::Late);
-                    if got[0].values == Err(Reason::Late) {
-                        prop_assert!(back + withdrawn > revision_bars);
-                        continue;
-                    }
-                    missing.remove(found);
-                    revisions[before + 1..].iter_mut().for_each(|revision| *revision += 1);
-                    bars.insert(before + 1, bar);
-                    revisions.insert(before + 1, revision);
-                    if back + withdrawn > revision_bars { continue }
-                    (got, before + 1)
-                }
-                Step::Withdraw { back } => {
-                    let Some(at) = bars.len().checked_sub(back + 1) else { continue };
-                    if withdrawn == revision_bars { continue }
-                    let mut got = served.take(&bars[at], Admission::Withdrawn);
-                    let Answer { revision, values, .. } = got.remove(0);
-                    prop_assert_eq!((revision, values), (revisions[at], Err(Reason::Withdrawn)));
-                    missing.push((bars.remove(at), revisions.remove(at) + 1));
-                    let too_late = got.len() < back;
-                    prop_assert!(!too_late || back + withdrawn >= revision_bars && got.is_empty());
-                    let promised = back + withdrawn < revision_bars;
-                    if too_late { continue }
-                    withdrawn += 1;
-                    revisions[at..].iter_mut().for_each(|revision| *revision += 1);
-                    if !promised { continue }
-                    (got, at)
+                    if !said.promised { continue }
+                    (got, said.at)
                 }
                 Step::Peek { ahead } => {
-                    if bars.is_empty() { continue }
-                    let bar = market.clone().nth(ahead).unwrap();
+                    if feed.bars.is_empty() { continue }
+                    let bar = feed.forming(ahead);
                     let got = served.ask(Some(bar));
-                    let with: Vec<Bar> = bars.iter().copied().chain([bar]).collect();
+                    let with = [&feed.bars[..], &[bar]].concat();
                     let values = by_hand(&rules, &NAMES, &with, true);
                     prop_assert_eq!(got, [Answer { ts: bar.ts, revision: 0, values }]);
                     continue;
                 }
                 Step::Ask => {
-                    if bars.is_empty() { continue }
-                    (served.ask(None), bars.len() - 1)
+                    if feed.bars.is_empty() { continue }
+                    (served.ask(None), feed.bars.len() - 1)
                 }
                 Step::Replace => {
                     served.replace(&rules);
                     continue;
                 }
-                Step::Tell { by_replacing, seed } => {
+                Step::Adjust { by_replacing, seed } => {
                     rules.adjustments = adjustments(seed);
                     match by_replacing {
                         true => served.replace(&rules),
@@ -296,8 +252,10 @@ proptest! {
                     continue;
                 }
             };
-            let expected: Vec<Answer> = (from..bars.len()).map(|at| Answer {
-                ts: bars[at].ts, revision: revisions[at], values: by_hand(&rules, &NAMES, &bars[..=at], false),
+            let expected: Vec<Answer> = (from..feed.bars.len()).map(|at| {
+                let ts = feed.bars[at].ts;
+                let revision = revisions.get(&ts).copied().unwrap_or_default();
+                Answer { ts, revision, values: by_hand(&rules, &NAMES, &feed.bars[..=at], false) }
             }).collect();
             prop_assert_eq!(got, expected, "{:?}", step);
         }

@@ -1,16 +1,17 @@
 //! One turn of the predict stage: which version answers each row, the runs, and what becomes of rows over which a
 //! version fails.
 
-use super::catalogue::{Catalogue, CatalogueModel};
-use super::item::PredictItem;
-use super::pool::{Loaded, Loading};
-use super::reuse::reused;
-use super::session::{Row, RunError};
-use super::stage::{PredictKey, PredictStage};
-use super::version::{Content, Failure, Standing, Version};
+use super::{PredictKey, PredictStage};
 use crate::alert::Severity;
 use crate::domain::{Lane, Outcome, Prediction, Reason, Refusal, Task};
 use crate::link::clock;
+use crate::predict::catalogue::{Catalogue, CatalogueModel};
+use crate::predict::failure::Failure;
+use crate::predict::item::PredictItem;
+use crate::predict::pool::{Content, Loaded, Loading};
+use crate::predict::reuse::reused;
+use crate::predict::session::{Row, RunError};
+use crate::predict::version::{Standing, Version};
 use std::sync::Arc;
 
 /// A row, and who is to answer it.
