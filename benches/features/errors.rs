@@ -35,7 +35,7 @@ fn errors(bars: &[Bar]) {
     let deviation = (closes.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 20.0).sqrt();
     let nz = NonZero::new(20).unwrap();
     let first = bars[0].close;
-    let mut means = [
+    let means = [
         vela(&["sma_20"]),
         each("quantedge-ta", move || {
             let mut sma = quantedge::Sma::new(quantedge::SmaConfig::close(nz));
@@ -52,7 +52,7 @@ fn errors(bars: &[Bar]) {
         running_mean::<20>(),
         exact_mean::<20>(),
     ];
-    let mut bands = [
+    let bands = [
         vela(&["bb_upper_20_2"]),
         each("quantedge-ta", move || {
             let mut bands = quantedge::Bb::new(quantedge::BbConfig::close(nz));
@@ -60,13 +60,13 @@ fn errors(bars: &[Bar]) {
         }),
         exact_deviation::<20>(),
     ];
-    let row = |what: &str, exact: f64, contestants: &mut [Contestant<'_>]| {
+    let row = |what: &str, exact: f64, contestants: &[Contestant<'_>]| {
         print!("`{what}`:");
-        for (who, run) in contestants {
-            print!(" {who} {:.0e};", ((run(bars) - exact) / exact).abs());
+        for (who, build) in contestants {
+            print!(" {who} {:.0e};", ((build()(bars) - exact) / exact).abs());
         }
         println!();
     };
-    row("sma_20", mean, &mut means);
-    row("bb_upper_20_2", mean + 2.0 * deviation, &mut bands);
+    row("sma_20", mean, &means);
+    row("bb_upper_20_2", mean + 2.0 * deviation, &bands);
 }

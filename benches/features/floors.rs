@@ -3,7 +3,7 @@
 //! Written out for full windows alone, over arrays, of a length that the compiler knows (and one whose length it does not): no
 //! readiness, no snapshot, nothing else a library needs. What another library takes beside an exact one is to be read against these.
 
-use super::{Bar, Contestant};
+use super::{Bar, Contestant, contestant};
 use std::hint::black_box;
 
 /// A mean by a sum that runs on: what is added is taken away again `N` bars later, and its rounding stays.
@@ -17,7 +17,7 @@ pub fn running_mean<const N: usize>() -> Contestant<'static> {
         }
         last
     };
-    ("running sum".into(), Box::new(run))
+    contestant("running sum", move || run)
 }
 
 /// A mean by sums that only add: those of the items before were summed up backwards when their block of `N` ended.
@@ -42,7 +42,7 @@ pub fn exact_mean<const N: usize>() -> Contestant<'static> {
         }
         last
     };
-    ("exact, the least".into(), Box::new(run))
+    contestant("exact, the least", move || run)
 }
 
 /// The same for a window whose length is known only when it runs, as a library's is.
@@ -66,7 +66,7 @@ pub fn exact_mean_of(n: usize) -> Contestant<'static> {
         }
         last
     };
-    ("exact, any length".into(), Box::new(run))
+    contestant("exact, any length", move || run)
 }
 
 /// The upper band of two deviations by such sums, from a price of the window as the origin.
@@ -98,5 +98,5 @@ pub fn exact_deviation<const N: usize>() -> Contestant<'static> {
         }
         last
     };
-    ("exact, the least".into(), Box::new(run))
+    contestant("exact, the least", move || run)
 }

@@ -127,8 +127,8 @@ impl<F: Fold<W>, const W: usize> Window<F, W> {
             cold_path();
             if self.from == self.to {
                 // A window of one item, which never has a block.
-                self.fold = F::begin(item);
-                return Some(read(self.fold.of(item), &self.fold, self.share));
+                let fold = F::begin(item);
+                return Some(read(fold.of(item), &fold, self.share));
             }
             memory.exchange(self.next ^ BEYOND, item)?;
             if let Some(memory) = memory.kept() {
