@@ -3,7 +3,8 @@
 //! The rules are TA-Lib's design rules for its unstable periods: an exponential average of n bars forgets by
 //! `(1 - 2 / (n + 1))` a bar, and so by e^-K in K (n + 1) / 2 bars; one of Wilder's by `(1 - 1 / n)`, and so in K n. With
 //! K = 10 (e^-10 = 4.5e-5) four significant digits are free of the beginning, with K = 19 (5.6e-9) eight. ADX smooths
-//! what is made of averages that are still settling: (K + 6) n.
+//! what is made of averages that are still settling: (K + 6) n. The digits are those of the averages: a difference of two
+//! (`ema_x`, `macd_hist`), or a share of one in the other less a half (`cmo`), has fewer of its own where it passes 0.
 
 use super::{Arguments, Parameter};
 use crate::domain::Stability;
