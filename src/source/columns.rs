@@ -1,5 +1,7 @@
 //! The columns of a file of bars, whatever its format: what they are called, and where a file has them.
 
+use crate::domain::Excerpt;
+
 /// The columns that a file must have, in any order and case; further ones are passed over.
 pub(super) const COLUMNS: [&str; 6] = ["ts", "open", "high", "low", "close", "volume"];
 
@@ -21,7 +23,8 @@ pub(super) fn locate(names: &[&str]) -> Result<[usize; COLUMNS.len()], String> {
         }
     };
     let missing = |name: &str, otherwise: String| {
-        format!("column `{name}` is missing in `{}`; {}{otherwise}", excerpt(&names.join(",")), expected())
+        let names = names.join(",");
+        format!("column `{name}` is missing in `{:.120}`; {}{otherwise}", Excerpt(&names), expected())
     };
     let mut at = [0; COLUMNS.len()];
     for (name, at) in COLUMNS.iter().zip(&mut at).skip(1) {
@@ -34,13 +37,6 @@ pub(super) fn locate(names: &[&str]) -> Result<[usize; COLUMNS.len()], String> {
         }
     }
     Err(missing(COLUMNS[0], format!("; the open time may be called {} as well", TIMES[1..].join(", "))))
-}
-
-/// The beginning of what a file says, fit for a message: a broken file may say a megabyte, and say it to a terminal.
-pub(super) fn excerpt(text: &str) -> String {
-    const CHARS_MAX: usize = 120;
-    let shown = text.chars().take(CHARS_MAX).flat_map(char::escape_debug).collect::<String>();
-    if text.chars().nth(CHARS_MAX).is_some() { shown + "…" } else { shown }
 }
 
 #[cfg(test)]

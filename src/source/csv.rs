@@ -9,10 +9,10 @@
 //! All times of a file are of one kind.
 
 use super::SourceError;
-use super::columns::{COLUMNS, excerpt, locate};
+use super::columns::{COLUMNS, locate};
 use super::lines::Lines;
 use super::times::Times;
-use crate::domain::{Bar, Timestamp};
+use crate::domain::{Bar, Excerpt, Timestamp};
 use std::path::{Path, PathBuf};
 
 /// The cells of one line: trimmed, with quotes around a cell taken off.
@@ -43,7 +43,10 @@ fn foreign(header: &str, names: &[&str]) -> Option<String> {
     let [only] = names else { return None };
     let separator = [';', '\t', '|'].into_iter().find(|separator| only.contains(*separator))?;
     let separator = separator.escape_debug();
-    Some(format!("the cells of `{}` stand apart by `{separator}`: put a comma between two", excerpt(only)))
+    Some(format!(
+        "the cells of `{:.120}` stand apart by `{separator}`: put a comma between two",
+        Excerpt(only)
+    ))
 }
 
 /// Where a file has its columns.
@@ -95,7 +98,7 @@ impl Columns {
                 Some(column) if cell.is_empty() => numbers[column] = f64::NAN,
                 Some(column) => {
                     numbers[column] = cell.parse().map_err(|_| {
-                        format!("column `{}`: `{}` is not a number", COLUMNS[column], excerpt(cell))
+                        format!("column `{}`: `{:.120}` is not a number", COLUMNS[column], Excerpt(cell))
                     })?;
                 }
             }
