@@ -198,12 +198,7 @@ fn join_each<F: Fold<W>, const W: usize>(run: &mut [f64], ended: [f64; W]) {
 fn fold_backwards<F: Fold<W>, const W: usize>(fold: F, memory: &mut [f64], block: Range<usize>) {
     let slots = memory[block].as_chunks_mut::<W>().0;
     let (older, fresh) = slots.split_at_mut(slots.len().saturating_sub(FRESH));
-    let (mut ended, mut later) = (F::NOTHING, F::NOTHING);
-    match fresh.as_mut_array::<FRESH>() {
-        // Without a loop, whose end the processor guesses wrong too often: beside one addition a bar that shows.
-        Some(fresh) if W == 1 => later = one_by_one(fold, fresh, later),
-        _ => later = one_by_one(fold, fresh, later),
-    }
+    let (mut ended, mut later) = (F::NOTHING, one_by_one(fold, fresh, F::NOTHING));
     let (oldest, groups) = older.as_rchunks_mut::<4>();
     for run in groups.chunks_mut(RUN / 4).rev() {
         for group in run.iter_mut().rev() {
