@@ -175,41 +175,26 @@ pub fn print(bars: &[Bar]) {
     for ((who, _), (time, _)) in all.iter().zip(&found) {
         println!("| {who} | {time:.1} | {:.2} |", time / theirs);
     }
+    // yata's windows are of 254 items at most.
+    macro_rules! means {
+        ($n:literal $(, $more:expr)*) => {
+            (
+                concat!("sma_", $n),
+                mean($n),
+                vec![
+                    quantedge!(Sma, SmaConfig::close(nz($n)), |x| x),
+                    ta!(ta::indicators::SimpleMovingAverage::new($n)),
+                    $($more,)*
+                    exact_mean::<$n>(),
+                    exact_mean_of(black_box($n)),
+                ],
+            )
+        };
+    }
     let table: Vec<(&str, Contestant<'_>, Vec<Contestant<'_>>)> = vec![
-        (
-            "sma_20",
-            mean(20),
-            vec![
-                quantedge!(Sma, SmaConfig::close(nz(20)), |x| x),
-                ta!(ta::indicators::SimpleMovingAverage::new(20)),
-                yata!(SMA, 20),
-                running_mean::<20>(),
-                exact_mean::<20>(),
-                exact_mean_of(black_box(20)),
-            ],
-        ),
-        (
-            "sma_100",
-            mean(100),
-            vec![
-                quantedge!(Sma, SmaConfig::close(nz(100)), |x| x),
-                ta!(ta::indicators::SimpleMovingAverage::new(100)),
-                yata!(SMA, 100),
-                running_mean::<100>(),
-                exact_mean::<100>(),
-                exact_mean_of(black_box(100)),
-            ],
-        ),
-        (
-            "sma_1000",
-            mean(1000),
-            vec![
-                quantedge!(Sma, SmaConfig::close(nz(1000)), |x| x),
-                ta!(ta::indicators::SimpleMovingAverage::new(1000)),
-                exact_mean::<1000>(),
-                exact_mean_of(black_box(1000)),
-            ],
-        ),
+        means!(20, yata!(SMA, 20), running_mean::<20>()),
+        means!(100, yata!(SMA, 100), running_mean::<100>()),
+        means!(1000),
         (
             "ema_26",
             alone!(Ema::new(26), |x| x),
