@@ -117,6 +117,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     }
     // All sessions first: their outputs are the columns of the file.
     models.preload_all();
+    // A version that failed, and what serves instead: nobody else tells it where no engine has begun.
+    for alert in models.alerts.recent() {
+        let _ = writeln!(std::io::stderr(), "warning: model {}: {}", alert.subject, alert.detail);
+    }
     let (store, completion) = store_of(&arguments.store, arguments.out.as_deref(), &models)?;
     let begin = Instant::now();
     let overrides = Overrides {

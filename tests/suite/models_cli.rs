@@ -1,6 +1,6 @@
 //! `vela models …` as a person uses it.
 
-use crate::service_support::Home;
+use crate::service_support::{HEADER, Home};
 use crate::support::zoo::good_models;
 use std::time::Duration;
 use vela::predict::{RunLimits, Runtime};
@@ -47,6 +47,20 @@ fn a_version_is_checked_promoted_and_rolled_back_with_a_history() {
     home.finish(&["models", "check", "demo-1m-h15"]).refused(1, &["no promoted version", "there: 1"]);
     home.finish(&["models", "check", "nobody"]).refused(1, &["there is no model `nobody`"]);
     home.finish(&["models", "check", "demo-1m-h1@x"]).refused(1, &["`x` is no version"]);
+}
+
+#[test]
+fn a_replay_says_which_version_fails_and_what_serves_instead() {
+    let home = Home::new();
+    home.write("bars/BTCUSD_1m.csv", HEADER.to_owned() + "2024-01-01T00:00:00Z,1,2,0.5,1.5,10\n");
+    let file = home.path("models/demo-1m-h1/2/model.onnx");
+    let whole = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &whole[..whole.len() / 2]).unwrap();
+    let replay = home.finish(&["replay", "--bars", "bars", "--models", "models"]);
+    let told = "warning: model demo-1m-h1: version 2 fails: ";
+    let line = replay.stderr.lines().find(|line| line.starts_with(told));
+    let line = line.unwrap_or_else(|| panic!("{told} is missing: {replay:?}"));
+    assert!(line.ends_with("; version 1 serves instead") && replay.code == Some(0), "{replay:?}");
 }
 
 #[test]
