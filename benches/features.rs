@@ -1,11 +1,12 @@
 //! What features cost, in nanoseconds a bar on one core.
 //!
-//! Tables by alternating rounds, the fastest of each, so that the machine's moods meet all contestants alike; then
-//! criterion's report of the named sets:
+//! Tables by alternating rounds, so that the machine's moods meet all contestants alike, of the fastest of each and, beside
+//! other libraries, of the median; then criterion's report of the named sets:
 //! - every family over windows of 10, 100 and 1000 bars: what is said to be O(1) must not grow with the window;
 //! - eleven indicators together, and one by one, beside other libraries that compute the same value (the last value of
 //!   each is compared): vela's indicators alone, which are called as theirs are; a `PlanState` that takes bar by bar, with
 //!   its names, gaps and one row for all; a `Batch` that takes runs of bars;
+//! - means again, at four places in memory: where a short loop lies is worth more than what libraries differ by;
 //! - what is left of a window's mean and deviation after 5 million bars, and after the price has fallen to a billionth,
 //!   beside two passes over the window: what sums that are exact cost, and what sums that run on save.
 //!
@@ -18,6 +19,8 @@ mod errors;
 mod floors;
 #[path = "features/peers.rs"]
 mod peers;
+#[path = "features/places.rs"]
+mod places;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
@@ -61,20 +64,32 @@ fn contestant<'a, R: FnOnce(&[Bar]) -> f64 + 'a>(name: &str, build: impl Fn() ->
     (name.into(), Box::new(move || Box::new(build())))
 }
 
-/// The fastest of many rounds in turn, in ns a bar, and the last values. What else runs on the machine only ever adds, and on a
-/// core that two share it adds most to who leaves least of it idle.
-fn contest(bars: &[Bar], contestants: &[Contestant<'_>]) -> Vec<(f64, f64)> {
-    let mut times = vec![f64::INFINITY; contestants.len()];
+/// What a contestant took, in ns a bar, over many rounds in turn, and its last value.
+#[derive(Clone, Copy)]
+struct Found {
+    /// What else runs on the machine only ever adds, and on a core that two share it adds most to who leaves least of it idle.
+    fastest: f64,
+    median: f64,
+    last: f64,
+}
+
+fn contest(bars: &[Bar], contestants: &[Contestant<'_>]) -> Vec<Found> {
+    let mut times = vec![Vec::with_capacity(ROUNDS); contestants.len()];
     let mut last = vec![f64::NAN; contestants.len()];
     for _ in 0..ROUNDS {
         for (i, (_, build)) in contestants.iter().enumerate() {
             let run = build();
             let begin = Instant::now();
             last[i] = run(black_box(bars));
-            times[i] = times[i].min(begin.elapsed().as_nanos() as f64 / bars.len() as f64);
+            times[i].push(begin.elapsed().as_nanos() as f64 / bars.len() as f64);
         }
     }
-    times.into_iter().zip(last).collect()
+    let sorted = |mut times: Vec<f64>| {
+        times.sort_by(f64::total_cmp);
+        times
+    };
+    let found = |(times, last): (Vec<f64>, f64)| Found { fastest: times[0], median: times[ROUNDS / 2], last };
+    times.into_iter().map(sorted).zip(last).map(found).collect()
 }
 
 /// The features called `names` in one plan.
@@ -145,12 +160,12 @@ fn windows(bars: &[Bar]) {
         let contestants: Vec<_> = names.iter().map(|name| vela(&[name])).collect();
         let times = contest(bars, &contestants);
         let [first, .., last] = &times[..] else {
-            println!("{:<18} {:>8.1}", family.name, times[0].0);
+            println!("{:<18} {:>8.1}", family.name, times[0].fastest);
             continue;
         };
         let linear = if family.cost == Cost::Linear { "  documented as O(n)" } else { "" };
-        let cells: String = times.iter().map(|(time, _)| format!(" {time:>8.1}")).collect();
-        println!("{:<18}{cells} {:>9.2}{linear}", family.name, last.0 / first.0);
+        let cells: String = times.iter().map(|found| format!(" {:>8.1}", found.fastest)).collect();
+        println!("{:<18}{cells} {:>9.2}{linear}", family.name, last.fastest / first.fastest);
     }
 }
 
@@ -159,6 +174,7 @@ fn features(criterion: &mut Criterion) {
     if !std::env::args().any(|argument| argument == "--test") {
         windows(&bars);
         peers::print(&bars);
+        places::print(&bars);
         errors::print(&bars);
         println!();
     }

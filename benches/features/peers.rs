@@ -168,12 +168,12 @@ pub fn print(bars: &[Bar]) {
     ];
     let all = [alone_together(), vela(&eleven), vela_batch(&eleven), together];
     let found = contest(bars, &all);
-    let theirs = found[3].0;
+    let theirs = found[3].fastest;
     println!(
         "\neleven indicators together, 18 columns\n\n| | ns a bar | over quantedge-ta |\n| --- | --- | --- |"
     );
-    for ((who, _), (time, _)) in all.iter().zip(&found) {
-        println!("| {who} | {time:.1} | {:.2} |", time / theirs);
+    for ((who, _), found) in all.iter().zip(&found) {
+        println!("| {who} | {:.1} | {:.2} |", found.fastest, found.fastest / theirs);
     }
     // yata's windows are of 254 items at most.
     macro_rules! means {
@@ -242,22 +242,25 @@ pub fn print(bars: &[Bar]) {
         ),
         ("obv", alone!(Obv::new(), |x| x), vec![quantedge!(Obv, ObvConfig::default(), |x| x)]),
     ];
-    println!("\nns a bar; `!` where the last value is not vela's within 1e-9 of it\n");
+    println!(
+        "\nns a bar, the fastest round / the median one; `!` where the last value is not vela's within 1e-9 of it\n"
+    );
     println!("| | {} |", COLUMNS.join(" | "));
     println!("| ---{} |", " | ---".repeat(COLUMNS.len()));
     for (name, alone, others) in table {
         let mut contestants = vec![alone, vela(&[name]), vela_batch(&[name])];
         contestants.extend(others);
         let found = contest(bars, &contestants);
-        let (alone, plan) = (found[0].1, found[1].1);
+        let (alone, plan) = (found[0].last, found[1].last);
         assert!(alone.to_bits() == plan.to_bits(), "{name}: alone and in a plan, the same bits");
         print!("| `{name}`");
         for column in COLUMNS {
             match contestants.iter().position(|(who, _)| who == column).map(|at| found[at]) {
-                Some((time, value)) => {
-                    let same = (value - alone).abs() <= 1e-9 * alone.abs();
-                    let digits = if time < 3.0 { 2 } else { 1 };
-                    print!(" | {time:.digits$}{}", if same { "" } else { " !" });
+                Some(found) => {
+                    let same = (found.last - alone).abs() <= 1e-9 * alone.abs();
+                    let digits = if found.fastest < 3.0 { 2 } else { 1 };
+                    let (fastest, median) = (found.fastest, found.median);
+                    print!(" | {fastest:.digits$} / {median:.digits$}{}", if same { "" } else { " !" });
                 }
                 None => print!(" |"),
             }

@@ -33,7 +33,7 @@ pub trait Memory {
     fn kept(&mut self) -> Option<&mut [f64]>;
 
     /// What stands from `at` on, where `item` is kept from now on; `None` beyond the end.
-    fn exchange<const W: usize>(&mut self, at: usize, item: [f64; W]) -> Option<[f64; W]>;
+    fn exchange<const W: usize>(&mut self, at: usize, item: &[f64; W]) -> Option<[f64; W]>;
 }
 
 /// Keeps what a step writes.
@@ -54,12 +54,12 @@ impl Memory for Commit<'_> {
     }
 
     #[inline(always)]
-    fn exchange<const W: usize>(&mut self, at: usize, item: [f64; W]) -> Option<[f64; W]> {
+    fn exchange<const W: usize>(&mut self, at: usize, item: &[f64; W]) -> Option<[f64; W]> {
         let slot = self.0.get_mut(at..).and_then(<[f64]>::first_chunk_mut);
         if slot.is_none() {
             cold_path();
         }
-        slot.map(|slot| replace(slot, item))
+        slot.map(|slot| replace(slot, *item))
     }
 }
 
@@ -75,7 +75,7 @@ impl Memory for Peek<'_> {
     }
 
     #[inline(always)]
-    fn exchange<const W: usize>(&mut self, at: usize, _: [f64; W]) -> Option<[f64; W]> {
+    fn exchange<const W: usize>(&mut self, at: usize, _: &[f64; W]) -> Option<[f64; W]> {
         self.0.get(at..)?.first_chunk().copied()
     }
 }

@@ -54,7 +54,7 @@ impl Step for Volatility {
 /// The sum of squared deviations from the mean, once the window is full.
 #[inline]
 fn squares(window: &mut Window<Moments, 2>, x: f64, memory: &mut impl Memory) -> Option<f64> {
-    window.read([x, 0.0], memory, |moments, block, share| block.spread(moments, x, share).squares)
+    window.read(&[x, 0.0], memory, |moments, block, share| block.spread(moments, x, share).squares)
 }
 
 /// `rv_ratio_FAST_SLOW`, 0 to sqrt(slow / fast): the population deviation of the last `fast` log returns over that of
@@ -108,7 +108,7 @@ impl Step for ReturnShape {
     #[inline(always)]
     fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
         let Some(x) = self.returns.advance(bar.close) else { return UNDEFINED };
-        let Some(sums) = self.window.advance([x, 0.0, 0.0, 0.0], memory) else { return UNDEFINED };
+        let Some(sums) = self.window.advance(&[x, 0.0, 0.0, 0.0], memory) else { return UNDEFINED };
         let shape = Powers::shape(sums, self.window.share());
         let deviation = shape.variance.sqrt();
         if deviation > NOISE {
@@ -143,7 +143,7 @@ impl Step for Autocorrelation {
     fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
         let Some(x) = self.returns.advance(bar.close) else { return UNDEFINED };
         let Some(before) = self.previous.replace(x) else { return UNDEFINED };
-        let Some(sums) = self.pairs.advance([x, before, 0.0, 0.0, 0.0], memory) else { return UNDEFINED };
+        let Some(sums) = self.pairs.advance(&[x, before, 0.0, 0.0, 0.0], memory) else { return UNDEFINED };
         [Pairs::joint(sums, self.pairs.share()).correlation(NOISE), f64::NAN, f64::NAN, f64::NAN]
     }
 }
@@ -172,7 +172,7 @@ impl Step for VolumeCorrelation {
         let before = self.volume.replace(volume);
         let (Some(x), Some(before)) = (self.returns.advance(bar.close), before) else { return UNDEFINED };
         let item = [x, volume - before, 0.0, 0.0, 0.0];
-        let Some(sums) = self.pairs.advance(item, memory) else { return UNDEFINED };
+        let Some(sums) = self.pairs.advance(&item, memory) else { return UNDEFINED };
         [Pairs::joint(sums, self.pairs.share()).correlation(NOISE), f64::NAN, f64::NAN, f64::NAN]
     }
 }
@@ -199,7 +199,9 @@ impl Step for RangeVolatility {
         use std::f64::consts::LN_2;
         let range = ratio(bar.high, bar.low).ln();
         let body = ratio(bar.close, bar.open).ln();
-        let Some(sums) = self.squares.advance([range * range, body * body], memory) else { return UNDEFINED };
+        let Some(sums) = self.squares.advance(&[range * range, body * body], memory) else {
+            return UNDEFINED;
+        };
         let [range, body] = sums.map(|sum| sum * self.squares.share());
         // The body is within the range: only rounding makes the second negative, of bars a few last bits high.
         let both = not_negative(0.5 * range - (2.0 * LN_2 - 1.0) * body);

@@ -50,7 +50,7 @@ impl Step for Mean {
     /// The mean.
     #[inline(always)]
     fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
-        let mean = self.closes.read([bar.close], memory, |sum, block, share| block.mean(sum, share));
+        let mean = self.closes.read(&[bar.close], memory, |sum, block, share| block.mean(sum, share));
         [mean.unwrap_or(f64::NAN), f64::NAN, f64::NAN, f64::NAN]
     }
 }
@@ -78,7 +78,7 @@ impl Step for Deviation {
             let spread = block.spread(moments, bar.close, share);
             [spread.mean, (spread.squares * share).sqrt(), spread.deviation, f64::NAN]
         };
-        self.closes.read([bar.close, 0.0], memory, read).unwrap_or(UNDEFINED)
+        self.closes.read(&[bar.close, 0.0], memory, read).unwrap_or(UNDEFINED)
     }
 }
 
@@ -100,7 +100,7 @@ impl Step for WilliamsR {
     /// Williams' %R, and without the -100.
     #[inline(always)]
     fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
-        let Some(found) = self.range.advance([bar.high, bar.low], memory) else { return UNDEFINED };
+        let Some(found) = self.range.advance(&[bar.high, bar.low], memory) else { return UNDEFINED };
         let [high, low] = Extremes::range(found);
         if same_price(high, low) {
             return [0.0, 0.0, f64::NAN, f64::NAN];
@@ -142,7 +142,7 @@ impl Recent {
                 let n = strip.n();
                 strip.advance(x, memory).map(|earlier| (earlier.iter().sum::<f64>() + x) / n)
             }
-            Self::Many(window) => window.advance([x], memory).map(|[sum]| sum / window.n()),
+            Self::Many(window) => window.advance(&[x], memory).map(|[sum]| sum / window.n()),
         }
     }
 }
@@ -162,7 +162,7 @@ impl Step for Stochastic {
     /// k and d.
     #[inline(always)]
     fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
-        let Some(found) = self.range.advance([bar.high, bar.low], memory) else { return UNDEFINED };
+        let Some(found) = self.range.advance(&[bar.high, bar.low], memory) else { return UNDEFINED };
         let [high, low] = Extremes::range(found);
         let raw = if same_price(high, low) { 0.0 } else { (bar.close - low) / (high - low) * 100.0 };
         let Some(k) = self.raw.advance(raw, memory) else { return UNDEFINED };
@@ -196,7 +196,7 @@ impl Step for Cci {
     #[inline(always)]
     fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
         let tp = typical_price(bar);
-        let mean = self.mean.read([tp], memory, |[sum], block, share| (block.origin(), sum * share, share));
+        let mean = self.mean.read(&[tp], memory, |[sum], block, share| (block.origin(), sum * share, share));
         let (Some(earlier), Some((origin, mean, share))) = (self.typical.advance(tp, memory), mean) else {
             return UNDEFINED;
         };

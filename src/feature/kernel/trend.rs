@@ -24,7 +24,7 @@ impl Step for Channel {
     /// The place in the channel.
     #[inline(always)]
     fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
-        let Some(found) = self.range.advance([bar.high, bar.low], memory) else { return UNDEFINED };
+        let Some(found) = self.range.advance(&[bar.high, bar.low], memory) else { return UNDEFINED };
         let [high, low] = Extremes::range(found);
         let place = if same_price(high, low) { f64::NAN } else { (bar.close - low) / (high - low) };
         [place, f64::NAN, f64::NAN, f64::NAN]
@@ -48,7 +48,7 @@ impl Step for Drawdown {
     /// The drawdown.
     #[inline(always)]
     fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
-        match self.closes.advance([bar.close; 2], memory) {
+        match self.closes.advance(&[bar.close; 2], memory) {
             Some([highest, _]) => [ratio(bar.close - highest, highest), f64::NAN, f64::NAN, f64::NAN],
             None => UNDEFINED,
         }
@@ -77,7 +77,7 @@ impl Step for Efficiency {
     fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
         let before = self.closes.advance(bar.close, memory);
         let Some(previous) = self.previous.replace(bar.close) else { return UNDEFINED };
-        let way = self.moves.advance([(bar.close - previous).abs()], memory);
+        let way = self.moves.advance(&[(bar.close - previous).abs()], memory);
         let (Some(before), Some([way])) = (before, way) else { return UNDEFINED };
         // What came straight may seem to come further than it went, by rounding.
         let share = ratio((bar.close - before).abs(), way);
@@ -107,7 +107,7 @@ impl Step for Aroon {
     #[inline(always)]
     fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
         self.now += 1.0;
-        match self.peaks.advance([bar.high, self.now, bar.low, self.now], memory) {
+        match self.peaks.advance(&[bar.high, self.now, bar.low, self.now], memory) {
             Some([_, high, _, low]) => [(high - low) / self.n as f64, f64::NAN, f64::NAN, f64::NAN],
             None => UNDEFINED,
         }
@@ -136,7 +136,7 @@ impl Step for Regression {
     fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
         self.now += 1.0;
         let item = [self.now, bar.close, 0.0, 0.0, 0.0];
-        let Some(sums) = self.pairs.advance(item, memory) else { return UNDEFINED };
+        let Some(sums) = self.pairs.advance(&item, memory) else { return UNDEFINED };
         let joint = Pairs::joint(sums, self.pairs.share());
         // Closes that are the same are so exactly: no noise to allow for.
         let correlation = joint.correlation(0.0);

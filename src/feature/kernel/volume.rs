@@ -59,7 +59,7 @@ impl Step for Mfi {
         let flow = tp * bar.volume;
         let moved = !same_price(tp, previous);
         let item = [only_if(moved & (tp > previous), flow), only_if(moved & (tp < previous), flow)];
-        let Some([up, down]) = self.flows.advance(item, memory) else { return UNDEFINED };
+        let Some([up, down]) = self.flows.advance(&item, memory) else { return UNDEFINED };
         let value = if up + down == 0.0 { 0.0 } else { 100.0 * (up / (up + down)) };
         [value, f64::NAN, f64::NAN, f64::NAN]
     }
@@ -85,7 +85,7 @@ impl Step for Vwap {
     #[inline(always)]
     fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
         let tp = typical_price(bar);
-        let Some([value, volume, sum]) = self.traded.advance([tp * bar.volume, bar.volume, tp], memory)
+        let Some([value, volume, sum]) = self.traded.advance(&[tp * bar.volume, bar.volume, tp], memory)
         else {
             return UNDEFINED;
         };
@@ -113,7 +113,7 @@ impl Step for VolumeRatio {
     /// The ratio, the mean.
     #[inline(always)]
     fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
-        let Some([sum]) = self.volumes.advance([bar.volume], memory) else { return UNDEFINED };
+        let Some([sum]) = self.volumes.advance(&[bar.volume], memory) else { return UNDEFINED };
         let mean = sum * self.volumes.share();
         [ratio(bar.volume, mean), mean, f64::NAN, f64::NAN]
     }
@@ -138,7 +138,7 @@ impl Step for LogVolume {
     #[inline(always)]
     fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
         let x = bar.volume.ln_1p();
-        let found = self.volumes.read([x, 0.0], memory, |moments, block, share| {
+        let found = self.volumes.read(&[x, 0.0], memory, |moments, block, share| {
             let spread = block.spread(moments, x, share);
             ratio(spread.deviation, (spread.squares * share).sqrt())
         });
@@ -165,7 +165,7 @@ impl Step for MoneyFlow {
     #[inline(always)]
     fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
         let item = [close_place(bar) * bar.volume, bar.volume];
-        match self.flows.advance(item, memory) {
+        match self.flows.advance(&item, memory) {
             Some([flow, volume]) => [ratio(flow, volume), f64::NAN, f64::NAN, f64::NAN],
             None => UNDEFINED,
         }
@@ -192,7 +192,7 @@ impl Step for Balance {
     #[inline(always)]
     fn step(&mut self, Slot { bar, .. }: &Slot<'_>, memory: &mut impl Memory) -> Values {
         let Some(previous) = self.previous.replace(bar.close) else { return UNDEFINED };
-        match self.volumes.advance([signed_volume(bar, previous), bar.volume], memory) {
+        match self.volumes.advance(&[signed_volume(bar, previous), bar.volume], memory) {
             Some([balance, volume]) => [ratio(balance, volume), f64::NAN, f64::NAN, f64::NAN],
             None => UNDEFINED,
         }

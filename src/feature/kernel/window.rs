@@ -107,8 +107,11 @@ impl<F: Fold<W>, const W: usize> Window<F, W> {
     }
 
     /// Takes the next item in; the result over the last `n`, once there are as many.
+    ///
+    /// By reference, as everywhere below: an array of one number would be handed on in an integer register, and the way there
+    /// and back is a tenth of what a mean takes.
     #[inline(always)]
-    pub fn advance(&mut self, item: [f64; W], memory: &mut impl Memory) -> Option<[f64; W]> {
+    pub fn advance(&mut self, item: &[f64; W], memory: &mut impl Memory) -> Option<[f64; W]> {
         self.read(item, memory, |result, _, _| result)
     }
 
@@ -119,7 +122,7 @@ impl<F: Fold<W>, const W: usize> Window<F, W> {
     #[inline(always)]
     pub fn read<T>(
         &mut self,
-        item: [f64; W],
+        item: &[f64; W],
         memory: &mut impl Memory,
         read: impl FnOnce([f64; W], &F, f64) -> T,
     ) -> Option<T> {
@@ -127,8 +130,8 @@ impl<F: Fold<W>, const W: usize> Window<F, W> {
             cold_path();
             if self.from == self.to {
                 // A window of one item, which never has a block.
-                let fold = F::begin(item);
-                return Some(read(fold.of(item), &fold, self.share));
+                let fold = F::begin(*item);
+                return Some(read(fold.of(*item), &fold, self.share));
             }
             memory.exchange(self.next ^ BEYOND, item)?;
             if let Some(memory) = memory.kept() {
@@ -136,7 +139,7 @@ impl<F: Fold<W>, const W: usize> Window<F, W> {
             }
             return None;
         };
-        self.run = F::join(self.run, self.fold.of(item));
+        self.run = F::join(self.run, self.fold.of(*item));
         let found = read(F::join(earlier, self.run), &self.fold, self.share);
         if let Some(memory) = memory.kept() {
             self.move_on(item, memory);
@@ -158,7 +161,7 @@ impl<F: Fold<W>, const W: usize> Window<F, W> {
 
     /// To the next item's place. The `newest` item may be the last of its run, and of its block.
     #[inline(always)]
-    fn move_on(&mut self, newest: [f64; W], memory: &mut [f64]) {
+    fn move_on(&mut self, newest: &[f64; W], memory: &mut [f64]) {
         self.next += W;
         if self.next != self.pause {
             return;
@@ -166,7 +169,7 @@ impl<F: Fold<W>, const W: usize> Window<F, W> {
         cold_path();
         let at = self.next & !BEYOND;
         if at == self.to {
-            self.fold = F::begin(newest);
+            self.fold = F::begin(*newest);
             fold_backwards(self.fold, memory, self.from..self.to);
             (self.ended, self.run) = (F::NOTHING, F::NOTHING);
             self.next = self.from;
@@ -186,7 +189,7 @@ impl<F: Fold<W>, const W: usize> Window<F, W> {
 }
 
 /// Joins what has `ended` to each slot of a run that begins, so that its bars need not.
-#[inline(never)]
+#[inline(always)]
 fn join_each<F: Fold<W>, const W: usize>(run: &mut [f64], ended: [f64; W]) {
     for slot in run.as_chunks_mut::<W>().0 {
         *slot = F::join(*slot, ended);
@@ -197,7 +200,11 @@ fn join_each<F: Fold<W>, const W: usize>(run: &mut [f64], ended: [f64; W]) {
 #[inline(never)]
 fn fold_backwards<F: Fold<W>, const W: usize>(fold: F, memory: &mut [f64], block: Range<usize>) {
     let slots = memory[block].as_chunks_mut::<W>().0;
-    let (older, fresh) = slots.split_at_mut(slots.len().saturating_sub(FRESH));
+    // A number of them that the compiler knows: no loop whose end the processor has to guess, once a block.
+    let Some((older, fresh)) = slots.split_last_chunk_mut::<FRESH>() else {
+        one_by_one(fold, slots, F::NOTHING);
+        return;
+    };
     let (mut ended, mut later) = (F::NOTHING, one_by_one(fold, fresh, F::NOTHING));
     let (oldest, groups) = older.as_rchunks_mut::<4>();
     for run in groups.chunks_mut(RUN / 4).rev() {
@@ -218,10 +225,13 @@ fn fold_backwards<F: Fold<W>, const W: usize>(fold: F, memory: &mut [f64], block
 /// The same, for `slots` behind which the result is `later`; what it is with them.
 #[inline(always)]
 fn one_by_one<F: Fold<W>, const W: usize>(fold: F, slots: &mut [[f64; W]], mut later: [f64; W]) -> [f64; W] {
-    for slot in slots.iter_mut().rev() {
+    let mut take = |slot: &mut [f64; W]| {
         later = F::join(fold.of(*slot), later);
         *slot = later;
-    }
+    };
+    let (oldest, fours) = slots.as_rchunks_mut::<4>();
+    fours.iter_mut().rev().for_each(|four| four.iter_mut().rev().for_each(&mut take));
+    oldest.iter_mut().rev().for_each(take);
     later
 }
 
