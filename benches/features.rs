@@ -73,6 +73,7 @@ struct Found {
     last: f64,
 }
 
+/// Runs all of them in turn, round by round.
 fn contest(bars: &[Bar], contestants: &[Contestant<'_>]) -> Vec<Found> {
     let mut times = vec![Vec::with_capacity(ROUNDS); contestants.len()];
     let mut last = vec![f64::NAN; contestants.len()];
@@ -84,12 +85,11 @@ fn contest(bars: &[Bar], contestants: &[Contestant<'_>]) -> Vec<Found> {
             times[i].push(begin.elapsed().as_nanos() as f64 / bars.len() as f64);
         }
     }
-    let sorted = |mut times: Vec<f64>| {
+    let found = |(mut times, last): (Vec<f64>, f64)| {
         times.sort_by(f64::total_cmp);
-        times
+        Found { fastest: times[0], median: times[ROUNDS / 2], last }
     };
-    let found = |(times, last): (Vec<f64>, f64)| Found { fastest: times[0], median: times[ROUNDS / 2], last };
-    times.into_iter().map(sorted).zip(last).map(found).collect()
+    times.into_iter().zip(last).map(found).collect()
 }
 
 /// The features called `names` in one plan.

@@ -1,7 +1,7 @@
 //! Eleven indicators beside other libraries that compute the same, and beside the least that it takes.
 
 use super::floors::{exact_deviation, exact_mean, exact_mean_of, running_mean};
-use super::{Bar, Contestant, contest, each, vela, vela_batch};
+use super::{Bar, Contestant, Found, contest, each, vela, vela_batch};
 use quantedge_ta as quantedge;
 use std::hint::black_box;
 use std::num::NonZero;
@@ -257,9 +257,9 @@ pub fn print(bars: &[Bar]) {
         for column in COLUMNS {
             match contestants.iter().position(|(who, _)| who == column).map(|at| found[at]) {
                 Some(found) => {
-                    let same = (found.last - alone).abs() <= 1e-9 * alone.abs();
-                    let digits = if found.fastest < 3.0 { 2 } else { 1 };
-                    let (fastest, median) = (found.fastest, found.median);
+                    let Found { fastest, median, last } = found;
+                    let same = (last - alone).abs() <= 1e-9 * alone.abs();
+                    let digits = if fastest < 3.0 { 2 } else { 1 };
                     print!(" | {fastest:.digits$} / {median:.digits$}{}", if same { "" } else { " !" });
                 }
                 None => print!(" |"),

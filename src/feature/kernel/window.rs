@@ -108,8 +108,8 @@ impl<F: Fold<W>, const W: usize> Window<F, W> {
 
     /// Takes the next item in; the result over the last `n`, once there are as many.
     ///
-    /// By reference, as everywhere below: an array of one number would be handed on in an integer register, and the way there
-    /// and back is a tenth of what a mean takes.
+    /// Items are lent, here and to the memory: an array of one number would be handed on in an integer register, and the way
+    /// there and back is a tenth of what a mean takes.
     #[inline(always)]
     pub fn advance(&mut self, item: &[f64; W], memory: &mut impl Memory) -> Option<[f64; W]> {
         self.read(item, memory, |result, _, _| result)
@@ -229,6 +229,7 @@ fn one_by_one<F: Fold<W>, const W: usize>(fold: F, slots: &mut [[f64; W]], mut l
         later = F::join(fold.of(*slot), later);
         *slot = later;
     };
+    // Four to a turn: the fewer turns, the likelier the processor guesses the last one.
     let (oldest, fours) = slots.as_rchunks_mut::<4>();
     fours.iter_mut().rev().for_each(|four| four.iter_mut().rev().for_each(&mut take));
     oldest.iter_mut().rev().for_each(take);
